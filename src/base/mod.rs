@@ -1,0 +1,4 @@
+//! Layer 0: time, bounded tables, ids. A closed list.
+pub mod bounded;
+pub mod id;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Opening hours: decisions about time, pure.

@@ -1,0 +1,358 @@
+//! What the operator may write, as plain structures with positions. `source` fills them and refuses
+//! unknown keys; each room compiles its own section. No logic here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    pub file: Arc<str>,
+    /// From 1; 0 when there is no line (a value that was left out).
+    pub line: u32,
+}
+
+/// A value and where it stands. Values that were left out stand where their table begins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct At<T> {
+    pub value: T,
+    pub place: Place,
+}
+
+/// A password: read from the file, the environment or a secret file. Never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// The whole configuration: every `*.toml` of the directory, merged.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub site: Site,
+    pub listen: Vec<Listen>,
+    pub media: Media,
+    pub trunks: Vec<Trunk>,
+    pub registrar: Registrar,
+    pub metrics: Metrics,
+    pub log: Log,
+    pub limits: Limits,
+    pub shutdown: Shutdown,
+    pub helpline: Helpline,
+    pub hours: Hours,
+    pub numbers: Vec<Number>,
+    pub lines: Vec<Line>,
+    pub queues: Vec<Queue>,
+    pub flows: Vec<Flow>,
+    pub voicemail: Voicemail,
+    pub destinations: Vec<Destination>,
+}
+
+/// `[site]`
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Directory for messages, the database and the spool; relative to the config directory.
+    pub data: At<PathBuf>,
+    /// Directory with one folder of prompts a language; relative to the config directory.
+    pub prompts: At<PathBuf>,
+}
+
+/// `[[listen]]`
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// `udp` or `tcp`.
+    pub transport: At<ListenTransport>,
+    pub address: At<SocketAddr>,
+    /// Written in Via and Contact instead of `address` (behind NAT).
+    pub external: Option<At<SocketAddr>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenTransport {
+    Udp,
+    Tcp,
+}
+
+/// `[media]`
+#[derive(Debug, Clone)]
+pub struct Media {
+    /// Addresses for RTP, at most one of each family; empty: those of the listeners.
+    pub addresses: Vec<At<IpAddr>>,
+    /// Written in SDP instead of the IPv4 address (behind NAT).
+    pub external: Option<At<IpAddr>>,
+    /// `ports = "20000-29999"`
+    pub ports: At<(u16, u16)>,
+    pub threads: At<u32>,
+    /// How long a closed port stays unused.
+    pub quarantine: At<Duration>,
+}
+
+/// `[[trunk]]`: a carrier.
+#[derive(Debug, Clone)]
+pub struct Trunk {
+    pub name: At<String>,
+    /// Addresses or networks (`10.1.0.0/16`) from which calls for our numbers are taken.
+    pub sources: Vec<At<Network>>,
+    /// SIP URI (host and port) for calls out, such as 106 and mobile lines; without it the trunk only takes calls.
+    pub target: Option<At<String>>,
+    pub username: Option<At<String>>,
+    pub password: Option<At<Secret>>,
+}
+
+/// An address with a prefix length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+/// `[registrar]`
+#[derive(Debug, Clone)]
+pub struct Registrar {
+    pub realm: At<String>,
+    pub min_expires: At<Duration>,
+    pub max_expires: At<Duration>,
+    pub nonce_lifetime: At<Duration>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// HTTP listener for `/metrics` and `/health/*`; without it none.
+    pub listen: Option<At<SocketAddr>>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`.
+    pub level: At<String>,
+    pub json: At<bool>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub calls: At<u32>,
+    pub calls_per_second: At<u32>,
+    pub registrations: At<u32>,
+    pub connections: At<u32>,
+    pub connections_per_address: At<u32>,
+    /// Bytes of one SIP message.
+    pub message_size: At<u32>,
+    /// The longest that one call may last.
+    pub call_length: At<Duration>,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    /// How long SIGTERM waits for calls before it says goodbye.
+    pub grace: At<Duration>,
+}
+
+/// `[helpline]`
+#[derive(Debug, Clone)]
+pub struct Helpline {
+    /// Shown to the counsellor as the caller's name, such as `1712`.
+    pub name: At<String>,
+    /// IANA zone such as `Europe/Brussels`.
+    pub zone: At<String>,
+    /// In the order in which prompts are looked for; the first is the default.
+    pub languages: Vec<At<String>>,
+    /// Codec preference, `pcma` and `pcmu`.
+    pub codecs: Vec<At<String>>,
+    /// `*` codes from a line's phone.
+    pub log_in: At<String>,
+    pub log_out: At<String>,
+    pub pause: At<String>,
+    pub resume: At<String>,
+}
+
+/// `[hours]` with `[[exception]]`
+#[derive(Debug, Clone)]
+pub struct Hours {
+    pub place: Place,
+    /// Monday first; local half-open intervals in minutes of the day, `to` may be past 1440 (past midnight).
+    pub week: [Vec<At<Interval>>; 7],
+    /// Belgian public holidays.
+    pub belgian_holidays: At<bool>,
+    pub exceptions: Vec<Exception>,
+    /// `closed-until = "2026-12-01T09:00"` in the helpline's zone: the operator's override.
+    pub closed_until: Option<At<chrono::NaiveDateTime>>,
+}
+
+/// Minutes of the local day, `from` included, `to` excluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interval {
+    pub from: u16,
+    pub to: u16,
+}
+
+/// `[[exception]]`: a date that differs from the week: no intervals means closed.
+#[derive(Debug, Clone)]
+pub struct Exception {
+    pub date: At<chrono::NaiveDate>,
+    pub intervals: Vec<At<Interval>>,
+    /// Counts as a holiday (the flow may say so).
+    pub holiday: bool,
+}
+
+/// `[[number]]`: a number of ours.
+#[derive(Debug, Clone)]
+pub struct Number {
+    /// User part of the Request-URI, such as `1712` or `+3278151712`.
+    pub dial: At<String>,
+    pub flow: At<String>,
+}
+
+/// `[[line]]`: a counsellor's line.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub name: At<String>,
+    pub reach: Reach,
+    /// Calls at the same time: 1, or more for a centre's own switchboard.
+    pub capacity: At<u32>,
+    /// Telephone zones (`09`) whose callers this line's centre serves first.
+    pub zones: Vec<At<String>>,
+    /// Rung only when every line of a lower penalty is not free.
+    pub penalty: At<u32>,
+    /// Logged in at start, without `*` code.
+    pub logged_in: At<bool>,
+}
+
+/// How a line is reached.
+#[derive(Debug, Clone)]
+pub enum Reach {
+    /// `password = …`: registers under its name.
+    Registers { password: At<Secret> },
+    /// `uri = "sip:…"`: a fixed address.
+    Fixed { uri: At<String> },
+    /// `telephone = "+32…"` over a trunk; must press 1.
+    Telephone { number: At<String>, trunk: At<String> },
+}
+
+/// `[queue.NAME]`
+#[derive(Debug, Clone)]
+pub struct Queue {
+    pub name: At<String>,
+    pub lines: Vec<At<String>>,
+    pub strategy: At<Strategy>,
+    /// How long one line rings.
+    pub ring: At<Duration>,
+    /// Rest after a call.
+    pub wrap_up: At<Duration>,
+    /// Callers who may wait.
+    pub capacity: At<u32>,
+    pub max_wait: At<Duration>,
+    /// Misses in a row before a line rests, and for how long.
+    pub misses: At<u32>,
+    pub rest: At<Duration>,
+    /// Prompt name of the music.
+    pub music: At<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    LongestIdle,
+    InOrder,
+    RoundRobin,
+    RingAll,
+}
+
+/// `[flow.NAME]` with `[flow.NAME.step.STEP]`
+#[derive(Debug, Clone)]
+pub struct Flow {
+    pub name: At<String>,
+    pub start: At<String>,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub name: At<String>,
+    pub action: Action,
+}
+
+/// A jump is the name of a step.
+pub type Jump = At<String>;
+
+/// What a step does (`do = "…"`).
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// `play`: prompts, then `next`.
+    Play { prompts: Vec<At<String>>, next: Jump },
+    /// `menu`: prompts with keys; `timeout` and `invalid` count as tries, then `otherwise`.
+    Menu {
+        prompts: Vec<At<String>>,
+        keys: Vec<(At<char>, Jump)>,
+        timeout: At<Duration>,
+        tries: At<u32>,
+        otherwise: Jump,
+    },
+    /// `language`: keys choose a language; silence takes the default.
+    Language {
+        prompts: Vec<At<String>>,
+        keys: Vec<(At<char>, At<String>)>,
+        timeout: At<Duration>,
+        next: Jump,
+    },
+    /// `hours`: branches on the calendar.
+    Hours { open: Jump, closed: Jump, holiday: Option<Jump> },
+    /// `closed`: says the prompts and the next opening, then `next`.
+    NextOpening { prompts: Vec<At<String>>, next: Jump },
+    /// `queue`: waits for a line. Every `announce_every`: `announce` prompts with the position.
+    Queue {
+        queue: At<String>,
+        announce_every: At<Duration>,
+        announce: Vec<At<String>>,
+        /// Key and jump to leave the queue.
+        keys: Vec<(At<char>, Jump)>,
+        full: Jump,
+        nobody: Jump,
+        too_long: Jump,
+    },
+    /// `dial`: a destination (`[destination.NAME]`) over the trunk, such as 106; `failed` when it does not answer.
+    Dial { destination: At<String>, prompts: Vec<At<String>>, failed: Jump },
+    /// `message`: instructions, tone, recording, then the menu keep/replay/again/delete; `done` when kept, `deleted`, `failed` when it can't be recorded.
+    Message { prompts: Vec<At<String>>, ask_callback: At<bool>, done: Jump, deleted: Jump, failed: Jump },
+    /// `line`: straight to one line, no queue.
+    Line { line: At<String>, failed: Jump },
+    /// `wait`: answered and silent until the caller hangs up.
+    Wait,
+    /// `loop`: repeats the prompts until the caller hangs up.
+    Loop { prompts: Vec<At<String>> },
+    /// `hangup`: prompts, then the end.
+    HangUp { prompts: Vec<At<String>> },
+}
+
+/// `[voicemail]`
+#[derive(Debug, Clone)]
+pub struct Voicemail {
+    pub max: At<Duration>,
+    /// Silence that ends a recording.
+    pub silence: At<Duration>,
+    /// Shorter recordings without voice are not kept.
+    pub min: At<Duration>,
+    pub finish_key: At<char>,
+    /// Handled messages are deleted after this; `None`: kept until deleted by hand.
+    pub keep_done: Option<At<Duration>>,
+    /// Free space under which no recording starts, in MiB.
+    pub min_free_mib: At<u32>,
+}
+
+/// `[destination.NAME]`: a number that a caller or a line's transfer may be sent to.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    pub name: At<String>,
+    pub number: At<String>,
+    pub trunk: At<String>,
+    pub ring: At<Duration>,
+    /// Lines may transfer here by REFER.
+    pub transfer: At<bool>,
+}

@@ -1,0 +1,207 @@
+//! The whole contract of the media room: commands in, events out, all plain values.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::id::{LegKey, PlayKey, TakeKey};
+
+/// The codecs of G.711; both at 8 kHz with 20 ms packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Codec {
+    /// G.711 A-law, static payload type 8.
+    Pcma,
+    /// G.711 µ-law, static payload type 0.
+    Pcmu,
+}
+
+/// A prompt, tone or piece of music, decoded once at load into every codec in use.
+/// Each codec's bytes are one byte a sample at 8 kHz.
+#[derive(PartialEq, Eq)]
+pub struct Clip {
+    /// Name for reports, such as `nl/welcome`; never from a caller.
+    pub name: String,
+    pub pcma: Vec<u8>,
+    pub pcmu: Vec<u8>,
+}
+
+impl Clip {
+    /// How long it plays.
+    pub fn duration(&self) -> Duration {
+        Duration::from_micros(self.pcma.len() as u64 * 125)
+    }
+}
+
+impl fmt::Debug for Clip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clip({})", self.name)
+    }
+}
+
+/// Which way RTP flows, from our point of view (RFC 3264 5.1 seen from us).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    SendRecv,
+    SendOnly,
+    RecvOnly,
+    Inactive,
+}
+
+impl Direction {
+    pub fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    pub fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+}
+
+/// What a finished offer/answer exchange says about one leg's audio stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// Where the peer's SDP asks us to send RTP.
+    pub remote: SocketAddr,
+    /// Where to send RTCP.
+    pub remote_rtcp: SocketAddr,
+    /// What we send.
+    pub codec: Codec,
+    /// Payload types by which the peer may send each codec (`None`: not negotiated), and by which we
+    /// send `codec`.
+    pub pcma_pt: Option<u8>,
+    pub pcmu_pt: Option<u8>,
+    /// RFC 4733 telephone-event at 8 kHz, when negotiated.
+    pub dtmf_pt: Option<u8>,
+    pub direction: Direction,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({:?} {:?})", self.codec, self.direction)
+    }
+}
+
+/// Random beginnings of one leg's RTP (RFC 3550 5.1), drawn by the core's generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub ssrc: u32,
+    pub sequence: u16,
+    pub timestamp: u32,
+    /// Our RTCP CNAME for this leg (RFC 7022: random), hex of this number.
+    pub cname: u64,
+}
+
+/// Why a recording ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordEnd {
+    /// `StopRecord`, or the leg was closed.
+    Stopped,
+    /// The caller pressed the finishing key.
+    Key,
+    /// Silence for the configured time (it is trimmed from the end).
+    Silence,
+    /// The length limit.
+    Limit,
+    /// The disk refused; what had been flushed is kept.
+    Disk,
+}
+
+/// What the core asks of the media plane.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MediaCommand {
+    /// Take a socket pair on `local` from the port pool. Answered by `Opened` or `OpenFailed`.
+    Open { leg: LegKey, local: IpAddr, origin: Origin },
+    /// Set or change what was negotiated. A changed `remote` re-latches the source.
+    Connect { leg: LegKey, stream: Stream },
+    /// Play the clips one after the other without a gap; ends what played before. With `repeat` it
+    /// goes on until `Stop` and raises no `PlayEnded`.
+    Play { leg: LegKey, play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool },
+    /// Stop playing. No `PlayEnded` follows.
+    Stop { leg: LegKey },
+    /// Send each side what the other sends. Ends playing on both. Digits (RFC 4733) are carried across
+    /// and also reported as events.
+    Bridge { a: LegKey, b: LegKey },
+    /// Undo `Bridge` for the pair that `leg` belongs to.
+    Unbridge { leg: LegKey },
+    /// Send a digit by RFC 4733.
+    SendDigit { leg: LegKey, digit: char, duration: Duration },
+    /// Record what the leg sends, to `path` with the ending `.part`, renamed to `path` when whole.
+    Record {
+        leg: LegKey,
+        take: TakeKey,
+        path: PathBuf,
+        max: Duration,
+        silence: Duration,
+        finish_key: Option<char>,
+    },
+    /// End the recording. `Recorded` follows.
+    StopRecord { leg: LegKey },
+    /// Raise `Silent` when no packet came for `after` (again after each further `after`); `None` ends it.
+    Watch { leg: LegKey, after: Option<Duration> },
+    /// Give the sockets back (quarantine). Ends playing, recording, bridging. `Closed` follows.
+    Close { leg: LegKey },
+}
+
+/// What the media plane reports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MediaEvent {
+    /// `local` is the RTP address; RTCP is on the next port.
+    Opened {
+        leg: LegKey,
+        local: SocketAddr,
+    },
+    /// No port was free, or the plane is full.
+    OpenFailed {
+        leg: LegKey,
+    },
+    /// A key pressed by the peer, once a press: `0-9 * # A-D`.
+    Digit {
+        leg: LegKey,
+        digit: char,
+    },
+    /// All clips of that `Play` have been sent.
+    PlayEnded {
+        leg: LegKey,
+        play: PlayKey,
+    },
+    /// A recording is closed. `length` is what was kept; `rms` of speech was above the threshold when `voice`.
+    Recorded {
+        leg: LegKey,
+        take: TakeKey,
+        length: Duration,
+        end: RecordEnd,
+        voice: bool,
+    },
+    /// No packet came for this long.
+    Silent {
+        leg: LegKey,
+        quiet_for: Duration,
+    },
+    /// The first valid packet from the peer.
+    Flowing {
+        leg: LegKey,
+    },
+    Closed {
+        leg: LegKey,
+        stats: LegStats,
+    },
+}
+
+/// Counters of one leg's life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LegStats {
+    pub sent: u64,
+    pub received: u64,
+    /// Expected less received (RFC 3550 A.3).
+    pub lost: u64,
+    /// Arrived after its place was played or relayed past.
+    pub late: u64,
+    /// From another address than the source locked to.
+    pub foreign: u64,
+    /// Not RTP, or of an unknown payload type.
+    pub malformed: u64,
+    /// Interarrival jitter (RFC 3550 6.4.1) in timestamp units of 125 µs.
+    pub jitter: u32,
+}

@@ -1,0 +1,1 @@
+//! The door: the caller's identity stops here.

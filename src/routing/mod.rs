@@ -1,0 +1,1 @@
+//! Who is rung: lines, the queue and the choice; pure.

@@ -1,0 +1,1 @@
+//! Session descriptions (RFC 4566) and offer/answer (RFC 3264); knows no SIP.

@@ -1,0 +1,1 @@
+//! The virtual world: clock, lossy network, phones, callers, invariants.

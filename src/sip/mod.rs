@@ -1,0 +1,4 @@
+//! SIP, sans-IO: `wire`, `uri`, `header`, `digest` → `transaction` → `dialog` → `registrar`,
+//! `target` → `endpoint`. Imports `base` only; bodies pass through as bytes.
+pub mod flow;
+pub mod wire;

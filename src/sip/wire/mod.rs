@@ -1,0 +1,2 @@
+//! Bytes to messages and back (RFC 3261 7 and 25): `frame` cuts, `parse` reads, `print` writes.
+pub mod message;
