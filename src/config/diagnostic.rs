@@ -27,7 +27,13 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub fn error(place: &Place, what: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, place: place.clone(), what: what.into(), allowed: None, nearest: None }
+        Self {
+            severity: Severity::Error,
+            place: place.clone(),
+            what: what.into(),
+            allowed: None,
+            nearest: None,
+        }
     }
 
     pub fn warning(place: &Place, what: impl Into<String>) -> Self {
