@@ -92,7 +92,8 @@ impl Link {
 
     fn delay(&mut self) -> Duration {
         let jitter = Duration::from_micros(self.rng.below(self.weather.jitter.as_micros() as u64 + 1));
-        let held = if self.chance(self.weather.reorder) { Duration::from_millis(150) } else { Duration::ZERO };
+        let held =
+            if self.chance(self.weather.reorder) { Duration::from_millis(150) } else { Duration::ZERO };
         self.weather.latency + jitter + held
     }
 

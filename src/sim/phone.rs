@@ -200,7 +200,13 @@ pub struct Phone {
 }
 
 impl Phone {
-    pub fn new(address: SocketAddr, switch: SocketAddr, identity: Identity, script: Script, rng: Rng) -> Self {
+    pub fn new(
+        address: SocketAddr,
+        switch: SocketAddr,
+        identity: Identity,
+        script: Script,
+        rng: Rng,
+    ) -> Self {
         Self {
             address,
             switch,
@@ -357,7 +363,15 @@ impl Phone {
         self.track(now, slot, key, method, branch, text);
     }
 
-    fn request_text(&self, key: u64, method: &str, cseq: u32, branch: &str, extra: &str, body: &str) -> Vec<u8> {
+    fn request_text(
+        &self,
+        key: u64,
+        method: &str,
+        cseq: u32,
+        branch: &str,
+        extra: &str,
+        body: &str,
+    ) -> Vec<u8> {
         let Some(talk) = self.talks.get(&key) else { return Vec::new() };
         let id = &self.identity;
         format!(
@@ -377,7 +391,15 @@ impl Phone {
         .into_bytes()
     }
 
-    fn track(&mut self, now: Instant, slot: u64, call: u64, method: &'static str, branch: String, bytes: Vec<u8>) {
+    fn track(
+        &mut self,
+        now: Instant,
+        slot: u64,
+        call: u64,
+        method: &'static str,
+        branch: String,
+        bytes: Vec<u8>,
+    ) {
         self.out.push_back(bytes.clone());
         let pending = Pending {
             bytes,
@@ -462,7 +484,8 @@ impl Phone {
     fn handle_response(&mut self, now: Instant, status: u16, text: &Text) {
         let method = text.method().to_owned();
         let branch = text.branch().to_owned();
-        let slot = self.pending.iter().find(|(_, p)| p.branch == branch && p.method == method).map(|(s, _)| *s);
+        let slot =
+            self.pending.iter().find(|(_, p)| p.branch == branch && p.method == method).map(|(s, _)| *s);
         if status < 200 {
             if let Some(pending) = slot.and_then(|s| self.pending.get_mut(&s)) {
                 pending.proceeding = true;
@@ -573,7 +596,8 @@ impl Phone {
                 self.alarm(now + Duration::from_secs(1800), Alarm::Register);
             }
             401 => {
-                let challenge = text.all("WWW-Authenticate").into_iter().find(|c| c.contains("MD5")).map(str::to_owned);
+                let challenge =
+                    text.all("WWW-Authenticate").into_iter().find(|c| c.contains("MD5")).map(str::to_owned);
                 match challenge {
                     Some(challenge) if self.register_cseq % 2 == 1 => {
                         let answer = self.digest(&challenge);

@@ -58,7 +58,8 @@ impl Text {
 
     /// Address and port of the audio in the body, written `host:port`.
     pub fn audio(&self) -> Option<std::net::SocketAddr> {
-        let host = self.body.lines().find_map(|l| l.strip_prefix("c=IN IP4 ").or(l.strip_prefix("c=IN IP6 ")))?;
+        let host =
+            self.body.lines().find_map(|l| l.strip_prefix("c=IN IP4 ").or(l.strip_prefix("c=IN IP6 ")))?;
         let port = self.body.lines().find_map(|l| l.strip_prefix("m=audio "))?.split(' ').next()?;
         Some(std::net::SocketAddr::new(host.trim().parse().ok()?, port.parse().ok()?))
     }
