@@ -1,0 +1,152 @@
+//! Cuts a byte stream into messages (RFC 3261 18.3, 7.5) and keep-alives (RFC 5626 3.5.1).
+
+use super::parse::content_length;
+use super::message::Headers;
+use crate::sip::header::number_below;
+
+/// One thing cut from the stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A whole message, ready for `parse`.
+    Message(Vec<u8>),
+    /// A double CRLF: answer with a single CRLF.
+    Ping,
+    /// The stream can't be followed any more: close it.
+    Broken,
+}
+
+/// Collects bytes of one connection. Holds at most `limit` bytes of an unfinished message.
+#[derive(Debug)]
+pub struct StreamFramer {
+    buffer: Vec<u8>,
+    limit: usize,
+    /// How far the search for the end of the header has come.
+    searched: usize,
+    broken: bool,
+}
+
+impl StreamFramer {
+    /// `limit`: bytes of the largest message, header included.
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: Vec::new(), limit, searched: 0, broken: false }
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        if !self.broken {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    /// The next frame, if one is whole. After `Broken` nothing more comes.
+    pub fn next(&mut self) -> Option<Frame> {
+        if self.broken {
+            return None;
+        }
+        if self.buffer.starts_with(b"\r\n\r\n") {
+            self.drop_front(4);
+            return Some(Frame::Ping);
+        }
+        // A single CRLF between messages is a pong or padding (7.5); one alone may become a ping.
+        while self.buffer.starts_with(b"\r\n") && self.buffer.len() > 2 && !self.buffer.starts_with(b"\r\n\r") {
+            self.drop_front(2);
+        }
+        if self.buffer.starts_with(b"\r") && self.buffer.len() <= 3 {
+            return None;
+        }
+        let from = self.searched.saturating_sub(3);
+        let end = self.buffer.get(from..)?.windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4);
+        let Some(end) = end else {
+            self.searched = self.buffer.len();
+            return if self.buffer.len() > self.limit { self.fail() } else { None };
+        };
+        let Some(total) = declared_length(self.buffer.get(..end)?).and_then(|body| end.checked_add(body)) else {
+            return self.fail();
+        };
+        if total > self.limit {
+            return self.fail();
+        }
+        if self.buffer.len() < total {
+            return None;
+        }
+        let message = self.buffer.get(..total)?.to_vec();
+        self.drop_front(total);
+        Some(Frame::Message(message))
+    }
+
+    /// Whether an unfinished message waits; its first byte starts the slow-loris clock.
+    pub fn is_waiting(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    fn drop_front(&mut self, count: usize) {
+        self.buffer.drain(..count.min(self.buffer.len()));
+        self.searched = 0;
+    }
+
+    fn fail(&mut self) -> Option<Frame> {
+        self.broken = true;
+        self.buffer = Vec::new();
+        Some(Frame::Broken)
+    }
+}
+
+/// Content-Length of a header block. On a stream it must be there (RFC 3261 20.14), once, and plain.
+fn declared_length(head: &[u8]) -> Option<usize> {
+    let mut headers = Headers::new();
+    for line in head.split(|b| *b == b'\n') {
+        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+        let name = std::str::from_utf8(line.get(..colon)?).unwrap_or("").trim();
+        if name.eq_ignore_ascii_case("Content-Length") || name.eq_ignore_ascii_case("l") {
+            let value = std::str::from_utf8(line.get(colon + 1..)?).ok()?.trim();
+            number_below(value, 1 << 31).ok()?;
+            headers.push("Content-Length", value);
+        }
+    }
+    content_length(&headers).ok()?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(stream: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Frame> {
+        let mut framer = StreamFramer::new(1000);
+        let mut frames = Vec::new();
+        let mut rest = stream;
+        for size in sizes {
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            framer.push(now);
+            rest = later;
+            frames.extend(std::iter::from_fn(|| framer.next()));
+            if rest.is_empty() {
+                break;
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn the_same_bytes_in_any_cuts_give_the_same_messages() {
+        let one = b"A x SIP/2.0\r\nl: 3\r\n\r\nabc".to_vec();
+        let two = b"B y SIP/2.0\r\nContent-Length: 0\r\n\r\n".to_vec();
+        let stream = [&one[..], b"\r\n\r\n", &two, b"\r\n\r\n", &one].concat();
+        let expected =
+            [Frame::Message(one.clone()), Frame::Ping, Frame::Message(two), Frame::Ping, Frame::Message(one)];
+        for size in 1..stream.len() {
+            assert_eq!(cut(&stream, std::iter::repeat(size)), expected, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_cannot_be_cut_is_broken() {
+        for text in [
+            "A x SIP/2.0\r\n\r\n",
+            "A x SIP/2.0\r\nl: 3\r\nContent-Length: 4\r\n\r\nabcd",
+            "A x SIP/2.0\r\nl: +3\r\n\r\nabc",
+            "A x SIP/2.0\r\nl: 99999\r\n\r\nabc",
+        ] {
+            assert_eq!(cut(text.as_bytes(), std::iter::repeat(7)), [Frame::Broken], "{text}");
+        }
+        assert_eq!(cut(&[b'x'; 2000], std::iter::repeat(100)), [Frame::Broken]);
+    }
+}
