@@ -165,7 +165,14 @@ impl Via {
     pub fn new(transport: Transport, host: Host, port: Option<u16>, branch: &str) -> Self {
         let mut params = Params::default();
         params.set("branch", Some(branch));
-        Self { transport: Some(transport), transport_name: transport.as_str().into(), version: "2.0".into(), host, port, params }
+        Self {
+            transport: Some(transport),
+            transport_name: transport.as_str().into(),
+            version: "2.0".into(),
+            host,
+            port,
+            params,
+        }
     }
 
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
@@ -179,7 +186,8 @@ impl Via {
         if !name.is_some_and(|n| n.eq_ignore_ascii_case("SIP")) || version.is_empty() {
             return Err(HeaderError::Form);
         }
-        let (transport, sent_by) = rest.unwrap_or("").split_once(char::is_whitespace).ok_or(HeaderError::Form)?;
+        let (transport, sent_by) =
+            rest.unwrap_or("").split_once(char::is_whitespace).ok_or(HeaderError::Form)?;
         let compact: String = sent_by.chars().filter(|c| !c.is_whitespace()).collect();
         let (host, port) = parse_hostport(&compact)?;
         Ok(Self {
@@ -232,7 +240,8 @@ pub struct CSeq {
 impl CSeq {
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
         let mut words = text.split_whitespace();
-        let (number, method) = (words.next().ok_or(HeaderError::Form)?, words.next().ok_or(HeaderError::Form)?);
+        let (number, method) =
+            (words.next().ok_or(HeaderError::Form)?, words.next().ok_or(HeaderError::Form)?);
         if words.next().is_some() || !is_token(method) {
             return Err(HeaderError::Form);
         }
@@ -383,7 +392,8 @@ mod tests {
 
     #[test]
     fn rfc3261_20_42_via_forms() {
-        let via = Via::parse("SIP / 2.0 / UDP [2001:db8::9:1]:5061;received=192.0.2.1 ; branch=z9hG4bKas3").ok();
+        let via =
+            Via::parse("SIP / 2.0 / UDP [2001:db8::9:1]:5061;received=192.0.2.1 ; branch=z9hG4bKas3").ok();
         let via = via.as_ref();
         assert_eq!(via.and_then(Via::branch), Some("z9hG4bKas3"));
         assert_eq!(via.and_then(|v| v.port), Some(5061));

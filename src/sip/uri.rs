@@ -186,7 +186,15 @@ impl Uri {
         };
         let (host, port) = parse_hostport(hostport)?;
         // The password part of `user:password` is deprecated but part of the identity; kept in `user`.
-        Ok(Self { scheme, user: user.into(), host: Some(host), port, params, headers, other_scheme: String::new() })
+        Ok(Self {
+            scheme,
+            user: user.into(),
+            host: Some(host),
+            port,
+            params,
+            headers,
+            other_scheme: String::new(),
+        })
     }
 
     fn parse_tel(rest: &str) -> Result<Self, UriError> {
@@ -194,7 +202,8 @@ impl Uri {
             Some((number, params)) => (number, Params::parse(params)),
             None => (rest, Params::default()),
         };
-        let phone = |b: u8| b.is_ascii_hexdigit() || matches!(b, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#');
+        let phone =
+            |b: u8| b.is_ascii_hexdigit() || matches!(b, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#');
         if number.is_empty() || !number.bytes().all(phone) {
             return Err(UriError::Character);
         }
@@ -202,7 +211,15 @@ impl Uri {
     }
 
     fn opaque(scheme: Scheme, user: String, other_scheme: String) -> Self {
-        Self { scheme, user, host: None, port: None, params: Params::default(), headers: Vec::new(), other_scheme }
+        Self {
+            scheme,
+            user,
+            host: None,
+            port: None,
+            params: Params::default(),
+            headers: Vec::new(),
+            other_scheme,
+        }
     }
 }
 
@@ -392,8 +409,24 @@ mod tests {
 
     #[test]
     fn broken_uris_are_refused() {
-        for text in ["", "alice", ":x", "sip:", "sip:@h", "sip:a@", "sip:a@h:x", "sip:a@h:70000", "sip:a b@h",
-            "sip:%zz@h", "sip:a@[::1", "sip:a@[::1]x", "sip:a@b@c", "tel:", "tel:abc xyz", "1sip:a"] {
+        for text in [
+            "",
+            "alice",
+            ":x",
+            "sip:",
+            "sip:@h",
+            "sip:a@",
+            "sip:a@h:x",
+            "sip:a@h:70000",
+            "sip:a b@h",
+            "sip:%zz@h",
+            "sip:a@[::1",
+            "sip:a@[::1]x",
+            "sip:a@b@c",
+            "tel:",
+            "tel:abc xyz",
+            "1sip:a",
+        ] {
             assert!(Uri::parse(text).is_err(), "{text}");
         }
     }

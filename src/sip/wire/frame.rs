@@ -1,7 +1,7 @@
 //! Cuts a byte stream into messages (RFC 3261 18.3, 7.5) and keep-alives (RFC 5626 3.5.1).
 
-use super::parse::content_length;
 use super::message::Headers;
+use super::parse::content_length;
 use crate::sip::header::number_below;
 
 /// One thing cut from the stream.
@@ -47,7 +47,8 @@ impl StreamFramer {
             return Some(Frame::Ping);
         }
         // A single CRLF between messages is a pong or padding (7.5); one alone may become a ping.
-        while self.buffer.starts_with(b"\r\n") && self.buffer.len() > 2 && !self.buffer.starts_with(b"\r\n\r") {
+        while self.buffer.starts_with(b"\r\n") && self.buffer.len() > 2 && !self.buffer.starts_with(b"\r\n\r")
+        {
             self.drop_front(2);
         }
         if self.buffer.starts_with(b"\r") && self.buffer.len() <= 3 {
@@ -59,7 +60,8 @@ impl StreamFramer {
             self.searched = self.buffer.len();
             return if self.buffer.len() > self.limit { self.fail() } else { None };
         };
-        let Some(total) = declared_length(self.buffer.get(..end)?).and_then(|body| end.checked_add(body)) else {
+        let Some(total) = declared_length(self.buffer.get(..end)?).and_then(|body| end.checked_add(body))
+        else {
             return self.fail();
         };
         if total > self.limit {

@@ -15,7 +15,10 @@ pub enum Parsed {
     Ok(Message),
     /// A request that can't be followed but can be answered with this status: it has Via, From, To,
     /// Call-ID and CSeq.
-    Bad { request: Box<Request>, status: u16 },
+    Bad {
+        request: Box<Request>,
+        status: u16,
+    },
     /// To be dropped and counted.
     Unreadable,
 }
@@ -190,11 +193,13 @@ fn finish_request(start: &[u8], headers: Headers, body: &[u8], fault: Option<u16
         Some(v) if !v.eq_ignore_ascii_case("SIP/2.0") && is_other_version(v) => Some(505),
         _ => Some(400),
     };
-    let mut request = Request { method: Method::from_name(method), uri: uri.to_owned(), headers, body: Vec::new() };
+    let mut request =
+        Request { method: Method::from_name(method), uri: uri.to_owned(), headers, body: Vec::new() };
     if !is_answerable(&request.headers) {
         return Parsed::Unreadable;
     }
-    let fault = start_fault.or(fault).or_else(|| check_fields(&request.headers)).or_else(|| check_request(&request));
+    let fault =
+        start_fault.or(fault).or_else(|| check_fields(&request.headers)).or_else(|| check_request(&request));
     match (fault, cut_body(&request.headers, body)) {
         (None, Some(body)) => {
             request.body = body;
@@ -214,7 +219,9 @@ fn is_other_version(version: &str) -> bool {
 fn is_answerable(headers: &Headers) -> bool {
     let top = headers.get("Via").and_then(|v| split_list(v).next()).map(Via::parse);
     matches!(top, Some(Ok(_)))
-        && ["From", "To", "Call-ID", "CSeq"].iter().all(|name| headers.get(name).is_some_and(|v| !v.is_empty()))
+        && ["From", "To", "Call-ID", "CSeq"]
+            .iter()
+            .all(|name| headers.get(name).is_some_and(|v| !v.is_empty()))
 }
 
 /// Faults of the fields that every message needs.
@@ -256,7 +263,8 @@ fn cut_body(headers: &Headers, body: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: c\r\n";
+    const HEAD: &str =
+        "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: c\r\n";
 
     fn request(extra: &str, body: &str) -> Vec<u8> {
         format!("OPTIONS sip:b@h SIP/2.0\r\n{HEAD}CSeq: 1 OPTIONS\r\n{extra}\r\n{body}").into_bytes()
@@ -310,7 +318,8 @@ mod tests {
 
     #[test]
     fn compact_names_folding_and_space_before_the_colon() {
-        let bytes = b"INVITE sip:b@[::1];x SIP/2.0\r\nv : SIP/2.0/TCP\r\n h;branch=z9hG4bK1\r\nf:<sip:a@h>;tag=1\r\n\
+        let bytes =
+            b"INVITE sip:b@[::1];x SIP/2.0\r\nv : SIP/2.0/TCP\r\n h;branch=z9hG4bK1\r\nf:<sip:a@h>;tag=1\r\n\
             t:\r\n\t<sip:b@h>\r\ni: c\r\nCSEQ: 1\r\n INVITE\r\n\r\n";
         match parse(bytes) {
             Parsed::Ok(Message::Request(r)) => {
@@ -329,7 +338,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_answered_is_unreadable() {
-        for text in ["", "\r\n\r\n", "hello\r\n\r\n", "INVITE sip:a@h SIP/2.0\r\nCall-ID: c\r\n\r\n", "SIP/2.0 99 x\r\n\r\n"] {
+        for text in [
+            "",
+            "\r\n\r\n",
+            "hello\r\n\r\n",
+            "INVITE sip:a@h SIP/2.0\r\nCall-ID: c\r\n\r\n",
+            "SIP/2.0 99 x\r\n\r\n",
+        ] {
             assert_eq!(verdict(text.as_bytes()), "unreadable", "{text:?}");
         }
     }
