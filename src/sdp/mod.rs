@@ -1,1 +1,3 @@
 //! Session descriptions (RFC 4566) and offer/answer (RFC 3264); knows no SIP.
+pub mod offer_answer;
+pub mod session;

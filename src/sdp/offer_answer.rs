@@ -1,0 +1,317 @@
+//! Offer and answer (RFC 3264) for one audio stream of G.711. A pending offer is a value that can be
+//! used once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::session::{Media, SdpError, Session, Way, Written, WrittenMedia};
+
+/// The codecs that we speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Codec {
+    Pcma,
+    Pcmu,
+}
+
+impl Codec {
+    /// Static payload type (RFC 3551 6).
+    fn payload_type(self) -> u8 {
+        match self {
+            Self::Pcma => 8,
+            Self::Pcmu => 0,
+        }
+    }
+
+    fn encoding(self) -> &'static str {
+        match self {
+            Self::Pcma => "PCMA/8000",
+            Self::Pcmu => "PCMU/8000",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pcma => "pcma",
+            Self::Pcmu => "pcmu",
+        }
+    }
+}
+
+/// Our telephone-event payload type when we offer.
+const OUR_DTMF_PT: u8 = 101;
+
+/// Our side of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    pub address: IpAddr,
+    pub port: u16,
+    /// `o=` session id: random, never from a peer.
+    pub session_id: u64,
+    /// In order of preference.
+    pub codecs: Vec<Codec>,
+    pub dtmf: bool,
+}
+
+/// What an exchange agreed on, from our point of view. No `Debug`: it holds the peer's address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Agreed {
+    pub remote: SocketAddr,
+    pub remote_rtcp: SocketAddr,
+    pub send_codec: Codec,
+    pub pcma_pt: Option<u8>,
+    pub pcmu_pt: Option<u8>,
+    pub dtmf_pt: Option<u8>,
+    /// What we may do.
+    pub way: Way,
+}
+
+/// An offer of ours that waits for its answer; `accept_answer` consumes it.
+#[derive(Debug)]
+#[must_use]
+pub struct PendingOffer {
+    version: u64,
+    way: Way,
+}
+
+/// The state of one dialog's offers and answers.
+#[derive(Debug, Clone)]
+pub struct Negotiation {
+    local: Local,
+    version: u64,
+    last: Option<Vec<WrittenMedia>>,
+}
+
+impl Negotiation {
+    pub fn new(local: Local) -> Self {
+        Self { local, version: 0, last: None }
+    }
+
+    /// Our offer: all our codecs.
+    pub fn offer(&mut self, way: Way) -> (Vec<u8>, PendingOffer) {
+        let formats = self.local.codecs.iter().map(|c| (c.payload_type(), c.encoding())).collect();
+        let dtmf = self.local.dtmf.then_some(OUR_DTMF_PT);
+        let media = vec![WrittenMedia::Audio { port: self.local.port, formats, dtmf, way }];
+        let bytes = self.write(media);
+        (bytes, PendingOffer { version: self.version, way })
+    }
+
+    /// Takes the answer to our offer.
+    pub fn accept_answer(&mut self, offer: PendingOffer, answer: &[u8]) -> Result<Agreed, SdpError> {
+        if offer.version != self.version {
+            return Err(SdpError::Mismatch);
+        }
+        let session = Session::parse(answer)?;
+        let media = session.media.first().filter(|m| m.kind == "audio").ok_or(SdpError::Mismatch)?;
+        if media.port == 0 {
+            return Err(SdpError::NoAudio);
+        }
+        // We send with the first codec of the answer that we know; the payload types are ours.
+        let send = first_common(media, &self.local.codecs).ok_or(SdpError::NoCommonCodec)?;
+        let way = limit(offer.way, reverse(session.way_of(media)));
+        self.agree(&session, media, send, way)
+    }
+
+    /// Answers a peer's offer.
+    pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Agreed), SdpError> {
+        let session = Session::parse(offer)?;
+        let (index, media) = session.media.iter().enumerate().find(|(_, m)| is_usable(m)).ok_or(SdpError::NoAudio)?;
+        let common = self.common(media);
+        let send = *common.first().ok_or(SdpError::NoCommonCodec)?;
+        let mut way = reverse(session.way_of(media));
+        if session.address_of(media).is_some_and(|a| a.is_unspecified()) {
+            way = limit(way, Way::RecvOnly); // hold as RFC 2543 had it: c=0.0.0.0
+        }
+        let agreed = self.agree(&session, media, send, way)?;
+        let formats = common.iter().filter_map(|c| Some((pt_of(media, *c)?, c.encoding()))).collect();
+        let audio = WrittenMedia::Audio { port: self.local.port, formats, dtmf: agreed.dtmf_pt, way };
+        let section = |(i, m): (usize, &Media)| if i == index { audio.clone() } else { refuse(m) };
+        let sections = session.media.iter().enumerate().map(section).collect();
+        Ok((self.write(sections), agreed))
+    }
+
+    fn agree(&self, session: &Session, media: &Media, send: Codec, way: Way) -> Result<Agreed, SdpError> {
+        let address = session.address_of(media).ok_or(SdpError::Form)?;
+        let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
+        let known = |c: Codec| self.local.codecs.contains(&c).then(|| pt_of(media, c)).flatten();
+        Ok(Agreed {
+            remote: SocketAddr::new(address, media.port),
+            remote_rtcp: SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port),
+            send_codec: send,
+            pcma_pt: known(Codec::Pcma),
+            pcmu_pt: known(Codec::Pcmu),
+            dtmf_pt: if self.local.dtmf { dtmf_pt(media) } else { None },
+            way,
+        })
+    }
+
+    /// Codecs in common, in our order of preference, so that both legs tend to the same one.
+    fn common(&self, media: &Media) -> Vec<Codec> {
+        self.local.codecs.iter().copied().filter(|c| pt_of(media, *c).is_some()).collect()
+    }
+
+    /// The version rises only when the description changes (RFC 3264 8).
+    fn write(&mut self, media: Vec<WrittenMedia>) -> Vec<u8> {
+        if self.last.as_ref() != Some(&media) {
+            self.version += 1;
+        }
+        let written = Written {
+            address: self.local.address,
+            session_id: self.local.session_id,
+            version: self.version,
+            media: media.clone(),
+        };
+        self.last = Some(media);
+        written.to_bytes()
+    }
+}
+
+fn is_usable(media: &Media) -> bool {
+    media.kind == "audio" && media.port != 0 && media.protocol == "RTP/AVP"
+}
+
+/// The payload type by which the peer names a codec: by `a=rtpmap`, else the static one.
+fn pt_of(media: &Media, codec: Codec) -> Option<u8> {
+    let listed = |pt: &u8| media.formats.iter().any(|f| f.parse() == Ok(*pt));
+    let mapped = media.rtpmaps.iter().find(|(pt, name, clock)| name == codec.name() && *clock == 8000 && listed(pt));
+    mapped.map(|(pt, _, _)| *pt).or_else(|| {
+        let pt = codec.payload_type();
+        let remapped = media.rtpmaps.iter().any(|(p, name, _)| *p == pt && name != codec.name());
+        (listed(&pt) && !remapped).then_some(pt)
+    })
+}
+
+fn dtmf_pt(media: &Media) -> Option<u8> {
+    let event = |(pt, name, clock): &&(u8, String, u32)| {
+        name == "telephone-event" && *clock == 8000 && media.formats.iter().any(|f| f.parse() == Ok(*pt))
+    };
+    media.rtpmaps.iter().find(event).map(|(pt, _, _)| *pt)
+}
+
+fn first_common(media: &Media, ours: &[Codec]) -> Option<Codec> {
+    let by_format = |format: &String| {
+        let pt: u8 = format.parse().ok()?;
+        ours.iter().copied().find(|c| pt_of(media, *c) == Some(pt))
+    };
+    media.formats.iter().find_map(by_format)
+}
+
+/// A refused section repeats nothing of the peer's words but what kind it is.
+fn refuse(media: &Media) -> WrittenMedia {
+    let word = |found: &str, list: &'static [&'static str], other: &'static str| {
+        list.iter().copied().find(|w| *w == found).unwrap_or(other)
+    };
+    WrittenMedia::Refused {
+        kind: word(&media.kind, &["audio", "video", "text", "message", "image"], "application"),
+        protocol: word(&media.protocol, &["RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF", "udptl", "TCP/MSRP"], "RTP/AVP"),
+    }
+}
+
+/// The peer's direction as ours: what they send we receive.
+fn reverse(way: Way) -> Way {
+    match way {
+        Way::SendOnly => Way::RecvOnly,
+        Way::RecvOnly => Way::SendOnly,
+        Way::SendRecv | Way::Inactive => way,
+    }
+}
+
+fn limit(a: Way, b: Way) -> Way {
+    let sends = |w| matches!(w, Way::SendRecv | Way::SendOnly);
+    let receives = |w| matches!(w, Way::SendRecv | Way::RecvOnly);
+    match (sends(a) && sends(b), receives(a) && receives(b)) {
+        (true, true) => Way::SendRecv,
+        (true, false) => Way::SendOnly,
+        (false, true) => Way::RecvOnly,
+        (false, false) => Way::Inactive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(codecs: &[Codec]) -> Local {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        Local { address, port: 20_000, session_id: 7, codecs: codecs.to_vec(), dtmf: true }
+    }
+
+    fn offer(media: &str) -> Vec<u8> {
+        format!("v=0\r\no=secret 1 1 IN IP4 198.51.100.9\r\ns=secret\r\nc=IN IP4 198.51.100.9\r\nt=0 0\r\n{media}").into_bytes()
+    }
+
+    #[test]
+    fn rfc3264_both_sides_agree_whatever_they_prefer() {
+        use Codec::{Pcma, Pcmu};
+        for ours in [&[Pcma, Pcmu][..], &[Pcmu, Pcma], &[Pcma], &[Pcmu]] {
+            for theirs in [&[Pcma, Pcmu][..], &[Pcmu, Pcma], &[Pcma], &[Pcmu]] {
+                for way in [Way::SendRecv, Way::SendOnly, Way::RecvOnly, Way::Inactive] {
+                    let (mut a, mut b) = (Negotiation::new(local(ours)), Negotiation::new(local(theirs)));
+                    let (bytes, pending) = a.offer(way);
+                    match b.answer(&bytes) {
+                        Ok((answer, there)) => {
+                            let Ok(here) = a.accept_answer(pending, &answer) else { panic!("{ours:?} {theirs:?}") };
+                            assert_eq!(here.send_codec, there.send_codec);
+                            assert_eq!(here.way, reverse(there.way));
+                            assert_eq!((here.dtmf_pt, there.dtmf_pt), (Some(101), Some(101)));
+                        }
+                        Err(error) => {
+                            assert_eq!(error, SdpError::NoCommonCodec);
+                            assert!(!ours.iter().any(|c| theirs.contains(c)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_peers_words_is_in_our_answer() {
+        let bytes = offer("m=audio 4000 RTP/AVP 97 96\r\na=rtpmap:96 PCMA/8000\r\na=rtpmap:97 telephone-event/8000\r\n\
+            a=secret:1\r\nm=secret 4002 SECRET secret\r\n");
+        let Ok((answer, agreed)) = Negotiation::new(local(&[Codec::Pcma])).answer(&bytes) else { panic!() };
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        assert!(!text.contains("secret") && !text.contains("SECRET") && !text.contains("198.51"), "{text}");
+        assert!(text.contains("m=audio 20000 RTP/AVP 96 97\r\n") && text.contains("m=application 0 "), "{text}");
+        assert_eq!((agreed.pcma_pt, agreed.dtmf_pt, agreed.pcmu_pt), (Some(96), Some(97), None));
+    }
+
+    #[test]
+    fn hold_in_both_styles_and_the_version_rises_only_with_a_change() {
+        let mut n = Negotiation::new(local(&[Codec::Pcma]));
+        let plain = offer("m=audio 4000 RTP/AVP 8\r\n");
+        let held = offer("m=audio 4000 RTP/AVP 8\r\na=sendonly\r\n");
+        let old = offer("m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n");
+        let mut versions = Vec::new();
+        for (bytes, way) in [(&plain, Way::SendRecv), (&plain, Way::SendRecv), (&held, Way::RecvOnly), (&old, Way::RecvOnly), (&plain, Way::SendRecv)] {
+            let Ok((answer, agreed)) = n.answer(bytes) else { panic!() };
+            assert_eq!(agreed.way, way);
+            versions.push(String::from_utf8_lossy(&answer).split(' ').nth(2).map(str::to_owned));
+        }
+        let versions: Vec<&str> = versions.iter().flatten().map(String::as_str).collect();
+        assert_eq!(versions, ["1", "1", "2", "2", "3"]);
+    }
+
+    #[test]
+    fn what_we_cannot_take_is_refused() {
+        for (media, error) in [
+            ("m=audio 4000 RTP/AVP 18\r\na=rtpmap:18 G729/8000\r\n", SdpError::NoCommonCodec),
+            ("m=video 4000 RTP/AVP 31\r\n", SdpError::NoAudio),
+            ("m=audio 0 RTP/AVP 8\r\n", SdpError::NoAudio),
+            ("m=audio 4000 RTP/SAVP 8\r\n", SdpError::NoAudio),
+            ("m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 G729/8000\r\n", SdpError::NoCommonCodec),
+            ("", SdpError::NoAudio),
+        ] {
+            let result = Negotiation::new(local(&[Codec::Pcma])).answer(&offer(media));
+            assert_eq!(result.err(), Some(error), "{media}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_an_older_offer_is_refused() {
+        let mut n = Negotiation::new(local(&[Codec::Pcma]));
+        let (_, first) = n.offer(Way::SendRecv);
+        let (_, second) = n.offer(Way::SendOnly);
+        let answer = offer("m=audio 4000 RTP/AVP 8\r\n");
+        assert!(n.accept_answer(first, &answer).err() == Some(SdpError::Mismatch));
+        assert!(n.accept_answer(second, &answer).is_ok_and(|a| a.way == Way::SendOnly));
+    }
+}
