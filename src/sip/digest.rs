@@ -1,0 +1,431 @@
+//! Digest authentication (RFC 7616, 8760): challenge and verify as server, answer as client.
+//! SHA-256 and MD5, `qop=auth`. Nonces live for a time, each count is taken once.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::header::split_list;
+use crate::base::bounded::BoundedMap;
+use crate::base::id::Rng;
+
+/// Nonces held at a time; the oldest goes when a new one needs room.
+const NONCES: usize = 50_000;
+/// How far a nonce count may run ahead of the highest seen (a lost packet, a second flow).
+const WINDOW: u32 = 64;
+
+/// Hash algorithms in the order in which we offer them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    Sha256,
+    Md5,
+}
+
+impl Algorithm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Sha256, Self::Md5].into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
+    }
+
+    fn hash(self, text: &str) -> String {
+        match self {
+            Self::Sha256 => hex(&Sha256::digest(text.as_bytes())),
+            Self::Md5 => hex(&Md5::digest(text.as_bytes())),
+        }
+    }
+}
+
+/// What became of an Authorization header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The user name of an account that exists; its password was right.
+    Ok(String),
+    /// The password was right but the nonce has run out or the count was seen before: challenge with `stale=true`.
+    Stale,
+    /// Unknown user or wrong password; the same for both.
+    Wrong,
+    Malformed,
+}
+
+struct Nonce {
+    made: Instant,
+    /// Highest count seen, and which of the `WINDOW` counts below it were.
+    highest: u32,
+    seen: u64,
+}
+
+/// The server side for one realm.
+pub struct Authenticator {
+    realm: String,
+    lifetime: Duration,
+    nonces: BoundedMap<String, Nonce>,
+    rng: Rng,
+}
+
+impl Authenticator {
+    pub fn new(realm: &str, lifetime: Duration, rng: Rng) -> Self {
+        Self { realm: realm.to_owned(), lifetime, nonces: BoundedMap::new(NONCES), rng }
+    }
+
+    /// Values for `WWW-Authenticate`, one an algorithm, the stronger first (RFC 8760 2.4).
+    pub fn challenge(&mut self, now: Instant, stale: bool) -> Vec<String> {
+        let nonce = self.rng.token(32);
+        self.expire(now);
+        if self.nonces.is_full() {
+            if let Some(oldest) = self.nonces.oldest().map(|(n, _)| n.clone()) {
+                self.nonces.remove(&oldest);
+            }
+        }
+        let _ = self.nonces.insert(nonce.clone(), Nonce { made: now, highest: 0, seen: 0 });
+        let stale = if stale { ", stale=true" } else { "" };
+        let value = |algorithm: Algorithm| {
+            format!(
+                "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{stale}",
+                self.realm,
+                algorithm.name()
+            )
+        };
+        [Algorithm::Sha256, Algorithm::Md5].map(value).to_vec()
+    }
+
+    /// Judges an `Authorization` value. `password` gives the secret of a user, or `None`; unknown users
+    /// take the same path and time as known ones.
+    pub fn verify(
+        &mut self,
+        now: Instant,
+        method: &str,
+        request_uri: &str,
+        value: &str,
+        password: impl Fn(&str) -> Option<String>,
+    ) -> Verdict {
+        let Some(fields) = Fields::parse(value) else { return Verdict::Malformed };
+        if fields.realm != self.realm || !same_target(&fields.uri, request_uri) {
+            return Verdict::Wrong;
+        }
+        let known = password(&fields.username);
+        let secret = known.clone().unwrap_or_else(|| "no such user has this".to_owned());
+        let ha1 = fields.algorithm.hash(&format!("{}:{}:{secret}", fields.username, fields.realm));
+        let expected = fields.response_for(&ha1, method);
+        let right = expected.as_bytes().ct_eq(fields.response.as_bytes()).unwrap_u8() == 1;
+        if !right || known.is_none() {
+            return Verdict::Wrong;
+        }
+        match self.nonces.get_mut(&fields.nonce) {
+            Some(nonce) if now.saturating_duration_since(nonce.made) <= self.lifetime => {
+                if nonce.take(fields.count) { Verdict::Ok(fields.username) } else { Verdict::Stale }
+            }
+            _ => Verdict::Stale,
+        }
+    }
+
+    /// Nonces in the table.
+    pub fn nonces(&self) -> usize {
+        self.nonces.len()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        for _ in 0..2 {
+            let lifetime = self.lifetime;
+            let old = |n: &Nonce| now.saturating_duration_since(n.made) > lifetime;
+            let Some(key) = self.nonces.oldest().filter(|(_, n)| old(n)).map(|(k, _)| k.clone()) else { return };
+            self.nonces.remove(&key);
+        }
+    }
+}
+
+impl Nonce {
+    /// Takes a count once; counts far below or far above the highest are refused.
+    fn take(&mut self, count: u32) -> bool {
+        if count == 0 {
+            return false;
+        }
+        if count > self.highest {
+            let step = count - self.highest;
+            if step > WINDOW {
+                return false;
+            }
+            self.seen = if step >= 64 { 1 } else { self.seen << step | 1 };
+            self.highest = count;
+            return true;
+        }
+        let back = self.highest - count;
+        if back >= WINDOW || self.seen & (1 << back) != 0 {
+            return false;
+        }
+        self.seen |= 1 << back;
+        true
+    }
+}
+
+/// Account at a peer that may challenge us.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+    /// Only this realm gets an answer, when set.
+    pub realm: Option<String>,
+}
+
+/// Answers the best of the challenges that we understand (values of `WWW-Authenticate` or
+/// `Proxy-Authenticate`). `None` when there is none, or none of the realm that the credentials are for.
+pub fn answer<'a>(
+    challenges: impl Iterator<Item = &'a str>,
+    method: &str,
+    uri: &str,
+    credentials: &Credentials,
+    cnonce: &str,
+    count: u32,
+) -> Option<String> {
+    let read = challenges.filter_map(Fields::parse_challenge);
+    let ours = read.filter(|c| credentials.realm.as_ref().is_none_or(|r| *r == c.realm));
+    let challenge = ours.min_by_key(|c| u8::from(c.algorithm == Algorithm::Md5))?;
+    let mut fields = Fields {
+        username: credentials.username.clone(),
+        uri: uri.to_owned(),
+        cnonce: cnonce.to_owned(),
+        count,
+        nc: format!("{count:08x}"),
+        ..challenge
+    };
+    let ha1 = fields.algorithm.hash(&format!("{}:{}:{}", fields.username, fields.realm, credentials.password));
+    fields.response = fields.response_for(&ha1, method);
+    let mut value = format!(
+        "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{}\", algorithm={}",
+        quoted(&fields.username),
+        quoted(&fields.realm),
+        quoted(&fields.nonce),
+        fields.response,
+        fields.algorithm.name()
+    );
+    if fields.qop {
+        let _ = write!(value, ", qop=auth, nc={}, cnonce=\"{cnonce}\"", fields.nc);
+    }
+    if let Some(opaque) = &fields.opaque {
+        let _ = write!(value, ", opaque=\"{}\"", quoted(opaque));
+    }
+    Some(value)
+}
+
+#[derive(Clone)]
+struct Fields {
+    username: String,
+    realm: String,
+    nonce: String,
+    uri: String,
+    response: String,
+    algorithm: Algorithm,
+    qop: bool,
+    cnonce: String,
+    nc: String,
+    count: u32,
+    opaque: Option<String>,
+}
+
+impl Fields {
+    /// An `Authorization` value; only `qop=auth` is taken, since a count is what stops a replay.
+    fn parse(value: &str) -> Option<Self> {
+        let pairs = Pairs::parse(value)?;
+        let nc = pairs.get("nc")?;
+        let count = (nc.len() == 8).then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
+        (pairs.get("qop")? == "auth").then_some(())?;
+        Some(Self {
+            username: pairs.get("username")?,
+            realm: pairs.get("realm")?,
+            nonce: pairs.get("nonce")?,
+            uri: pairs.get("uri")?,
+            response: pairs.get("response")?.to_ascii_lowercase(),
+            algorithm: pairs.algorithm()?,
+            qop: true,
+            cnonce: pairs.get("cnonce")?,
+            nc,
+            count,
+            opaque: None,
+        })
+    }
+
+    fn parse_challenge(value: &str) -> Option<Self> {
+        let pairs = Pairs::parse(value)?;
+        let qop = pairs.get("qop");
+        if qop.as_ref().is_some_and(|q| !q.split(',').any(|q| q.trim() == "auth")) {
+            return None;
+        }
+        Some(Self {
+            username: String::new(),
+            realm: pairs.get("realm")?,
+            nonce: pairs.get("nonce")?,
+            uri: String::new(),
+            response: String::new(),
+            algorithm: pairs.algorithm()?,
+            qop: qop.is_some(),
+            cnonce: String::new(),
+            nc: String::new(),
+            count: 0,
+            opaque: pairs.get("opaque"),
+        })
+    }
+
+    fn response_for(&self, ha1: &str, method: &str) -> String {
+        let ha2 = self.algorithm.hash(&format!("{method}:{}", self.uri));
+        if self.qop {
+            self.algorithm.hash(&format!("{ha1}:{}:{}:{}:auth:{ha2}", self.nonce, self.nc, self.cnonce))
+        } else {
+            self.algorithm.hash(&format!("{ha1}:{}:{ha2}", self.nonce))
+        }
+    }
+}
+
+/// `name=value` pairs of a Digest value; names without case, quotes taken off.
+struct Pairs(Vec<(String, String)>);
+
+impl Pairs {
+    fn parse(value: &str) -> Option<Self> {
+        let (scheme, rest) = value.trim().split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("Digest") {
+            return None;
+        }
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for part in split_list(rest).take(32) {
+            let (name, value) = part.split_once('=')?;
+            let name = name.trim().to_ascii_lowercase();
+            if pairs.iter().any(|(n, _)| *n == name) {
+                return None; // said twice: two readers could take two values
+            }
+            pairs.push((name, unquoted(value.trim())));
+        }
+        Some(Self(pairs))
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+    }
+
+    fn algorithm(&self) -> Option<Algorithm> {
+        self.get("algorithm").map_or(Some(Algorithm::Md5), |name| Algorithm::from_name(&name))
+    }
+}
+
+fn unquoted(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else { return value.to_owned() };
+    let mut out = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(c) = characters.next() {
+        out.push(if c == '\\' { characters.next().unwrap_or('\\') } else { c });
+    }
+    out
+}
+
+fn quoted(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// The `uri` of the answer must be the Request-URI (RFC 7616 3.4.6); proxies may have changed parameters.
+fn same_target(answered: &str, requested: &str) -> bool {
+    let bare = |uri: &str| uri.split([';', '?']).next().unwrap_or("").to_ascii_lowercase();
+    bare(answered) == bare(requested)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Now;
+
+    fn server() -> Authenticator {
+        Authenticator::new("hulplijn", Duration::from_secs(300), Rng::from_number(1))
+    }
+
+    fn account() -> Credentials {
+        Credentials { username: "an".into(), password: "geheim".into(), realm: None }
+    }
+
+    fn password(user: &str) -> Option<String> {
+        (user == "an").then(|| "geheim".to_owned())
+    }
+
+    fn answered(challenges: &[String], account: &Credentials, count: u32) -> String {
+        answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", account, "cn", count).unwrap_or_default()
+    }
+
+    #[test]
+    fn rfc7616_3_9_1_examples_of_both_algorithms() {
+        // The RFC's example, Mufasa and "Circle of Life", qop=auth.
+        for (algorithm, response) in [
+            ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+            ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+        ] {
+            let challenge = format!(
+                "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", algorithm={algorithm}, \
+                 nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\""
+            );
+            let mufasa = Credentials { username: "Mufasa".into(), password: "Circle of Life".into(), realm: None };
+            let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
+            let value = answer([challenge.as_str()].into_iter(), "GET", "/dir/index.html", &mufasa, cnonce, 1);
+            assert!(value.is_some_and(|v| v.contains(response)), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn each_nonce_count_is_taken_once_and_in_hexadecimal() {
+        let (now, mut server) = (Now::read().at, server());
+        let challenges = server.challenge(now, false);
+        for count in [1, 2, 10, 9, 11] {
+            let value = answered(&challenges, &account(), count);
+            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Ok("an".into()), "{count}");
+            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Stale, "{count} again");
+        }
+        assert!(answered(&challenges, &account(), 10).contains("nc=0000000a"));
+    }
+
+    #[test]
+    fn an_old_nonce_is_stale_and_a_wrong_password_wrong() {
+        let (now, mut server) = (Now::read().at, server());
+        let challenges = server.challenge(now, false);
+        let value = answered(&challenges, &account(), 1);
+        let late = now + Duration::from_secs(301);
+        assert_eq!(server.verify(late, "REGISTER", "sip:h", &value, password), Verdict::Stale);
+        let thief = Credentials { password: "x".into(), ..account() };
+        let value = answered(&challenges, &thief, 1);
+        assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
+        let stranger = Credentials { username: "bo".into(), ..account() };
+        let value = answered(&challenges, &stranger, 1);
+        assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
+    }
+
+    #[test]
+    fn an_answer_for_another_method_target_or_realm_is_wrong() {
+        let (now, mut server) = (Now::read().at, server());
+        let challenges = server.challenge(now, false);
+        let value = answered(&challenges, &account(), 1);
+        assert_eq!(server.verify(now, "INVITE", "sip:h", &value, password), Verdict::Wrong);
+        assert_eq!(server.verify(now, "REGISTER", "sip:other", &value, password), Verdict::Wrong);
+        let elsewhere = Credentials { realm: Some("carrier".into()), ..account() };
+        let none = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &elsewhere, "cn", 1);
+        assert_eq!(none, None, "credentials go only to the realm that they are for");
+    }
+
+    #[test]
+    fn sha_256_is_preferred_and_junk_is_malformed() {
+        let (now, mut server) = (Now::read().at, server());
+        let challenges = server.challenge(now, true);
+        assert!(challenges.iter().all(|c| c.ends_with("stale=true")));
+        assert!(answered(&challenges, &account(), 1).contains("algorithm=SHA-256"));
+        for value in ["", "Basic abc", "Digest", "Digest username=\"an\"", "Digest nc=1, nc=2"] {
+            assert_eq!(server.verify(now, "REGISTER", "sip:h", value, password), Verdict::Malformed, "{value}");
+        }
+    }
+}
