@@ -3,5 +3,6 @@
 pub mod digest;
 pub mod flow;
 pub mod header;
+pub mod transaction;
 pub mod uri;
 pub mod wire;
