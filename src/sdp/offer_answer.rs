@@ -113,7 +113,8 @@ impl Negotiation {
     /// Answers a peer's offer.
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Agreed), SdpError> {
         let session = Session::parse(offer)?;
-        let (index, media) = session.media.iter().enumerate().find(|(_, m)| is_usable(m)).ok_or(SdpError::NoAudio)?;
+        let (index, media) =
+            session.media.iter().enumerate().find(|(_, m)| is_usable(m)).ok_or(SdpError::NoAudio)?;
         let common = self.common(media);
         let send = *common.first().ok_or(SdpError::NoCommonCodec)?;
         let mut way = reverse(session.way_of(media));
@@ -171,7 +172,8 @@ fn is_usable(media: &Media) -> bool {
 /// The payload type by which the peer names a codec: by `a=rtpmap`, else the static one.
 fn pt_of(media: &Media, codec: Codec) -> Option<u8> {
     let listed = |pt: &u8| media.formats.iter().any(|f| f.parse() == Ok(*pt));
-    let mapped = media.rtpmaps.iter().find(|(pt, name, clock)| name == codec.name() && *clock == 8000 && listed(pt));
+    let mapped =
+        media.rtpmaps.iter().find(|(pt, name, clock)| name == codec.name() && *clock == 8000 && listed(pt));
     mapped.map(|(pt, _, _)| *pt).or_else(|| {
         let pt = codec.payload_type();
         let remapped = media.rtpmaps.iter().any(|(p, name, _)| *p == pt && name != codec.name());
@@ -201,7 +203,11 @@ fn refuse(media: &Media) -> WrittenMedia {
     };
     WrittenMedia::Refused {
         kind: word(&media.kind, &["audio", "video", "text", "message", "image"], "application"),
-        protocol: word(&media.protocol, &["RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF", "udptl", "TCP/MSRP"], "RTP/AVP"),
+        protocol: word(
+            &media.protocol,
+            &["RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF", "udptl", "TCP/MSRP"],
+            "RTP/AVP",
+        ),
     }
 }
 
@@ -235,7 +241,10 @@ mod tests {
     }
 
     fn offer(media: &str) -> Vec<u8> {
-        format!("v=0\r\no=secret 1 1 IN IP4 198.51.100.9\r\ns=secret\r\nc=IN IP4 198.51.100.9\r\nt=0 0\r\n{media}").into_bytes()
+        format!(
+            "v=0\r\no=secret 1 1 IN IP4 198.51.100.9\r\ns=secret\r\nc=IN IP4 198.51.100.9\r\nt=0 0\r\n{media}"
+        )
+        .into_bytes()
     }
 
     #[test]
@@ -248,7 +257,9 @@ mod tests {
                     let (bytes, pending) = a.offer(way);
                     match b.answer(&bytes) {
                         Ok((answer, there)) => {
-                            let Ok(here) = a.accept_answer(pending, &answer) else { panic!("{ours:?} {theirs:?}") };
+                            let Ok(here) = a.accept_answer(pending, &answer) else {
+                                panic!("{ours:?} {theirs:?}")
+                            };
                             assert_eq!(here.send_codec, there.send_codec);
                             assert_eq!(here.way, reverse(there.way));
                             assert_eq!((here.dtmf_pt, there.dtmf_pt), (Some(101), Some(101)));
@@ -265,12 +276,17 @@ mod tests {
 
     #[test]
     fn nothing_of_the_peers_words_is_in_our_answer() {
-        let bytes = offer("m=audio 4000 RTP/AVP 97 96\r\na=rtpmap:96 PCMA/8000\r\na=rtpmap:97 telephone-event/8000\r\n\
-            a=secret:1\r\nm=secret 4002 SECRET secret\r\n");
+        let bytes = offer(
+            "m=audio 4000 RTP/AVP 97 96\r\na=rtpmap:96 PCMA/8000\r\na=rtpmap:97 telephone-event/8000\r\n\
+            a=secret:1\r\nm=secret 4002 SECRET secret\r\n",
+        );
         let Ok((answer, agreed)) = Negotiation::new(local(&[Codec::Pcma])).answer(&bytes) else { panic!() };
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(!text.contains("secret") && !text.contains("SECRET") && !text.contains("198.51"), "{text}");
-        assert!(text.contains("m=audio 20000 RTP/AVP 96 97\r\n") && text.contains("m=application 0 "), "{text}");
+        assert!(
+            text.contains("m=audio 20000 RTP/AVP 96 97\r\n") && text.contains("m=application 0 "),
+            "{text}"
+        );
         assert_eq!((agreed.pcma_pt, agreed.dtmf_pt, agreed.pcmu_pt), (Some(96), Some(97), None));
     }
 
@@ -281,7 +297,13 @@ mod tests {
         let held = offer("m=audio 4000 RTP/AVP 8\r\na=sendonly\r\n");
         let old = offer("m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n");
         let mut versions = Vec::new();
-        for (bytes, way) in [(&plain, Way::SendRecv), (&plain, Way::SendRecv), (&held, Way::RecvOnly), (&old, Way::RecvOnly), (&plain, Way::SendRecv)] {
+        for (bytes, way) in [
+            (&plain, Way::SendRecv),
+            (&plain, Way::SendRecv),
+            (&held, Way::RecvOnly),
+            (&old, Way::RecvOnly),
+            (&plain, Way::SendRecv),
+        ] {
             let Ok((answer, agreed)) = n.answer(bytes) else { panic!() };
             assert_eq!(agreed.way, way);
             versions.push(String::from_utf8_lossy(&answer).split(' ').nth(2).map(str::to_owned));

@@ -166,7 +166,9 @@ impl Written {
         );
         for media in &self.media {
             match media {
-                WrittenMedia::Audio { port, formats, dtmf, way } => write_audio(&mut out, *port, formats, *dtmf, *way),
+                WrittenMedia::Audio { port, formats, dtmf, way } => {
+                    write_audio(&mut out, *port, formats, *dtmf, *way)
+                }
                 WrittenMedia::Refused { kind, protocol } => {
                     let _ = write!(out, "m={kind} 0 {protocol} 0\r\n");
                 }
@@ -201,7 +203,9 @@ fn way_word(way: Way) -> &'static str {
 }
 
 fn parse_way(value: &str) -> Option<Way> {
-    [Way::SendRecv, Way::SendOnly, Way::RecvOnly, Way::Inactive].into_iter().find(|w| way_word(*w) == value.trim())
+    [Way::SendRecv, Way::SendOnly, Way::RecvOnly, Way::Inactive]
+        .into_iter()
+        .find(|w| way_word(*w) == value.trim())
 }
 
 fn parse_media(value: &str) -> Option<Media> {
@@ -257,11 +261,16 @@ mod tests {
 
     #[test]
     fn what_is_no_description_is_refused() {
-        for text in ["", "hello", "v=1\r\n", "v=0\r\nm=audio x RTP/AVP 0\r\n", "v=0\r\nm=audio 99999 RTP/AVP 0\r\n"] {
+        for text in
+            ["", "hello", "v=1\r\n", "v=0\r\nm=audio x RTP/AVP 0\r\n", "v=0\r\nm=audio 99999 RTP/AVP 0\r\n"]
+        {
             assert!(Session::parse(text.as_bytes()).is_err(), "{text}");
         }
         assert!(Session::parse("v=0\r\n".repeat(600).as_bytes()).err() == Some(SdpError::Limit));
-        assert!(Session::parse(("v=0\r\n".to_owned() + &"m=audio 1 RTP/AVP 0\r\n".repeat(17)).as_bytes()).is_err());
+        assert!(
+            Session::parse(("v=0\r\n".to_owned() + &"m=audio 1 RTP/AVP 0\r\n".repeat(17)).as_bytes())
+                .is_err()
+        );
     }
 
     proptest::proptest! {

@@ -136,7 +136,9 @@ impl Authenticator {
         for _ in 0..2 {
             let lifetime = self.lifetime;
             let old = |n: &Nonce| now.saturating_duration_since(n.made) > lifetime;
-            let Some(key) = self.nonces.oldest().filter(|(_, n)| old(n)).map(|(k, _)| k.clone()) else { return };
+            let Some(key) = self.nonces.oldest().filter(|(_, n)| old(n)).map(|(k, _)| k.clone()) else {
+                return;
+            };
             self.nonces.remove(&key);
         }
     }
@@ -196,7 +198,8 @@ pub fn answer<'a>(
         nc: format!("{count:08x}"),
         ..challenge
     };
-    let ha1 = fields.algorithm.hash(&format!("{}:{}:{}", fields.username, fields.realm, credentials.password));
+    let ha1 =
+        fields.algorithm.hash(&format!("{}:{}:{}", fields.username, fields.realm, credentials.password));
     fields.response = fields.response_for(&ha1, method);
     let mut value = format!(
         "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{}\", algorithm={}",
@@ -314,7 +317,9 @@ impl Pairs {
 }
 
 fn unquoted(value: &str) -> String {
-    let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else { return value.to_owned() };
+    let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else {
+        return value.to_owned();
+    };
     let mut out = String::with_capacity(inner.len());
     let mut characters = inner.chars();
     while let Some(c) = characters.next() {
@@ -358,7 +363,8 @@ mod tests {
     }
 
     fn answered(challenges: &[String], account: &Credentials, count: u32) -> String {
-        answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", account, "cn", count).unwrap_or_default()
+        answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", account, "cn", count)
+            .unwrap_or_default()
     }
 
     #[test]
@@ -372,9 +378,11 @@ mod tests {
                 "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", algorithm={algorithm}, \
                  nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\""
             );
-            let mufasa = Credentials { username: "Mufasa".into(), password: "Circle of Life".into(), realm: None };
+            let mufasa =
+                Credentials { username: "Mufasa".into(), password: "Circle of Life".into(), realm: None };
             let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
-            let value = answer([challenge.as_str()].into_iter(), "GET", "/dir/index.html", &mufasa, cnonce, 1);
+            let value =
+                answer([challenge.as_str()].into_iter(), "GET", "/dir/index.html", &mufasa, cnonce, 1);
             assert!(value.is_some_and(|v| v.contains(response)), "{algorithm}");
         }
     }
@@ -385,8 +393,16 @@ mod tests {
         let challenges = server.challenge(now, false);
         for count in [1, 2, 10, 9, 11] {
             let value = answered(&challenges, &account(), count);
-            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Ok("an".into()), "{count}");
-            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Stale, "{count} again");
+            assert_eq!(
+                server.verify(now, "REGISTER", "sip:h", &value, password),
+                Verdict::Ok("an".into()),
+                "{count}"
+            );
+            assert_eq!(
+                server.verify(now, "REGISTER", "sip:h", &value, password),
+                Verdict::Stale,
+                "{count} again"
+            );
         }
         assert!(answered(&challenges, &account(), 10).contains("nc=0000000a"));
     }
@@ -425,7 +441,11 @@ mod tests {
         assert!(challenges.iter().all(|c| c.ends_with("stale=true")));
         assert!(answered(&challenges, &account(), 1).contains("algorithm=SHA-256"));
         for value in ["", "Basic abc", "Digest", "Digest username=\"an\"", "Digest nc=1, nc=2"] {
-            assert_eq!(server.verify(now, "REGISTER", "sip:h", value, password), Verdict::Malformed, "{value}");
+            assert_eq!(
+                server.verify(now, "REGISTER", "sip:h", value, password),
+                Verdict::Malformed,
+                "{value}"
+            );
         }
     }
 }

@@ -162,7 +162,10 @@ mod tests {
         assert_eq!(t.on_response(200, ack), []);
         assert_eq!(t.on_timer(Timer::D), [Done]);
         let mut t = InviteClient::start(bytes("INVITE"), true).0;
-        assert_eq!(t.on_response(603, ack), [Stop(Timer::A), Stop(Timer::B), Send(bytes("ACK")), Deliver, Done]);
+        assert_eq!(
+            t.on_response(603, ack),
+            [Stop(Timer::A), Stop(Timer::B), Send(bytes("ACK")), Deliver, Done]
+        );
     }
 
     #[test]

@@ -47,7 +47,9 @@ impl InviteServer {
     /// phones reuse the INVITE's; RFC 6026 passes it up.)
     pub fn on_ack(&mut self) -> Vec<Action> {
         match self.state {
-            State::Completed if self.reliable => self.end(vec![Action::Stop(Timer::G), Action::Stop(Timer::H)]),
+            State::Completed if self.reliable => {
+                self.end(vec![Action::Stop(Timer::G), Action::Stop(Timer::H)])
+            }
             State::Completed => {
                 self.state = State::Confirmed;
                 vec![Action::Stop(Timer::G), Action::Stop(Timer::H), Action::Set(Timer::I, T4)]

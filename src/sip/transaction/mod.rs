@@ -173,7 +173,10 @@ mod tests {
     #[test]
     fn rfc2543_requests_are_matched_without_a_branch() {
         let old = headers("SIP/2.0/UDP h", "1 INVITE");
-        assert!(Key::server(&Method::INVITE, &old) == Key::server(&Method::ACK, &headers("SIP/2.0/UDP h", "1 ACK")));
+        assert!(
+            Key::server(&Method::INVITE, &old)
+                == Key::server(&Method::ACK, &headers("SIP/2.0/UDP h", "1 ACK"))
+        );
         let next = headers("SIP/2.0/UDP h", "2 INVITE");
         assert!(Key::server(&Method::INVITE, &old) != Key::server(&Method::INVITE, &next));
     }

@@ -59,7 +59,9 @@ impl Client {
                 self.interval = (self.interval * 2).min(T2);
                 vec![Action::Send(self.request.clone()), Action::Set(Timer::E, self.interval)]
             }
-            (State::Proceeding, Timer::E) => vec![Action::Send(self.request.clone()), Action::Set(Timer::E, T2)],
+            (State::Proceeding, Timer::E) => {
+                vec![Action::Send(self.request.clone()), Action::Set(Timer::E, T2)]
+            }
             (State::Trying | State::Proceeding, Timer::F) => {
                 self.state = State::Terminated;
                 vec![Action::Stop(Timer::E), Action::TimedOut, Action::Done]
