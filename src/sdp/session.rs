@@ -167,7 +167,7 @@ impl Written {
         for media in &self.media {
             match media {
                 WrittenMedia::Audio { port, formats, dtmf, way } => {
-                    write_audio(&mut out, *port, formats, *dtmf, *way)
+                    write_audio(&mut out, *port, formats, *dtmf, *way);
                 }
                 WrittenMedia::Refused { kind, protocol } => {
                     let _ = write!(out, "m={kind} 0 {protocol} 0\r\n");

@@ -3,7 +3,7 @@
 //! A phone is itself sans-IO: bytes and time in, bytes out. It retransmits as RFC 3261 17 asks, so it
 //! gets through a lossy network; what it does beyond that is its [`Script`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -192,7 +192,7 @@ pub struct Phone {
     rng: Rng,
     talks: BTreeMap<u64, Talk>,
     pending: BTreeMap<u64, Pending>,
-    alarms: BTreeMap<(Instant, Alarm), ()>,
+    alarms: BTreeSet<(Instant, Alarm)>,
     out: VecDeque<Vec<u8>>,
     serial: u64,
     register_cseq: u32,
@@ -217,7 +217,7 @@ impl Phone {
             rng,
             talks: BTreeMap::new(),
             pending: BTreeMap::new(),
-            alarms: BTreeMap::new(),
+            alarms: BTreeSet::new(),
             out: VecDeque::new(),
             serial: 0,
             register_cseq: 0,
@@ -281,7 +281,7 @@ impl Phone {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((&(at, alarm), ())) = self.alarms.first_key_value() {
+        while let Some(&(at, alarm)) = self.alarms.first() {
             if at > now {
                 break;
             }
@@ -300,7 +300,7 @@ impl Phone {
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.alarms.first_key_value().map(|((at, _), ())| *at)
+        self.alarms.first().map(|(at, _)| *at)
     }
 
     /// The next datagram to send.
@@ -730,7 +730,7 @@ impl Phone {
         if talk.stage != Stage::AnsweredHere {
             return;
         }
-        if self.alarms.keys().any(|(_, a)| *a == Alarm::Answer(key)) {
+        if self.alarms.iter().any(|(_, a)| *a == Alarm::Answer(key)) {
             if let Some(bytes) = talk.last_response.clone() {
                 self.out.push_back(bytes);
             }
@@ -890,7 +890,7 @@ impl Phone {
     }
 
     fn alarm(&mut self, at: Instant, alarm: Alarm) {
-        self.alarms.insert((at, alarm), ());
+        self.alarms.insert((at, alarm));
     }
 
     fn next_key(&mut self) -> u64 {
