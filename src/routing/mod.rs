@@ -1,1 +1,4 @@
-//! Who is rung: lines, the queue and the choice; pure.
+//! Who is rung: `line` says whether a line may ring, `queue` who waits, `choose` which line is next; pure.
+pub mod choose;
+pub mod line;
+pub mod queue;
