@@ -1,1 +1,3 @@
 //! The door: the caller's identity stops here.
+pub mod identity;
+pub mod screen;

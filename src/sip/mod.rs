@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod flow;
 pub mod header;
+pub mod header_ext;
 pub mod transaction;
 pub mod uri;
 pub mod wire;
