@@ -1,5 +1,6 @@
 //! SIP, sans-IO: `wire`, `uri`, `header`, `digest` → `transaction` → `dialog` → `registrar`,
 //! `target` → `endpoint`. Imports `base` only; bodies pass through as bytes.
+pub mod dialog;
 pub mod digest;
 pub mod flow;
 pub mod header;
