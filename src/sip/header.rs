@@ -291,6 +291,18 @@ pub fn is_balanced(text: &str) -> bool {
     !quoted && !angle
 }
 
+/// Whether two `;` stand with nothing between them, outside quotes and brackets. (One at the very end
+/// is common and harmless.)
+pub fn has_empty_params(text: &str) -> bool {
+    let mut empty = split_outside(text, b';').skip(1).map(|part| part.trim().is_empty()).peekable();
+    while let Some(this) = empty.next() {
+        if this && empty.peek().is_some() {
+            return true;
+        }
+    }
+    false
+}
+
 fn split_outside(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

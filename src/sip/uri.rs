@@ -98,7 +98,7 @@ impl Uri {
         if !scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic()) || !scheme.bytes().all(letters) {
             return Err(UriError::Scheme);
         }
-        if rest.bytes().any(|b| b <= b' ' || b == 0x7f || matches!(b, b'<' | b'>')) {
+        if rest.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'<' | b'>')) {
             return Err(UriError::Character);
         }
         if scheme.eq_ignore_ascii_case("sip") {

@@ -51,6 +51,11 @@ impl Headers {
         Self::default()
     }
 
+    /// With room for `capacity` fields.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
     /// Appends a field. `print` refuses values with CR or LF.
     pub fn push(&mut self, name: &str, value: impl Into<Box<str>>) {
         self.0.push((name.into(), value.into()));

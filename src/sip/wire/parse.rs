@@ -2,7 +2,9 @@
 //! messages, lenient where the RFC says so (folding, compact names, space before the colon).
 
 use super::message::{Headers, Message, Method, Request, Response};
-use crate::sip::header::{CSeq, NameAddr, Via, is_balanced, is_token, number_below, split_list};
+use crate::sip::header::{
+    CSeq, NameAddr, Via, has_empty_params, is_balanced, is_token, number_below, split_list,
+};
 use crate::sip::uri::Uri;
 
 /// Header lines that one message may have.
@@ -26,16 +28,12 @@ pub enum Parsed {
 /// Reads one datagram or one framed message.
 pub fn parse(bytes: &[u8]) -> Parsed {
     let bytes = skip_leading_lines(bytes);
-    let (head, body, ended) = split_head(bytes);
-    let Some((start, lines)) = split_line(head) else { return Parsed::Unreadable };
-    let (headers, mut fault) = read_headers(lines);
-    if !ended {
-        fault = fault.or(Some(400));
+    let Some((start, rest)) = next_line(bytes) else { return Parsed::Unreadable };
+    let head = read_headers(rest);
+    if start.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"SIP/")) {
+        return finish_response(start, head);
     }
-    if start.starts_with(b"SIP/") || start.starts_with(b"sip/") {
-        return finish_response(start, headers, body, fault);
-    }
-    finish_request(start, headers, body, fault)
+    finish_request(start, head)
 }
 
 /// The declared length of the body: `Ok(None)` when there is no Content-Length. Two different ones,
@@ -59,83 +57,115 @@ fn skip_leading_lines(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Head, body, and whether there was an empty line between them.
-fn split_head(bytes: &[u8]) -> (&[u8], &[u8], bool) {
-    match bytes.windows(4).position(|w| w == b"\r\n\r\n") {
-        Some(at) => (bytes.get(..at + 2).unwrap_or(b""), bytes.get(at + 4..).unwrap_or(b""), true),
-        None => (bytes, b"", false),
-    }
-}
-
-fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = bytes.windows(2).position(|w| w == b"\r\n")?;
-    Some((bytes.get(..at)?, bytes.get(at + 2..)?))
-}
-
-/// All header lines, and the status of the first fault.
-fn read_headers(mut rest: &[u8]) -> (Headers, Option<u16>) {
-    let mut headers = Headers::new();
-    let mut fault = None;
-    while !rest.is_empty() {
-        let end = field_end(rest);
-        let (field, after) = rest.split_at(end);
-        rest = after.strip_prefix(b"\r\n").unwrap_or(b"");
-        if headers.len() >= MAX_HEADERS {
-            return (headers, Some(513));
-        }
-        match read_field(field) {
-            Some((name, value)) => headers.push(name, value),
-            None => fault = fault.or(Some(400)),
-        }
-    }
-    (headers, fault)
-}
-
-/// Where the field ends, folded lines included (RFC 3261 7.3.1).
-fn field_end(bytes: &[u8]) -> usize {
+/// The first line, without its line end, and what follows it.
+fn next_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut from = 0;
     loop {
-        let tail = bytes.get(from..).unwrap_or(b"");
-        match tail.windows(2).position(|w| w == b"\r\n") {
-            None => return bytes.len(),
-            Some(at) => match bytes.get(from + at + 2) {
-                Some(b' ' | b'\t') => from += at + 2,
-                _ => return from + at,
-            },
+        let at = from + bytes.get(from..)?.iter().position(|b| *b == b'\n')?;
+        match at.checked_sub(1) {
+            Some(end) if bytes.get(end) == Some(&b'\r') => {
+                return Some((bytes.get(..end)?, bytes.get(at + 1..)?));
+            }
+            _ => from = at + 1,
         }
     }
 }
 
-fn read_field(field: &[u8]) -> Option<(&str, String)> {
+/// What stands between the start line and the end of the message.
+struct Head<'a> {
+    headers: Headers,
+    body: &'a [u8],
+    /// No empty line, or too many fields: the end of the message is not where it seems.
+    broken: Option<u16>,
+    /// A field could not be read and is not among the headers.
+    fault: Option<u16>,
+}
+
+fn read_headers(rest: &[u8]) -> Head<'_> {
+    let mut head = Head { headers: Headers::with_capacity(20), body: b"", broken: None, fault: None };
+    let mut fields = Fields { rest };
+    for field in &mut fields {
+        if head.headers.len() >= MAX_HEADERS {
+            head.broken = Some(513);
+            return head;
+        }
+        match field_name(field).and_then(|(name, value)| Some((name, unfold(value)?))) {
+            Some((name, value)) => head.headers.push(name, value),
+            None => head.fault = Some(400),
+        }
+    }
+    match fields.rest.strip_prefix(b"\r\n") {
+        Some(body) => head.body = body,
+        None => head.broken = Some(400),
+    }
+    head
+}
+
+/// The header fields one by one, folded lines included (RFC 3261 7.3.1); stops before the empty line.
+/// The framer uses it too, so that both see the same Content-Length.
+pub(super) struct Fields<'a> {
+    pub(super) rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() || self.rest.starts_with(b"\r\n") {
+            return None;
+        }
+        let whole = self.rest;
+        let mut after = whole;
+        loop {
+            let Some((_, next)) = next_line(after) else {
+                self.rest = b"";
+                return Some(whole);
+            };
+            after = next;
+            if !matches!(after.first(), Some(b' ' | b'\t')) {
+                break;
+            }
+        }
+        self.rest = after;
+        whole.get(..whole.len() - after.len() - 2)
+    }
+}
+
+/// The long name and the raw value of a field.
+pub(super) fn field_name(field: &[u8]) -> Option<(&str, &[u8])> {
     let colon = field.iter().position(|b| *b == b':')?;
     let name = std::str::from_utf8(field.get(..colon)?).ok()?.trim_end_matches([' ', '\t']);
-    if !is_token(name) {
-        return None;
-    }
     let value = field.get(colon + 1..)?;
-    if value.len() > MAX_VALUE {
-        return None;
-    }
-    let value = unfold(value)?;
-    Some((long_name(name), value))
+    (is_token(name) && value.len() <= MAX_VALUE).then(|| (long_name(name), value))
 }
 
 /// Folds become one space; a lone CR or LF is refused. Bytes that are not UTF-8 become the character
 /// of the same code, so that nothing is lost and nothing after them is dropped.
-fn unfold(value: &[u8]) -> Option<String> {
-    let text = match std::str::from_utf8(value) {
-        Ok(text) => text.to_owned(),
-        Err(_) => value.iter().map(|b| char::from(*b)).collect(),
+pub(super) fn unfold(value: &[u8]) -> Option<Box<str>> {
+    let value = trim_blanks(value);
+    let latin: String;
+    let text = if let Ok(text) = std::str::from_utf8(value) {
+        text
+    } else {
+        latin = value.iter().map(|b| char::from(*b)).collect();
+        &latin
     };
-    if !text.contains(['\r', '\n']) {
-        return Some(text.trim_matches([' ', '\t']).to_owned());
+    if !value.iter().any(|b| matches!(b, b'\r' | b'\n')) {
+        return Some(text.into());
     }
-    let parts: Vec<&str> = text.split("\r\n").map(|part| part.trim_matches([' ', '\t'])).collect();
-    if parts.iter().any(|part| part.contains(['\r', '\n'])) {
+    let parts = || text.split("\r\n").map(|part| part.trim_matches([' ', '\t']));
+    if parts().any(|part| part.contains(['\r', '\n'])) {
         return None;
     }
-    let kept: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    Some(kept.join(" "))
+    let kept: Vec<&str> = parts().filter(|part| !part.is_empty()).collect();
+    Some(kept.join(" ").into())
+}
+
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// Compact forms (RFC 3261 7.3.3 and the registry) to the long name.
@@ -165,25 +195,25 @@ fn long_name(name: &str) -> &str {
     }
 }
 
-fn finish_response(start: &[u8], headers: Headers, body: &[u8], fault: Option<u16>) -> Parsed {
-    let line = String::from_utf8_lossy(start);
-    let mut words = line.splitn(3, ' ');
-    let version = words.next().unwrap_or("");
-    let code = words.next().unwrap_or("");
-    let status = match (code.len(), code.parse::<u16>()) {
-        (3, Ok(status)) if (100..700).contains(&status) => status,
-        _ => return Parsed::Unreadable,
-    };
-    if fault.is_some() || !version.eq_ignore_ascii_case("SIP/2.0") || check_fields(&headers).is_some() {
+/// A field that can't be read is passed over: an answer with one odd line is still an answer. What
+/// ends the message or names its transaction must be right.
+fn finish_response(start: &[u8], head: Head<'_>) -> Parsed {
+    let mut words = start.splitn(3, |b| *b == b' ');
+    let version = words.next().unwrap_or(b"");
+    let code = words.next().filter(|c| c.len() == 3).and_then(|c| std::str::from_utf8(c).ok());
+    let status = code.and_then(|c| number_below(c, 700).ok()).filter(|c| *c >= 100);
+    let (Some(status), true, None) = (status, version.eq_ignore_ascii_case(b"SIP/2.0"), head.broken) else {
         return Parsed::Unreadable;
-    }
-    match cut_body(&headers, body) {
-        Some(body) => Parsed::Ok(Message::Response(Response { status, headers, body })),
+    };
+    match check_fields(&head.headers).and_then(|found| cut_body(found.length, head.body)) {
+        Some(body) => {
+            Parsed::Ok(Message::Response(Response { status: status as u16, headers: head.headers, body }))
+        }
         None => Parsed::Unreadable,
     }
 }
 
-fn finish_request(start: &[u8], headers: Headers, body: &[u8], fault: Option<u16>) -> Parsed {
+fn finish_request(start: &[u8], head: Head<'_>) -> Parsed {
     let line = String::from_utf8_lossy(start);
     let mut words = line.split(' ');
     let (method, uri, version) = (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next());
@@ -193,18 +223,20 @@ fn finish_request(start: &[u8], headers: Headers, body: &[u8], fault: Option<u16
         Some(v) if !v.eq_ignore_ascii_case("SIP/2.0") && is_other_version(v) => Some(505),
         _ => Some(400),
     };
-    let mut request =
-        Request { method: Method::from_name(method), uri: uri.to_owned(), headers, body: Vec::new() };
-    if !is_answerable(&request.headers) {
-        return Parsed::Unreadable;
-    }
-    let fault =
-        start_fault.or(fault).or_else(|| check_fields(&request.headers)).or_else(|| check_request(&request));
-    match (fault, cut_body(&request.headers, body)) {
+    let mut request = Request {
+        method: Method::from_name(method),
+        uri: uri.to_owned(),
+        headers: head.headers,
+        body: Vec::new(),
+    };
+    let fault = start_fault.or(head.broken).or(head.fault);
+    let body = check_request(&request).and_then(|length| cut_body(length, head.body));
+    match (fault, body) {
         (None, Some(body)) => {
             request.body = body;
             Parsed::Ok(Message::Request(request))
         }
+        _ if !is_answerable(&request.headers) => Parsed::Unreadable,
         (fault, _) => Parsed::Bad { status: fault.unwrap_or(400), request: Box::new(request) },
     }
 }
@@ -224,39 +256,41 @@ fn is_answerable(headers: &Headers) -> bool {
             .all(|name| headers.get(name).is_some_and(|v| !v.is_empty()))
 }
 
-/// Faults of the fields that every message needs.
-fn check_fields(headers: &Headers) -> Option<u16> {
-    const ONCE: [&str; 7] = ["From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type", "Expires"];
-    if ONCE.iter().any(|name| headers.count(name) > 1) {
-        return Some(400);
-    }
-    let via = headers.all("Via").flat_map(split_list).all(|v| Via::parse(v).is_ok_and(|v| v.is_version_2()));
-    let parties = ["From", "To"].iter().all(|n| headers.get(n).is_some_and(|v| NameAddr::parse(v).is_ok()));
-    let call_id = headers.get("Call-ID").is_some_and(|v| !v.is_empty() && !v.contains([' ', '\t', ',']));
-    let cseq = headers.get("CSeq").is_some_and(|v| CSeq::parse(v).is_ok());
-    let length = content_length(headers).is_ok();
-    let contacts = headers.all("Contact").all(|v| is_balanced(v) && !v.contains(";;"));
-    let fine = via && headers.get("Via").is_some() && parties && call_id && cseq && length && contacts;
-    (!fine).then_some(400)
+/// What the check of the fields has read on its way.
+struct Essentials {
+    cseq: CSeq,
+    length: Option<usize>,
 }
 
-fn check_request(request: &Request) -> Option<u16> {
-    let cseq = request.headers.get("CSeq").and_then(|v| CSeq::parse(v).ok());
-    if cseq.is_none_or(|c| c.method != request.method) {
-        return Some(400);
+/// The fields that every message needs: there, once, and readable.
+fn check_fields(headers: &Headers) -> Option<Essentials> {
+    const ONCE: [&str; 7] = ["From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type", "Expires"];
+    if ONCE.iter().any(|name| headers.count(name) > 1) {
+        return None;
     }
-    let hops = request.headers.get("Max-Forwards").map(|v| number_below(v, 256));
-    let bad_hops = matches!(hops, Some(Err(_)));
-    (bad_hops || Uri::parse(&request.uri).is_err()).then_some(400)
+    let via = |v: &str| Via::parse(v).is_ok_and(|v| v.is_version_2());
+    let party = |name: &str| headers.get(name).is_some_and(|v| NameAddr::parse(v).is_ok());
+    let call_id = |v: &str| !v.is_empty() && !v.contains([' ', '\t', ',']);
+    let fine = headers.get("Via").is_some()
+        && headers.all("Via").flat_map(split_list).all(via)
+        && party("From")
+        && party("To")
+        && headers.get("Call-ID").is_some_and(call_id)
+        && headers.all("Contact").all(|v| is_balanced(v) && !has_empty_params(v));
+    let cseq = headers.get("CSeq").filter(|_| fine).and_then(|v| CSeq::parse(v).ok())?;
+    Some(Essentials { cseq, length: content_length(headers).ok()? })
+}
+
+/// The declared length of the body of a request without fault.
+fn check_request(request: &Request) -> Option<Option<usize>> {
+    let found = check_fields(&request.headers)?;
+    let hops = request.headers.get("Max-Forwards").is_none_or(|v| number_below(v, 256).is_ok());
+    (found.cseq.method == request.method && hops && Uri::parse(&request.uri).is_ok()).then_some(found.length)
 }
 
 /// Cuts the body to Content-Length (RFC 3261 18.3): more is thrown away, less is a fault.
-fn cut_body(headers: &Headers, body: &[u8]) -> Option<Vec<u8>> {
-    match content_length(headers) {
-        Ok(None) => Some(body.to_vec()),
-        Ok(Some(length)) => body.get(..length).map(<[u8]>::to_vec),
-        Err(()) => None,
-    }
+fn cut_body(length: Option<usize>, body: &[u8]) -> Option<Vec<u8>> {
+    body.get(..length.unwrap_or(body.len())).map(<[u8]>::to_vec)
 }
 
 #[cfg(test)]
@@ -294,7 +328,18 @@ mod tests {
             ("Content-Length:\r\n 3\r\n", "abc", "ok OPTIONS 3"),
             ("X: a\rb\r\n", "", "bad 400"),
             ("X: a\nb\r\n", "", "bad 400"),
+            ("X: a\r\r\n", "", "bad 400"),
             ("no colon here\r\n", "", "bad 400"),
+            (": nameless\r\n", "", "bad 400"),
+            ("Content-Length: 5;x\r\nl: 5\r\n", "abcde", "bad 400"),
+            ("Content-Length: 0x3\r\n", "abc", "bad 400"),
+            ("Content-Length: 3, 3\r\n", "abc", "bad 400"),
+            ("Content-Length: \r\n", "abc", "bad 400"),
+            ("Content-Length: 99999999999999999999\r\n", "abc", "bad 400"),
+            ("Subject: x\r\n Content-Length: 2\r\n", "abc", "ok OPTIONS 3"),
+            ("Contact: \"a;;b\" <sip:a@h>\r\n", "", "ok OPTIONS 0"),
+            ("Contact: <sip:a@h>;;;\r\n", "", "bad 400"),
+            ("Contact: \"a <sip:a@h>\r\n", "", "bad 400"),
             ("Max-Forwards: 300\r\n", "", "bad 400"),
             ("To: <sip:x@h>\r\n", "", "bad 400"),
         ] {
@@ -357,6 +402,27 @@ mod tests {
         assert_eq!(verdict(&with("OPTIONS <sip:b@h> SIP/2.0")), "bad 400");
         assert_eq!(verdict(&with("OPTIONS  sip:b@h SIP/2.0")), "bad 400");
         assert_eq!(verdict(&with("OPTIONS sip:b@h SIP/2.0 ")), "bad 400");
+    }
+
+    #[test]
+    fn header_count_and_value_length_have_limits() {
+        let many = |n: usize| "X: y\r\n".repeat(n - 5);
+        assert_eq!(verdict(&request(&many(MAX_HEADERS), "")), "ok OPTIONS 0");
+        assert_eq!(verdict(&request(&many(MAX_HEADERS + 1), "")), "bad 513");
+        let long = |n: usize| format!("X:{}\r\n", "y".repeat(n));
+        assert_eq!(verdict(&request(&long(MAX_VALUE), "")), "ok OPTIONS 0");
+        assert_eq!(verdict(&request(&long(MAX_VALUE + 1), "")), "bad 400");
+    }
+
+    #[test]
+    fn an_odd_line_in_a_response_is_passed_over_but_a_wrong_length_is_not() {
+        let response = |extra: &str, body: &str| {
+            format!("SIP/2.0 200 OK\r\n{HEAD}CSeq: 1 INVITE\r\n{extra}\r\n{body}").into_bytes()
+        };
+        assert_eq!(verdict(&response("no colon\r\nX: a\nb\r\nl: 2\r\n", "abc")), "ok 200 2");
+        for extra in ["l: 4\r\n", "l: +2\r\n", "l: 2\r\nl: 3\r\n", "To: <sip:x@h>\r\n"] {
+            assert_eq!(verdict(&response(extra, "abc")), "unreadable", "{extra:?}");
+        }
     }
 
     proptest::proptest! {
