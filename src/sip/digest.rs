@@ -1,6 +1,7 @@
 //! Digest authentication (RFC 7616, 8760): challenge and verify as server, answer as client.
 //! SHA-256 and MD5, `qop=auth`. Nonces live for a time, each count is taken once.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,12 @@ use super::header::split_list;
 use crate::base::bounded::BoundedMap;
 use crate::base::id::Rng;
 
-/// Nonces held at a time; the oldest goes when a new one needs room.
+/// Nonces whose counts are held at a time. Only a right password puts one here, so a flood of strangers
+/// can't push out a phone's; past it a right answer is `Stale` until old ones have run out.
 const NONCES: usize = 50_000;
+/// Hexadecimal digits of a nonce's time, of its random part and of its seal.
+const STAMP: usize = 16;
+const SEAL: usize = 32;
 /// How far a nonce count may run ahead of the highest seen (a lost packet, a second flow).
 const WINDOW: u32 = 64;
 
@@ -56,41 +61,46 @@ pub enum Verdict {
     Malformed,
 }
 
-struct Nonce {
-    made: Instant,
+/// The counts of a nonce that was used with a right password.
+struct Counts {
     /// Highest count seen, and which of the `WINDOW` counts below it were.
     highest: u32,
     seen: u64,
 }
 
-/// The server side for one realm.
+/// The server side for one realm. A nonce carries its time under a keyed seal, so a challenge costs
+/// no memory; only nonces in use are held.
 pub struct Authenticator {
     realm: String,
     lifetime: Duration,
-    nonces: BoundedMap<String, Nonce>,
+    key: [u8; 32],
+    /// Times in nonces count from the first challenge.
+    epoch: Option<Instant>,
+    used: BoundedMap<String, Counts>,
+    /// Used nonces by the time of their first use, for expiry.
+    order: VecDeque<(Instant, String)>,
     rng: Rng,
 }
 
 impl Authenticator {
-    pub fn new(realm: &str, lifetime: Duration, rng: Rng) -> Self {
-        Self { realm: realm.to_owned(), lifetime, nonces: BoundedMap::new(NONCES), rng }
+    pub fn new(realm: &str, lifetime: Duration, mut rng: Rng) -> Self {
+        let mut key = [0; 32];
+        rng.fill(&mut key);
+        let used = BoundedMap::new(NONCES);
+        Self { realm: realm.to_owned(), lifetime, key, epoch: None, used, order: VecDeque::new(), rng }
     }
 
     /// Values for `WWW-Authenticate`, one an algorithm, the stronger first (RFC 8760 2.4).
     pub fn challenge(&mut self, now: Instant, stale: bool) -> Vec<String> {
-        let nonce = self.rng.token(32);
-        self.expire(now);
-        if self.nonces.is_full() {
-            if let Some(oldest) = self.nonces.oldest().map(|(n, _)| n.clone()) {
-                self.nonces.remove(&oldest);
-            }
-        }
-        let _ = self.nonces.insert(nonce.clone(), Nonce { made: now, highest: 0, seen: 0 });
+        let epoch = *self.epoch.get_or_insert(now);
+        let time = now.saturating_duration_since(epoch).as_millis() as u64;
+        let stamp = format!("{time:016x}{:016x}", self.rng.u64());
+        let nonce = format!("{stamp}{}", self.seal(&stamp));
         let stale = if stale { ", stale=true" } else { "" };
         let value = |algorithm: Algorithm| {
             format!(
                 "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{stale}",
-                self.realm,
+                quoted(&self.realm),
                 algorithm.name()
             )
         };
@@ -119,32 +129,62 @@ impl Authenticator {
         if !right || known.is_none() {
             return Verdict::Wrong;
         }
-        match self.nonces.get_mut(&fields.nonce) {
-            Some(nonce) if now.saturating_duration_since(nonce.made) <= self.lifetime => {
-                if nonce.take(fields.count) { Verdict::Ok(fields.username) } else { Verdict::Stale }
-            }
-            _ => Verdict::Stale,
+        if self.is_fresh(now, &fields.nonce) && self.count(now, &fields.nonce, fields.count) {
+            Verdict::Ok(fields.username)
+        } else {
+            Verdict::Stale
         }
     }
 
-    /// Nonces in the table.
+    /// Nonces whose counts are held.
     pub fn nonces(&self) -> usize {
-        self.nonces.len()
+        self.used.len()
     }
 
-    fn expire(&mut self, now: Instant) {
-        for _ in 0..2 {
-            let lifetime = self.lifetime;
-            let old = |n: &Nonce| now.saturating_duration_since(n.made) > lifetime;
-            let Some(key) = self.nonces.oldest().filter(|(_, n)| old(n)).map(|(k, _)| k.clone()) else {
-                return;
-            };
-            self.nonces.remove(&key);
+    /// Whether we made this nonce, less than its lifetime ago.
+    fn is_fresh(&self, now: Instant, nonce: &str) -> bool {
+        let Some((stamp, seal)) = nonce.split_at_checked(2 * STAMP) else { return false };
+        let ours = self.seal(stamp).as_bytes().ct_eq(seal.as_bytes()).unwrap_u8() == 1;
+        let time = stamp.get(..STAMP).and_then(|t| u64::from_str_radix(t, 16).ok());
+        let (true, Some(time), Some(epoch)) = (ours, time, self.epoch) else { return false };
+        let age = now.saturating_duration_since(epoch).saturating_sub(Duration::from_millis(time));
+        age <= self.lifetime
+    }
+
+    /// Takes a count of a fresh nonce, once.
+    fn count(&mut self, now: Instant, nonce: &str, count: u32) -> bool {
+        self.expire(now);
+        if let Some(counts) = self.used.get_mut(nonce) {
+            return counts.take(count);
         }
+        let mut counts = Counts { highest: 0, seen: 0 };
+        if !counts.take(count) || self.used.insert(nonce.to_owned(), counts).is_err() {
+            return false;
+        }
+        self.order.push_back((now, nonce.to_owned()));
+        true
+    }
+
+    /// A nonce is older than its first use, so what was first used a lifetime ago is no longer fresh.
+    fn expire(&mut self, now: Instant) {
+        let lifetime = self.lifetime;
+        let old = |at: Instant| now.saturating_duration_since(at) > lifetime;
+        while self.order.front().is_some_and(|(at, _)| old(*at)) {
+            if let Some((_, nonce)) = self.order.pop_front() {
+                self.used.remove(&nonce);
+            }
+        }
+    }
+
+    /// Keyed hash of a stamp. Key and stamp have fixed lengths, so a plain prefix key is sound.
+    fn seal(&self, stamp: &str) -> String {
+        let mut seal = hex(&Sha256::new().chain_update(self.key).chain_update(stamp).finalize());
+        seal.truncate(SEAL);
+        seal
     }
 }
 
-impl Nonce {
+impl Counts {
     /// Takes a count once; counts far below or far above the highest are refused.
     fn take(&mut self, count: u32) -> bool {
         if count == 0 {
@@ -432,6 +472,41 @@ mod tests {
         let elsewhere = Credentials { realm: Some("carrier".into()), ..account() };
         let none = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &elsewhere, "cn", 1);
         assert_eq!(none, None, "credentials go only to the realm that they are for");
+    }
+
+    #[test]
+    fn strangers_cannot_push_out_a_phones_nonce_and_old_ones_go() {
+        let (now, mut server) = (Now::read().at, server());
+        let challenges = server.challenge(now, false);
+        for _ in 0..1000 {
+            server.challenge(now, false);
+        }
+        assert_eq!(server.nonces(), 0, "a challenge costs no memory");
+        for (count, verdict) in [(1, Verdict::Ok("an".into())), (1, Verdict::Stale), (100, Verdict::Stale)] {
+            let value = answered(&challenges, &account(), count);
+            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), verdict, "{count}");
+        }
+        assert_eq!(server.nonces(), 1);
+        let late = now + Duration::from_secs(301);
+        let challenges = server.challenge(late, false);
+        let value = answered(&challenges, &account(), 1);
+        assert_eq!(server.verify(late, "REGISTER", "sip:h", &value, password), Verdict::Ok("an".into()));
+        assert_eq!(server.nonces(), 1, "the old one is gone");
+    }
+
+    #[test]
+    fn a_nonce_that_we_did_not_make_is_stale() {
+        let (now, mut server) = (Now::read().at, server());
+        let mut other = Authenticator::new("hulplijn", Duration::from_secs(300), Rng::from_number(2));
+        let foreign = other.challenge(now, false);
+        server.challenge(now, false);
+        let mut altered = server.challenge(now, false);
+        altered.iter_mut().for_each(|c| *c = c.replace("nonce=\"0", "nonce=\"1"));
+        let junk = ["Digest realm=\"hulplijn\", nonce=\"\u{e9}\", qop=\"auth\"".to_owned()];
+        for challenges in [&foreign[..], &altered, &junk] {
+            let value = answered(challenges, &account(), 1);
+            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Stale);
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl StreamFramer {
         let total = match self.total {
             Some(total) => total,
             None => match self.read_head()? {
-                Some(total) if total <= self.limit => total,
+                Ok(total) if total <= self.limit => total,
                 _ => return self.fail(),
             },
         };
@@ -73,15 +73,16 @@ impl StreamFramer {
         !self.buffer.is_empty()
     }
 
-    /// `None`: the header is not whole yet. `Some(None)`: the message can't be cut.
-    fn read_head(&mut self) -> Option<Option<usize>> {
+    /// Length of the whole message. `None`: its header is not whole yet. `Some(Err)`: it can't be cut.
+    fn read_head(&mut self) -> Option<Result<usize, ()>> {
         let from = self.searched.saturating_sub(3);
         let found = self.buffer.get(from..)?.windows(4).position(|w| w == b"\r\n\r\n");
         let Some(end) = found.map(|at| from + at + 4) else {
             self.searched = self.buffer.len();
-            return if self.buffer.len() > self.limit { Some(None) } else { None };
+            return if self.buffer.len() > self.limit { Some(Err(())) } else { None };
         };
-        Some(declared_length(self.buffer.get(..end)?).and_then(|body| end.checked_add(body)))
+        let body = declared_length(self.buffer.get(..end)?);
+        Some(body.and_then(|body| end.checked_add(body)).ok_or(()))
     }
 
     fn drop_front(&mut self, count: usize) {

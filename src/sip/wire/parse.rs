@@ -230,7 +230,7 @@ fn finish_request(start: &[u8], head: Head<'_>) -> Parsed {
         body: Vec::new(),
     };
     let fault = start_fault.or(head.broken).or(head.fault);
-    let body = check_request(&request).and_then(|length| cut_body(length, head.body));
+    let body = check_request(&request).and_then(|found| cut_body(found.length, head.body));
     match (fault, body) {
         (None, Some(body)) => {
             request.body = body;
@@ -281,11 +281,11 @@ fn check_fields(headers: &Headers) -> Option<Essentials> {
     Some(Essentials { cseq, length: content_length(headers).ok()? })
 }
 
-/// The declared length of the body of a request without fault.
-fn check_request(request: &Request) -> Option<Option<usize>> {
+/// What a request needs besides.
+fn check_request(request: &Request) -> Option<Essentials> {
     let found = check_fields(&request.headers)?;
     let hops = request.headers.get("Max-Forwards").is_none_or(|v| number_below(v, 256).is_ok());
-    (found.cseq.method == request.method && hops && Uri::parse(&request.uri).is_ok()).then_some(found.length)
+    (found.cseq.method == request.method && hops && Uri::parse(&request.uri).is_ok()).then_some(found)
 }
 
 /// Cuts the body to Content-Length (RFC 3261 18.3): more is thrown away, less is a fault.
