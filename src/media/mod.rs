@@ -1,5 +1,6 @@
 //! Media: RTP, codecs, DTMF, prompts, recording; one leg's sans-IO engine in `leg`, and the only
 //! threads and sockets of the room in `plane`. Knows no SIP and no SDP.
+pub mod audio;
 pub mod codec;
 pub mod command;
 pub mod dtmf;
