@@ -5,6 +5,7 @@ pub mod digest;
 pub mod flow;
 pub mod header;
 pub mod header_ext;
+pub mod registrar;
 pub mod transaction;
 pub mod uri;
 pub mod wire;

@@ -1,0 +1,347 @@
+//! Bindings of lines (RFC 3261 10, Path of RFC 3327): who is where, until when. Authentication is done
+//! before; a line's name here is already proven.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::flow::Flow;
+use super::header::{CSeq, NameAddr, number_below, split_list};
+use super::uri::{Host, Scheme, Uri};
+use super::wire::message::Request;
+use crate::base::bounded::BoundedMap;
+
+/// Contacts of one line.
+const MAX_CONTACTS: usize = 5;
+/// Path values that one binding may have.
+const MAX_PATH: usize = 8;
+
+/// Bounds from the config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub min_expires: Duration,
+    pub max_expires: Duration,
+}
+
+/// Why a REGISTER is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: broken Contact, Expires or `*` with company.
+    Malformed,
+    /// 423 with Min-Expires.
+    TooBrief,
+    /// 403: a Contact that points at the switch itself, a multicast or an unusable address.
+    BadContact,
+    /// 500: an older CSeq than one seen (10.3 step 7).
+    OutOfOrder,
+    /// 503: no room.
+    Full,
+}
+
+impl Refusal {
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::TooBrief => 423,
+            Self::BadContact => 403,
+            Self::OutOfOrder => 500,
+            Self::Full => 503,
+        }
+    }
+}
+
+/// One contact of a line.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Binding {
+    pub contact: Uri,
+    /// Where the REGISTER came from: requests go back over it, which also gets through NAT.
+    pub flow: Flow,
+    pub path: Vec<String>,
+    pub expires: Instant,
+    call_id: String,
+    cseq: u32,
+}
+
+/// All bindings.
+pub struct Registrar {
+    lines: BoundedMap<String, Vec<Binding>>,
+    limits: Limits,
+}
+
+impl Registrar {
+    /// `capacity`: lines that may have a binding.
+    pub fn new(capacity: usize, limits: Limits) -> Self {
+        Self { lines: BoundedMap::new(capacity), limits }
+    }
+
+    /// Carries out a REGISTER of a proven line. Gives the `Contact` values for the 200 (10.3 step 8).
+    /// `ours` are the addresses that the switch listens on.
+    pub fn register(
+        &mut self,
+        now: Instant,
+        line: &str,
+        request: &Request,
+        flow: Flow,
+        ours: &[SocketAddr],
+    ) -> Result<Vec<String>, Refusal> {
+        let headers = &request.headers;
+        let cseq = headers.get("CSeq").and_then(|v| CSeq::parse(v).ok()).ok_or(Refusal::Malformed)?.number;
+        let call_id = headers.get("Call-ID").ok_or(Refusal::Malformed)?.to_owned();
+        let values: Vec<&str> = headers.all("Contact").flat_map(split_list).take(MAX_CONTACTS + 1).collect();
+        if values.len() > MAX_CONTACTS {
+            return Err(Refusal::Full);
+        }
+        let mut bindings = self.lines.get(line).cloned().unwrap_or_default();
+        bindings.retain(|b| b.expires > now);
+        if values.contains(&"*") {
+            remove_all(&values, headers.get("Expires"), &mut bindings, &call_id, cseq)?;
+        } else {
+            let path = read_path(request)?;
+            // All or nothing: bindings change only when every Contact is fine (10.3 step 7).
+            for value in values {
+                let contact = NameAddr::parse(value).map_err(|_| Refusal::Malformed)?;
+                check_contact(&contact.uri, ours)?;
+                let life = self.life(&contact, headers.get("Expires"))?;
+                let binding = Binding {
+                    contact: contact.uri,
+                    flow,
+                    path: path.clone(),
+                    expires: now + life,
+                    call_id: call_id.clone(),
+                    cseq,
+                };
+                update(&mut bindings, binding, life)?;
+            }
+        }
+        self.store(line, bindings)?;
+        Ok(self.contacts(line, now))
+    }
+
+    /// Where a line is reached, the newest binding first.
+    pub fn bindings(&self, line: &str, now: Instant) -> Vec<Binding> {
+        let all = self.lines.get(line).map_or(&[][..], Vec::as_slice);
+        let mut live: Vec<Binding> = all.iter().filter(|b| b.expires > now).cloned().collect();
+        live.sort_by_key(|b| std::cmp::Reverse(b.expires));
+        live
+    }
+
+    /// Takes out what has run out; gives the lines that are no longer reachable.
+    pub fn expire(&mut self, now: Instant) -> Vec<String> {
+        self.sweep(|b| b.expires > now)
+    }
+
+    /// A stream was closed: bindings over it are dead (RFC 5626 4.2). Gives the lines left without any.
+    pub fn flow_closed(&mut self, flow: crate::base::id::FlowKey) -> Vec<String> {
+        self.sweep(|b| !(b.flow.transport.is_reliable() && b.flow.key == flow))
+    }
+
+    /// When the next binding runs out.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.lines.iter().flat_map(|(_, all)| all.iter().map(|b| b.expires)).min()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    fn life(&self, contact: &NameAddr, header: Option<&str>) -> Result<Duration, Refusal> {
+        let asked = contact.params.get("expires").or(header);
+        // An unreadable value counts as 3600 (20.19); none at all gets the longest.
+        let seconds = asked.map(|v| number_below(v, 1 << 32).unwrap_or(3600));
+        let life = seconds.map_or(self.limits.max_expires, Duration::from_secs);
+        if life.is_zero() {
+            return Ok(life);
+        }
+        if life < self.limits.min_expires {
+            return Err(Refusal::TooBrief);
+        }
+        Ok(life.min(self.limits.max_expires))
+    }
+
+    fn store(&mut self, line: &str, bindings: Vec<Binding>) -> Result<(), Refusal> {
+        if bindings.is_empty() {
+            self.lines.remove(line);
+            return Ok(());
+        }
+        self.lines.insert(line.to_owned(), bindings).map(|_| ()).map_err(|_| Refusal::Full)
+    }
+
+    fn contacts(&self, line: &str, now: Instant) -> Vec<String> {
+        let value = |b: Binding| {
+            let left = b.expires.saturating_duration_since(now).as_secs();
+            format!("<{}>;expires={left}", b.contact)
+        };
+        self.bindings(line, now).into_iter().map(value).collect()
+    }
+
+    fn sweep(&mut self, keep: impl Fn(&Binding) -> bool) -> Vec<String> {
+        let mut gone = Vec::new();
+        for (line, bindings) in self.lines.iter_mut() {
+            bindings.retain(&keep);
+            if bindings.is_empty() {
+                gone.push(line.clone());
+            }
+        }
+        for line in &gone {
+            self.lines.remove(line);
+        }
+        gone
+    }
+}
+
+/// `Contact: *` takes `Expires: 0` and no other contact (10.2.2).
+fn remove_all(
+    values: &[&str],
+    expires: Option<&str>,
+    bindings: &mut Vec<Binding>,
+    call_id: &str,
+    cseq: u32,
+) -> Result<(), Refusal> {
+    if values.len() != 1 || expires.map(str::trim) != Some("0") {
+        return Err(Refusal::Malformed);
+    }
+    if bindings.iter().any(|b| b.call_id == call_id && b.cseq >= cseq) {
+        return Err(Refusal::OutOfOrder);
+    }
+    bindings.clear();
+    Ok(())
+}
+
+fn update(bindings: &mut Vec<Binding>, binding: Binding, life: Duration) -> Result<(), Refusal> {
+    let known = bindings.iter().position(|b| b.contact.equivalent(&binding.contact));
+    match known {
+        Some(at) => {
+            let old =
+                bindings.get(at).is_some_and(|b| b.call_id == binding.call_id && b.cseq >= binding.cseq);
+            if old {
+                return Err(Refusal::OutOfOrder);
+            }
+            bindings.remove(at);
+        }
+        None if bindings.len() >= MAX_CONTACTS && !life.is_zero() => return Err(Refusal::Full),
+        None => {}
+    }
+    if !life.is_zero() {
+        bindings.push(binding);
+    }
+    Ok(())
+}
+
+fn read_path(request: &Request) -> Result<Vec<String>, Refusal> {
+    let values: Vec<String> =
+        request.headers.all("Path").flat_map(split_list).take(MAX_PATH + 1).map(str::to_owned).collect();
+    let sound = values.len() <= MAX_PATH && values.iter().all(|v| NameAddr::parse(v).is_ok());
+    if sound { Ok(values) } else { Err(Refusal::Malformed) }
+}
+
+/// A Contact at the switch itself would make a loop; one at a multicast or unspecified address a flood.
+fn check_contact(uri: &Uri, ours: &[SocketAddr]) -> Result<(), Refusal> {
+    if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+        return Err(Refusal::BadContact);
+    }
+    let Some(Host::Address(address)) = uri.host() else { return Ok(()) };
+    let broadcast = matches!(address, std::net::IpAddr::V4(v4) if v4.is_broadcast());
+    let port = uri.port.unwrap_or(5060);
+    let own = ours.iter().any(|o| o.port() == port && o.ip() == *address);
+    if own || broadcast || address.is_multicast() || address.is_unspecified() {
+        return Err(Refusal::BadContact);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flow::Transport;
+    use super::super::wire::message::{Headers, Method};
+    use super::*;
+    use crate::base::id::FlowKey;
+    use crate::base::time::Now;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn registrar() -> Registrar {
+        Registrar::new(10, Limits { min_expires: S(60), max_expires: S(3600) })
+    }
+
+    fn flow(transport: Transport) -> Flow {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Flow { key: FlowKey(4), transport, local: at(5060), peer: at(9999) }
+    }
+
+    fn register(
+        r: &mut Registrar,
+        now: Instant,
+        cseq: u32,
+        lines: &[(&str, &str)],
+    ) -> Result<Vec<String>, u16> {
+        let mut headers = Headers::new();
+        headers.push("Call-ID", "c");
+        headers.push("CSeq", format!("{cseq} REGISTER"));
+        for (name, value) in lines {
+            headers.push(name, *value);
+        }
+        let request = Request { method: Method::REGISTER, uri: "sip:h".into(), headers, body: Vec::new() };
+        let ours = [SocketAddr::from(([127, 0, 0, 1], 5060))];
+        r.register(now, "an", &request, flow(Transport::Udp), &ours).map_err(Refusal::status)
+    }
+
+    #[test]
+    fn rfc3261_10_register_refresh_query_and_unregister() {
+        let (now, mut r) = (Now::read().at, registrar());
+        let contact = ("Contact", "<sip:an@192.0.2.5:5066>");
+        let ok = |seconds: u64| Ok(vec![format!("<sip:an@192.0.2.5:5066>;expires={seconds}")]);
+        assert_eq!(register(&mut r, now, 1, &[contact, ("Expires", "600")]), ok(600));
+        assert_eq!(register(&mut r, now + S(100), 2, &[contact]), ok(3600));
+        assert_eq!(register(&mut r, now + S(200), 3, &[]), ok(3500), "a query");
+        assert_eq!(register(&mut r, now + S(300), 4, &[contact, ("Expires", "0")]), Ok(vec![]));
+        assert!(r.is_empty());
+    }
+
+    #[test]
+    fn what_is_refused_and_changes_nothing() {
+        let (now, mut r) = (Now::read().at, registrar());
+        let good = ("Contact", "<sip:an@192.0.2.5>;expires=600");
+        assert!(register(&mut r, now, 5, &[good]).is_ok());
+        for (lines, status) in [
+            (vec![good], 500),
+            (vec![("Contact", "<sip:an@192.0.2.6>;expires=5")], 423),
+            (vec![("Contact", "*")], 400),
+            (vec![("Contact", "*"), good, ("Expires", "0")], 400),
+            (vec![("Contact", "<sip:an@127.0.0.1:5060>")], 403),
+            (vec![("Contact", "<sip:an@224.0.0.1>")], 403),
+            (vec![("Contact", "<sip:an@255.255.255.255>")], 403),
+            (vec![("Contact", "<sip:an@0.0.0.0>")], 403),
+            (vec![("Contact", "<tel:+32>")], 403),
+            (vec![("Contact", "\"x <sip:a@h>")], 400),
+            (vec![("Contact", "<sip:1@h>,<sip:2@h>,<sip:3@h>,<sip:4@h>,<sip:5@h>,<sip:6@h>")], 503),
+        ] {
+            assert_eq!(register(&mut r, now, 5, &lines).err(), Some(status), "{lines:?}");
+        }
+        assert_eq!(r.bindings("an", now).len(), 1);
+        assert_eq!(register(&mut r, now, 6, &[("Contact", "*"), ("Expires", "0")]), Ok(vec![]));
+    }
+
+    #[test]
+    fn several_devices_and_the_newest_first() {
+        let (now, mut r) = (Now::read().at, registrar());
+        for (cseq, contact) in [(1, "<sip:an@192.0.2.1>;expires=600"), (2, "<sip:an@192.0.2.2>;expires=900")]
+        {
+            assert!(register(&mut r, now, cseq, &[("Contact", contact)]).is_ok());
+        }
+        let found: Vec<String> = r.bindings("an", now).iter().map(|b| b.contact.to_string()).collect();
+        assert_eq!(found, ["sip:an@192.0.2.2", "sip:an@192.0.2.1"]);
+    }
+
+    #[test]
+    fn bindings_run_out_and_a_closed_stream_takes_its_own() {
+        let (now, mut r) = (Now::read().at, registrar());
+        assert!(register(&mut r, now, 1, &[("Contact", "<sip:an@192.0.2.1>;expires=600")]).is_ok());
+        assert_eq!(r.flow_closed(FlowKey(4)), Vec::<String>::new(), "datagrams have no connection to lose");
+        assert_eq!(r.next_expiry(), Some(now + S(600)));
+        assert_eq!((r.expire(now + S(599)), r.expire(now + S(600))), (vec![], vec!["an".to_owned()]));
+        assert!(r.is_empty());
+    }
+}
