@@ -124,7 +124,7 @@ impl Uri {
 
     /// The `transport` parameter, when it names one that we know.
     pub fn transport(&self) -> Option<Transport> {
-        self.params.get("transport").and_then(Transport::from_name)
+        self.param("transport")?.and_then(Transport::from_name)
     }
 
     pub fn is_sips(&self) -> bool {
@@ -133,7 +133,12 @@ impl Uri {
 
     /// A loose router says `;lr` (RFC 3261 19.1.1).
     pub fn is_loose_route(&self) -> bool {
-        self.params.has("lr")
+        self.param("lr").is_some()
+    }
+
+    /// A parameter by its name with escapes resolved (RFC 4475 3.1.1.3); its value is as written.
+    fn param(&self, name: &str) -> Option<Option<&str>> {
+        self.params.iter().find(|(n, _)| same_text(n, name)).map(|(_, value)| value)
     }
 
     /// Equality of RFC 3261 19.1.4: escapes resolved, host and parameters without case, user with
@@ -151,13 +156,13 @@ impl Uri {
 
     fn same_params(&self, other: &Self) -> bool {
         const BOTH: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
-        let matched = |a: &Params, b: &Params| {
-            a.iter().all(|(name, value)| match b.find(name) {
+        let matched = |a: &Self, b: &Self| {
+            a.params.iter().all(|(name, value)| match b.param(name) {
                 Some(found) => same_text(value.unwrap_or(""), found.unwrap_or("")),
-                None => !BOTH.iter().any(|n| n.eq_ignore_ascii_case(name)),
+                None => !BOTH.iter().any(|n| same_text(n, name)),
             })
         };
-        matched(&self.params, &other.params) && matched(&other.params, &self.params)
+        matched(self, other) && matched(other, self)
     }
 
     fn same_headers(&self, other: &Self) -> bool {
@@ -323,6 +328,9 @@ pub fn unescape(text: &str) -> Option<String> {
 }
 
 fn same_text(a: &str, b: &str) -> bool {
+    if !a.contains('%') && !b.contains('%') {
+        return a.eq_ignore_ascii_case(b);
+    }
     match (unescape(a), unescape(b)) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(&b),
         _ => a == b,

@@ -284,8 +284,12 @@ fn check_fields(headers: &Headers) -> Option<Essentials> {
 /// What a request needs besides.
 fn check_request(request: &Request) -> Option<Essentials> {
     let found = check_fields(&request.headers)?;
-    let hops = request.headers.get("Max-Forwards").is_none_or(|v| number_below(v, 256).is_ok());
-    (found.cseq.method == request.method && hops && Uri::parse(&request.uri).is_ok()).then_some(found)
+    let contact = |v: &str| v == "*" || NameAddr::parse(v).is_ok();
+    let fine = found.cseq.method == request.method
+        && request.headers.get("Max-Forwards").is_none_or(|v| number_below(v, 256).is_ok())
+        && request.headers.all("Contact").flat_map(split_list).all(contact)
+        && Uri::parse(&request.uri).is_ok();
+    fine.then_some(found)
 }
 
 /// Cuts the body to Content-Length (RFC 3261 18.3): more is thrown away, less is a fault.
