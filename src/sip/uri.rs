@@ -124,7 +124,7 @@ impl Uri {
 
     /// The `transport` parameter, when it names one that we know.
     pub fn transport(&self) -> Option<Transport> {
-        self.param("transport")?.and_then(Transport::from_name)
+        self.param("transport").and_then(Transport::from_name)
     }
 
     pub fn is_sips(&self) -> bool {
@@ -136,9 +136,10 @@ impl Uri {
         self.param("lr").is_some()
     }
 
-    /// A parameter by its name with escapes resolved (RFC 4475 3.1.1.3); its value is as written.
-    fn param(&self, name: &str) -> Option<Option<&str>> {
-        self.params.iter().find(|(n, _)| same_text(n, name)).map(|(_, value)| value)
+    /// The value, as written, of a parameter whose name is meant with escapes resolved (RFC 4475
+    /// 3.1.1.3); empty for one without value.
+    fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(n, _)| same_text(n, name)).map(|(_, value)| value.unwrap_or(""))
     }
 
     /// Equality of RFC 3261 19.1.4: escapes resolved, host and parameters without case, user with
@@ -158,7 +159,7 @@ impl Uri {
         const BOTH: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
         let matched = |a: &Self, b: &Self| {
             a.params.iter().all(|(name, value)| match b.param(name) {
-                Some(found) => same_text(value.unwrap_or(""), found.unwrap_or("")),
+                Some(found) => same_text(value.unwrap_or(""), found),
                 None => !BOTH.iter().any(|n| same_text(n, name)),
             })
         };
