@@ -118,6 +118,9 @@ pub enum MediaCommand {
     /// Play the clips one after the other without a gap; ends what played before. With `repeat` it
     /// goes on until `Stop` and raises no `PlayEnded`.
     Play { leg: LegKey, play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool },
+    /// Play a recording of ours from disk (a take that the caller wants to hear). `PlayEnded` follows, at
+    /// once when it can't be read.
+    PlayFile { leg: LegKey, play: PlayKey, path: PathBuf },
     /// Stop playing. No `PlayEnded` follows.
     Stop { leg: LegKey },
     /// Send each side what the other sends. Ends playing on both. Digits (RFC 4733) are carried across
@@ -127,7 +130,8 @@ pub enum MediaCommand {
     Unbridge { leg: LegKey },
     /// Send a digit by RFC 4733.
     SendDigit { leg: LegKey, digit: char, duration: Duration },
-    /// Record what the leg sends, to `path` with the ending `.part`, renamed to `path` when whole.
+    /// Record what the leg sends, to `path` with `.part` added, renamed to `path` when whole. A press of
+    /// `finish_key` ends it (`Recorded`) and raises no `Digit`.
     Record {
         leg: LegKey,
         take: TakeKey,
@@ -179,7 +183,7 @@ pub enum MediaEvent {
         leg: LegKey,
         quiet_for: Duration,
     },
-    /// The first valid packet from the peer.
+    /// The first valid packet from the peer, and the first after a `Silent`.
     Flowing {
         leg: LegKey,
     },

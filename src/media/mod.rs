@@ -4,4 +4,6 @@ pub mod audio;
 pub mod codec;
 pub mod command;
 pub mod dtmf;
+pub mod record;
+pub mod rtcp;
 pub mod rtp;

@@ -1,0 +1,387 @@
+//! The recorder: packets of one leg become samples in their place in time. Gaps are filled with silence,
+//! late packets still find their place, silence at the end is cut off, and a length limit holds.
+//! Sans-IO: whole chunks come out for a writer.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::codec::FRAME;
+use super::command::{Codec, RecordEnd};
+
+const RATE: u64 = 8000;
+/// A jump of the timestamp beyond this (one second) is a new beginning and no gap to fill.
+const MAX_GAP: i32 = 8000;
+/// So many samples (100 ms) stay open for packets that come late.
+const OPEN: usize = 800;
+/// When no packet came for so long, the recording goes on with silence.
+const QUIET: Duration = Duration::from_millis(200);
+/// At most so much silence (15 s) is held back in the hope to cut it off; more is written.
+const MAX_HELD: usize = 15 * 8000;
+/// Samples of silence that stay at the end (240 ms), so that a soft last sound is whole.
+const TAIL: usize = 12 * FRAME;
+/// A chunk for the writer: a quarter of a second.
+const CHUNK: usize = 2000;
+/// A frame is a voice when its RMS is above this (-48 dBov) and twice the noise below.
+const VOICE_RMS: u32 = 130;
+/// The noise is never taken for louder than this (-36 dBov), so that a voice is a voice in any noise.
+const MAX_NOISE_RMS: u32 = 260;
+/// Frames of voice (200 ms) that make a message.
+const VOICE_FRAMES: u32 = 10;
+
+/// What a finished recording was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    pub end: RecordEnd,
+    /// Samples that came out in all.
+    pub samples: u64,
+    pub voice: bool,
+}
+
+impl Taken {
+    pub fn length(&self) -> Duration {
+        Duration::from_micros(self.samples * 125)
+    }
+}
+
+/// One recording.
+#[derive(Debug)]
+pub struct Recorder {
+    max: u64,
+    silence: u64,
+    /// Samples not yet given out; the last `OPEN` may still change.
+    pending: VecDeque<i16>,
+    /// Of `pending`, so many have been judged for voice.
+    judged: usize,
+    /// Of the judged, so many at the end are silence that is held back.
+    held: usize,
+    given: u64,
+    /// Silence since the last voice, in samples; held or given.
+    quiet: u64,
+    place: Option<Place>,
+    heard_at: Instant,
+    voice_frames: u32,
+    noise: u32,
+    ended: Option<RecordEnd>,
+}
+
+/// Where the next packet belongs.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    ssrc: u32,
+    next: u32,
+    /// Silence was put in by the clock since the last packet: the next one is taken as it comes.
+    loose: bool,
+}
+
+impl Recorder {
+    pub fn new(now: Instant, max: Duration, silence: Duration) -> Self {
+        Self {
+            max: samples_of(max),
+            silence: samples_of(silence).max(FRAME as u64),
+            pending: VecDeque::new(),
+            judged: 0,
+            held: 0,
+            given: 0,
+            quiet: 0,
+            place: None,
+            heard_at: now,
+            voice_frames: 0,
+            noise: VOICE_RMS / 2,
+            ended: None,
+        }
+    }
+
+    /// Takes the payload of an audio packet.
+    pub fn on_packet(&mut self, now: Instant, ssrc: u32, timestamp: u32, codec: Codec, payload: &[u8]) {
+        if self.ended.is_some() {
+            return;
+        }
+        if self.place.is_none() {
+            // What was silent before the first packet belongs to the recording.
+            self.fill_by_clock(now);
+        }
+        self.heard_at = now;
+        let distance = match self.place {
+            Some(place) if place.ssrc == ssrc && !place.loose => timestamp.wrapping_sub(place.next) as i32,
+            _ => 0,
+        };
+        if (1..=MAX_GAP).contains(&distance) {
+            self.silent(distance as usize);
+        } else if (-MAX_GAP..0).contains(&distance) {
+            return self.on_late(distance, codec, payload);
+        }
+        self.pending.extend(payload.iter().map(|b| codec.decode(*b)));
+        let next = timestamp.wrapping_add(payload.len() as u32);
+        self.place = Some(Place { ssrc, next, loose: false });
+        self.judge();
+    }
+
+    /// Lets time pass: without packets, silence is recorded.
+    pub fn on_time(&mut self, now: Instant) {
+        if self.ended.is_none() && now.saturating_duration_since(self.heard_at) >= QUIET {
+            self.fill_by_clock(now);
+            self.judge();
+        }
+    }
+
+    /// Ends it from outside; an end that was reached before stays.
+    pub fn finish(&mut self, end: RecordEnd) {
+        self.ended.get_or_insert(end);
+    }
+
+    /// The end, once it is reached.
+    pub fn ended(&self) -> Option<RecordEnd> {
+        self.ended
+    }
+
+    /// Samples that are final: a whole chunk, or what is left when it has ended.
+    pub fn poll_chunk(&mut self) -> Option<Vec<i16>> {
+        let ready = match self.ended {
+            None => {
+                let ready = self.judged.saturating_sub(self.held);
+                ready - ready % CHUNK
+            }
+            Some(_) => self.keepable(),
+        };
+        if ready == 0 {
+            return None;
+        }
+        self.judged = self.judged.saturating_sub(ready);
+        self.given += ready as u64;
+        Some(self.pending.drain(..ready).collect())
+    }
+
+    /// The closing account; asked for after the last chunk.
+    pub fn taken(&self) -> Taken {
+        Taken {
+            end: self.ended.unwrap_or(RecordEnd::Stopped),
+            samples: self.given,
+            voice: self.voice_frames >= VOICE_FRAMES,
+        }
+    }
+
+    /// What is left at the end: without the silence that was held back, but for a tail; within the limit.
+    fn keepable(&self) -> usize {
+        let cut = self.held.saturating_sub(TAIL);
+        // Frames that were not judged are too short to be a word; they follow silence only if it is cut.
+        let whole = if cut > 0 { self.judged - cut } else { self.pending.len() };
+        let room = self.max.saturating_sub(self.given);
+        whole.min(usize::try_from(room).unwrap_or(usize::MAX))
+    }
+
+    fn on_late(&mut self, distance: i32, codec: Codec, payload: &[u8]) {
+        let back = distance.unsigned_abs() as usize;
+        // Judged samples may have been counted as silence; only what is open is put right.
+        let Some(begin) = self.pending.len().checked_sub(back).filter(|b| *b >= self.judged) else { return };
+        for (sample, byte) in self.pending.iter_mut().skip(begin).zip(payload) {
+            *sample = codec.decode(*byte);
+        }
+    }
+
+    fn fill_by_clock(&mut self, now: Instant) {
+        let elapsed = samples_of(now.saturating_duration_since(self.heard_at));
+        let frames = (elapsed as usize / FRAME).min(MAX_HELD / FRAME);
+        self.silent(frames * FRAME);
+        self.heard_at += Duration::from_micros((frames * FRAME) as u64 * 125);
+        if let Some(place) = &mut self.place {
+            place.loose |= frames > 0;
+        }
+    }
+
+    fn silent(&mut self, count: usize) {
+        self.pending.extend(std::iter::repeat_n(0, count));
+    }
+
+    /// Looks at whole frames that are no longer open, and sees whether an end is reached.
+    fn judge(&mut self) {
+        while self.judged + FRAME + OPEN <= self.pending.len() {
+            let rms = rms(self.pending.range(self.judged..self.judged + FRAME));
+            self.judged += FRAME;
+            if self.is_voice(rms) {
+                self.voice_frames += 1;
+                self.held = 0;
+                self.quiet = 0;
+            } else {
+                self.held = (self.held + FRAME).min(MAX_HELD);
+                self.quiet += FRAME as u64;
+            }
+        }
+        // The open part counts as silence too when it is: a limit is met within a frame.
+        let open_quiet = self.quiet + (self.pending.len() - self.judged) as u64;
+        if self.given + self.pending.len() as u64 >= self.max {
+            self.ended = Some(RecordEnd::Limit);
+        } else if open_quiet >= self.silence && self.quiet > 0 && self.is_open_part_silent() {
+            self.held += self.pending.len() - self.judged;
+            self.judged = self.pending.len();
+            self.ended = Some(RecordEnd::Silence);
+        }
+    }
+
+    fn is_open_part_silent(&self) -> bool {
+        rms(self.pending.range(self.judged..)) <= VOICE_RMS.max(self.noise * 2)
+    }
+
+    /// The noise falls with the softest frame at once and rises slowly, so that words do not lift it.
+    fn is_voice(&mut self, rms: u32) -> bool {
+        let voice = rms > VOICE_RMS.max(self.noise * 2);
+        self.noise =
+            if rms < self.noise { rms } else { (self.noise + self.noise / 128 + 1).min(rms).min(MAX_NOISE_RMS) };
+        voice
+    }
+}
+
+fn samples_of(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX) / 125 * (RATE / 8000)
+}
+
+fn rms<'a>(samples: impl ExactSizeIterator<Item = &'a i16>) -> u32 {
+    let count = samples.len().max(1) as u64;
+    let sum: u64 = samples.map(|s| u64::from(s.unsigned_abs()).pow(2)).sum();
+    (sum / count).isqrt() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Now;
+
+    const STEP: Duration = Duration::from_millis(20);
+
+    struct Story {
+        recorder: Recorder,
+        now: Instant,
+        timestamp: u32,
+        kept: Vec<i16>,
+    }
+
+    impl Story {
+        fn new(max_s: u64, silence_s: u64) -> Self {
+            let now = Now::read().at;
+            let s = Duration::from_secs;
+            let recorder = Recorder::new(now, s(max_s), s(silence_s));
+            Self { recorder, now, timestamp: u32::MAX - 4000, kept: Vec::new() }
+        }
+
+        /// Frames of one byte, 20 ms apart.
+        fn hear(&mut self, byte: u8, frames: usize) -> &mut Self {
+            for _ in 0..frames {
+                self.recorder.on_packet(self.now, 9, self.timestamp, Codec::Pcma, &[byte; FRAME]);
+                self.lose(1);
+            }
+            self
+        }
+
+        fn lose(&mut self, frames: usize) -> &mut Self {
+            for _ in 0..frames {
+                self.timestamp = self.timestamp.wrapping_add(160);
+                self.now += STEP;
+                self.recorder.on_time(self.now);
+                self.drain();
+            }
+            self
+        }
+
+        fn drain(&mut self) {
+            while let Some(chunk) = self.recorder.poll_chunk() {
+                self.kept.extend(chunk);
+            }
+        }
+
+        fn end(&mut self) -> Taken {
+            self.recorder.finish(RecordEnd::Stopped);
+            self.drain();
+            let taken = self.recorder.taken();
+            assert_eq!(taken.samples as usize, self.kept.len());
+            taken
+        }
+    }
+
+    const LOUD: u8 = 0x15; // -5,504 or so
+    const STILL: u8 = 0xd5;
+
+    fn loud() -> i16 {
+        Codec::Pcma.decode(LOUD)
+    }
+
+    #[test]
+    fn what_is_said_is_kept_sample_by_sample_with_gaps_in_their_place() {
+        let mut story = Story::new(60, 5);
+        story.hear(LOUD, 30).lose(3).hear(LOUD, 20);
+        let taken = story.end();
+        assert_eq!((taken.end, taken.voice, taken.length()), (RecordEnd::Stopped, true, STEP * 53));
+        let expected: Vec<i16> =
+            [vec![loud(); 4800], vec![0; 480], vec![loud(); 3200]].into_iter().flatten().collect();
+        assert_eq!(story.kept, expected);
+    }
+
+    #[test]
+    fn silence_ends_it_and_is_cut_but_for_a_tail() {
+        let mut story = Story::new(60, 2);
+        story.hear(LOUD, 50).hear(STILL, 99);
+        assert_eq!(story.recorder.ended(), None);
+        story.hear(STILL, 2);
+        let taken = story.end();
+        assert_eq!((taken.end, taken.samples, taken.voice), (RecordEnd::Silence, 8000 + TAIL as u64, true));
+    }
+
+    #[test]
+    fn a_stream_that_stops_is_silence_and_one_that_never_begins_is_an_empty_message() {
+        let mut story = Story::new(60, 2);
+        story.hear(LOUD, 50).lose(101);
+        let taken = story.end();
+        assert_eq!((taken.end, taken.samples), (RecordEnd::Silence, 8000 + TAIL as u64));
+        let mut empty = Story::new(60, 3);
+        empty.lose(151);
+        let taken = empty.end();
+        assert_eq!((taken.end, taken.voice), (RecordEnd::Silence, false));
+        assert!(taken.samples <= TAIL as u64);
+    }
+
+    #[test]
+    fn the_limit_is_exact_and_later_packets_change_nothing() {
+        let mut story = Story::new(1, 5);
+        story.hear(LOUD, 80);
+        let taken = story.end();
+        assert_eq!((taken.end, taken.samples), (RecordEnd::Limit, 8000));
+    }
+
+    #[test]
+    fn pauses_within_a_message_stay_and_a_late_packet_finds_its_place() {
+        let mut story = Story::new(60, 5);
+        story.hear(LOUD, 20).hear(STILL, 100).hear(LOUD, 10);
+        let skipped = story.timestamp;
+        story.lose(1).hear(LOUD, 1);
+        story.recorder.on_packet(story.now, 9, skipped, Codec::Pcma, &[LOUD; FRAME]);
+        story.hear(LOUD, 10);
+        let taken = story.end();
+        assert_eq!(taken.samples, 142 * 160);
+        assert!(story.kept[120 * 160..].iter().all(|s| *s == loud()), "no hole is left");
+    }
+
+    #[test]
+    fn jumps_and_new_sources_are_no_hours_of_silence() {
+        let mut story = Story::new(600, 5);
+        story.hear(LOUD, 20);
+        story.timestamp = story.timestamp.wrapping_add(1 << 30);
+        story.hear(LOUD, 20);
+        story.timestamp = story.timestamp.wrapping_sub(1 << 20);
+        story.hear(LOUD, 20);
+        story.recorder.on_packet(story.now, 10, 5, Codec::Pcmu, &[0xff; FRAME]);
+        assert_eq!(story.end().samples, 61 * 160);
+    }
+
+    #[test]
+    fn steady_noise_becomes_silence_but_a_voice_in_it_is_heard() {
+        let mut story = Story::new(120, 4);
+        // About 200 of amplitude: above the fixed threshold.
+        let noise = Codec::Pcma.encode(200);
+        story.hear(noise, 1000);
+        assert_eq!(story.recorder.ended(), Some(RecordEnd::Silence), "the noise is learnt");
+        let mut spoken = Story::new(120, 4);
+        for _ in 0..12 {
+            spoken.hear(noise, 50).hear(LOUD, 50);
+        }
+        assert_eq!(spoken.recorder.ended(), None);
+        assert!(spoken.end().voice);
+    }
+}
