@@ -224,8 +224,11 @@ impl Recorder {
     /// The noise falls with the softest frame at once and rises slowly, so that words do not lift it.
     fn is_voice(&mut self, rms: u32) -> bool {
         let voice = rms > VOICE_RMS.max(self.noise * 2);
-        self.noise =
-            if rms < self.noise { rms } else { (self.noise + self.noise / 128 + 1).min(rms).min(MAX_NOISE_RMS) };
+        self.noise = if rms < self.noise {
+            rms
+        } else {
+            (self.noise + self.noise / 128 + 1).min(rms).min(MAX_NOISE_RMS)
+        };
         voice
     }
 }

@@ -219,7 +219,8 @@ mod tests {
     use super::*;
     use crate::media::rtp;
 
-    const ORIGIN: Origin = Origin { ssrc: 0x0102_0304, sequence: 1, timestamp: 2, cname: 0xabc0_1234_5678_9def };
+    const ORIGIN: Origin =
+        Origin { ssrc: 0x0102_0304, sequence: 1, timestamp: 2, cname: 0xabc0_1234_5678_9def };
 
     fn utc(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 500_000_000).expect("a time")
