@@ -1,5 +1,6 @@
 //! What the core asks of the store and what it hears back; plain values.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -41,6 +42,10 @@ pub struct BindingRow {
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreRequest {
     SaveMessage(MessageRow),
+    /// The caller deleted the take or said nothing: its recording is removed. No reply.
+    DropRecording {
+        id: String,
+    },
     /// The operator's override and the lines' logged-in/paused state, small words that survive a restart.
     SaveWord {
         key: String,
@@ -57,4 +62,17 @@ pub enum StoreReply {
     Failed {
         id: String,
     },
+}
+
+/// Where a message's recording stands. The name holds nothing but the random id.
+pub fn wav_path(data: &Path, id: &str) -> PathBuf {
+    data.join(MESSAGES).join(format!("{id}.wav"))
+}
+
+/// The folder of the recordings in the data directory.
+pub const MESSAGES: &str = "messages";
+
+/// Whether a text can be a message's id: a lower-case token, so that no path can be smuggled in.
+pub fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
