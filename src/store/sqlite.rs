@@ -306,12 +306,11 @@ impl Worker {
 
     fn database_in_place(&mut self) -> Result<&Database, StoreError> {
         let usable = self.database.take().filter(Database::is_in_place);
-        let database = match usable {
-            Some(database) => database,
-            None => {
-                create_folders(&self.data)?;
-                Database::open(&self.data)?
-            }
+        let database = if let Some(database) = usable {
+            database
+        } else {
+            create_folders(&self.data)?;
+            Database::open(&self.data)?
         };
         Ok(self.database.insert(database))
     }
@@ -466,7 +465,7 @@ pub(super) mod tests {
             .expect("written");
         create_folders(scratch.path()).expect("made");
         let half = wav_path(scratch.path(), "bbb2").with_extension("wav.part");
-        fs::write(&half, [1; 16_044]).expect("written");
+        fs::write(&half, vec![1; 16_044]).expect("written");
         let worker = Worker::open(scratch.path(), Duration::from_secs(1)).expect("opens all the same");
         assert!(!worker.healthy.load(Ordering::Relaxed) && worker.recovered == ["bbb2"]);
         drop(worker);
@@ -514,7 +513,7 @@ pub(super) mod tests {
         let scratch = Scratch::new();
         create_folders(scratch.path()).expect("made");
         for id in ["eee2", "eee3"] {
-            fs::write(wav_path(scratch.path(), id), [0; 32_044]).expect("written");
+            fs::write(wav_path(scratch.path(), id), vec![0; 32_044]).expect("written");
         }
         let mut worker = Worker::open(scratch.path(), Duration::from_secs(1)).expect("opens");
         assert_eq!(worker.recovered, ["eee2", "eee3"]);
