@@ -2,6 +2,7 @@
 //! `target` → `endpoint`. Imports `base` only; bodies pass through as bytes.
 pub mod dialog;
 pub mod digest;
+pub mod endpoint;
 pub mod flow;
 pub mod header;
 pub mod header_ext;

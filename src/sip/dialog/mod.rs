@@ -135,8 +135,14 @@ impl Dialog {
 
     /// A new request within the dialog (12.2.1.1) with the next sequence number, lacking Via, Contact and body.
     pub fn request(&mut self, method: Method) -> Request {
+        let number = self.next_cseq();
+        self.write(method, number)
+    }
+
+    /// Takes the next sequence number of our side.
+    pub fn next_cseq(&mut self) -> u32 {
         self.local_cseq = self.local_cseq.wrapping_add(1) & 0x7fff_ffff;
-        self.write(method, self.local_cseq)
+        self.local_cseq
     }
 
     /// The ACK for a 2xx: the INVITE's number (13.2.2.4).

@@ -1,0 +1,141 @@
+//! What the endpoint keeps of one INVITE dialog.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::TxId;
+use crate::sip::dialog::Dialog;
+use crate::sip::digest::Credentials;
+use crate::sip::flow::{Destination, Flow, Transport};
+use crate::sip::header_ext::Reason;
+use crate::sip::transaction::Bytes;
+use crate::sip::uri::{Host, Uri};
+
+/// How often a re-INVITE that met the peer's is tried again (14.1).
+pub(super) const OFFER_TRIES: u32 = 6;
+
+/// How far an INVITE dialog has come.
+pub(super) enum Stage {
+    /// Their INVITE waits for our answer.
+    Incoming {
+        tx: TxId,
+    },
+    /// Our INVITE waits for theirs.
+    Outgoing {
+        tx: TxId,
+        cancel: Cancel,
+    },
+    Up,
+    /// Our BYE waits for its answer.
+    Leaving,
+}
+
+/// Whether our INVITE is being taken back (9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cancel {
+    No,
+    /// As soon as a provisional response allows it.
+    Wanted,
+    Sent,
+}
+
+/// The offer/answer exchange of a dialog that is up (RFC 3264 4, RFC 3261 14).
+pub(super) enum Exchange {
+    Idle,
+    /// Their re-INVITE or UPDATE waits for our answer.
+    Theirs {
+        tx: TxId,
+        invite: bool,
+    },
+    /// Our re-INVITE waits for theirs.
+    Ours {
+        sdp: Vec<u8>,
+        tries: u32,
+    },
+}
+
+/// Our 200 to an INVITE, repeated until its ACK (13.3.1.4).
+pub(super) struct OkWait {
+    pub bytes: Bytes,
+    pub to: Destination,
+    pub cseq: u32,
+    pub interval: Duration,
+    /// The 200 bore our offer, so the ACK bears the answer.
+    pub offered: bool,
+    /// It answered the first INVITE.
+    pub first: bool,
+}
+
+pub(super) struct Call {
+    pub stage: Stage,
+    /// `None` for a call out that nobody answered yet.
+    pub dialog: Option<Dialog>,
+    /// Where the first message came from or went to.
+    pub base: Destination,
+    /// Written in Via.
+    pub local: SocketAddr,
+    /// Written in Contact.
+    pub contact: String,
+    /// The user has hung up: nothing is told any more.
+    pub silent: bool,
+    /// Why, for a BYE that waits for an ACK.
+    pub reason: Option<Reason>,
+    pub ok: Option<OkWait>,
+    pub exchange: Exchange,
+    /// Our offer that met theirs and is tried again by a timer, and how often it was.
+    pub resting: Option<(Vec<u8>, u32)>,
+    /// Their REFER that waits for our answer.
+    pub refer: Option<TxId>,
+    pub credentials: Option<Credentials>,
+    /// The last ACK to a 2xx, with the INVITE's number, for repetitions of that 2xx.
+    pub last_ack: Option<(u32, Bytes)>,
+    /// We called: our Call-ID (14.1's back-off).
+    pub ours: bool,
+}
+
+impl Call {
+    /// Where the next request goes: the first hop as an address, else back over the flow.
+    pub fn hop(&self) -> Destination {
+        self.dialog.as_ref().map_or(self.base, |d| hop(d.next_hop(), self.base))
+    }
+}
+
+/// RFC 3261 12.2.1.1 with flows kept: a stream stays (RFC 5626), and so does the source of a datagram
+/// when the Contact names a private address behind a public one. Host names go back over the flow.
+pub(super) fn hop(uri: &Uri, base: Destination) -> Destination {
+    let transport = uri.transport().unwrap_or(base.transport());
+    if let Destination::Flow(flow) = base {
+        if flow.transport.is_reliable() && transport == flow.transport {
+            return base;
+        }
+    }
+    let Some(Host::Address(address)) = uri.host() else { return base };
+    let peer = SocketAddr::new(*address, uri.port.unwrap_or(transport.default_port()));
+    match base {
+        Destination::Flow(flow) if transport == flow.transport && behind_nat(flow.peer, peer) => base,
+        Destination::Flow(flow) if transport == Transport::Udp && flow.transport == Transport::Udp => {
+            Destination::Flow(Flow { peer, ..flow })
+        }
+        Destination::Flow(_) | Destination::Address { .. } => Destination::Address { transport, peer },
+    }
+}
+
+fn behind_nat(seen: SocketAddr, said: SocketAddr) -> bool {
+    is_private(said) && !is_private(seen) || seen.is_ipv4() != said.is_ipv4()
+}
+
+fn is_private(address: SocketAddr) -> bool {
+    match address.ip() {
+        std::net::IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// Our Contact.
+pub(super) fn contact(user: &str, local: SocketAddr, transport: Transport) -> String {
+    let mut uri = Uri::sip(user, Host::Address(local.ip()), Some(local.port()));
+    if transport != Transport::Udp {
+        uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
+    }
+    format!("<{uri}>")
+}

@@ -1,0 +1,463 @@
+//! Requests from the network: the checks of RFC 3261 8.2 in their order, then the dialog or the user.
+
+use super::call::{Call, Exchange, Stage, contact};
+use super::{
+    ALLOW, Action, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full, Headers,
+    KNOWN_EXTENSIONS, Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, SocketAddr, TxId, User,
+    Via, What, fill, invite_server, merge_key, non_invite, print_response, received_via, replace_top_via,
+    response_to, session_of,
+};
+use crate::sip::dialog::{Dialog, DialogId, Order};
+use crate::sip::header::{CSeq, split_list};
+use crate::sip::uri::{Scheme, Uri};
+
+/// INFO bodies that carry a key.
+const KEY_TYPES: [&str; 2] = ["application/dtmf-relay", "application/dtmf"];
+
+impl Endpoint {
+    pub(super) fn handle_request(&mut self, now: Now, flow: Flow, mut request: Request) {
+        if let Some(via) = request.headers.get("Via").and_then(|v| received_via(v, flow)) {
+            replace_top_via(&mut request.headers, &via);
+        }
+        let Some(key) = Key::server(&request.method, &request.headers) else {
+            return self.drop_it(Dropped::Unreadable);
+        };
+        if request.method == Method::ACK {
+            return self.handle_ack(now, &key, &request);
+        }
+        if let Some(&id) = self.by_key.get(&key) {
+            return self.repeat_answer(now, id);
+        }
+        if request.method == Method::CANCEL {
+            return self.handle_cancel(now, flow, key, request);
+        }
+        if let Some((status, header)) = refusal(&request) {
+            return self.refuse_stateless(flow, &request, status, header.as_slice());
+        }
+        if crate::sip::header::tag(request.headers.get("To").unwrap_or("")).is_some() {
+            self.within_dialog(now, flow, key, request);
+        } else {
+            self.outside_dialog(now, flow, key, request);
+        }
+    }
+
+    fn repeat_answer(&mut self, now: Now, id: TxId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let actions = match &mut slot.machine {
+            Machine::InviteServer(m) => m.on_retransmission(),
+            Machine::Server(m) => m.on_retransmission(),
+            Machine::InviteClient(_) | Machine::Client(_) => Vec::new(),
+        };
+        self.perform(now, id, actions, None);
+    }
+
+    fn handle_ack(&mut self, now: Now, key: &Key, request: &Request) {
+        let slot = self.by_key.get(key).copied().and_then(|id| self.slots.get_mut(&id).map(|s| (id, s)));
+        if let Some((id, Slot { machine: Machine::InviteServer(machine), .. })) = slot {
+            let actions = machine.on_ack();
+            if !actions.contains(&Action::Deliver) {
+                return self.perform(now, id, actions, None);
+            }
+        }
+        let dialog = DialogId::of_request(&request.headers).and_then(|id| self.by_id.get(&id).copied());
+        let cseq = request.headers.get("CSeq").and_then(|v| CSeq::parse(v).ok());
+        match (dialog, cseq) {
+            (Some(key), Some(cseq)) => self.acked(now, key, cseq.number, request),
+            _ => self.drop_it(Dropped::StrayAck),
+        }
+    }
+
+    fn acked(&mut self, now: Now, key: DialogKey, cseq: u32, request: &Request) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(ok) = call.ok.take_if(|ok| ok.cseq == cseq) else { return };
+        self.timers.cancel(Owner::Call(key), What::RepeatOk);
+        self.timers.cancel(Owner::Call(key), What::NoAck);
+        if call.silent {
+            return self.send_bye(now, key);
+        }
+        let sdp = session_of(request).unwrap_or(None);
+        if ok.first {
+            self.events.push_back(Event::Acked { dialog: key, sdp });
+        } else if ok.offered {
+            self.events.push_back(Event::OfferAnswered { dialog: key, sdp });
+        }
+    }
+
+    fn handle_cancel(&mut self, now: Now, flow: Flow, key: Key, request: Request) {
+        let invite = Key::for_cancelled(&request.headers).and_then(|k| self.by_key.get(&k).copied());
+        let Some(invite) = invite else {
+            return self.refuse_stateless(flow, &request, 481, &[]);
+        };
+        let Some(slot) = self.slots.get(&invite) else { return };
+        let (user, pending) = (
+            slot.user,
+            matches!(&slot.machine, Machine::InviteServer(m) if m.state() == invite_server::State::Proceeding),
+        );
+        self.serve(now, flow, key, request, User::Nobody, 200, &[]);
+        if !pending {
+            return;
+        }
+        self.answer(now, invite, 487, &[], None);
+        match user {
+            User::Invite(dialog) => {
+                self.drop_call(dialog);
+                self.events.push_back(Event::Cancelled { dialog });
+            }
+            User::Reinvite(dialog) => {
+                if let Some(call) = self.calls.get_mut(&dialog) {
+                    call.exchange = Exchange::Idle;
+                }
+            }
+            User::InDialog(_) | User::Minor(_) | User::Outside(_) | User::Out(_) | User::Nobody => {}
+        }
+    }
+
+    // --- outside a dialog ---------------------------------------------------------------------------
+
+    fn outside_dialog(&mut self, now: Now, flow: Flow, key: Key, request: Request) {
+        match request.method {
+            Method::INVITE => self.new_call(now, flow, key, request),
+            Method::REGISTER | Method::OPTIONS => {
+                let tx = ServerTxKey(self.serial.next());
+                let shown = Box::new(request.clone());
+                let Some(id) = self.open_server(now, flow, key, request, User::Outside(tx)) else { return };
+                let _ = self.outside.insert(tx, id);
+                self.events.push_back(Event::Request { tx, request: shown, flow });
+            }
+            Method::BYE | Method::INFO | Method::UPDATE | Method::PRACK | Method::NOTIFY => {
+                self.refuse_stateless(flow, &request, 481, &[]);
+            }
+            Method::Known(_) => self.refuse_stateless(flow, &request, 405, &[("Allow", ALLOW.into())]),
+            Method::Other(_) => self.refuse_stateless(flow, &request, 501, &[("Allow", ALLOW.into())]),
+        }
+    }
+
+    fn new_call(&mut self, now: Now, flow: Flow, key: Key, request: Request) {
+        let Some(merge) = merge_key(&request.headers) else {
+            return self.refuse_stateless(flow, &request, 400, &[]);
+        };
+        // The same request by another way (8.2.2.2).
+        if self.pending.contains_key(&merge) {
+            return self.refuse_stateless(flow, &request, 482, &[]);
+        }
+        if !self.has_room() {
+            return self.refuse_stateless(flow, &request, 503, &[("Retry-After", "5".into())]);
+        }
+        let tag = self.rng.token(16);
+        let first_cseq = 1 + self.rng.u32() / 4;
+        let Ok(dialog) = Dialog::from_invite(&request, &tag, first_cseq) else {
+            return self.refuse_stateless(flow, &request, 400, &[]);
+        };
+        let name = DialogKey(self.serial.next());
+        let shown = Box::new(request.clone());
+        let Some(tx) = self.open_invite_server(now, flow, key, request, tag, User::Invite(name)) else {
+            return;
+        };
+        let _ = self.pending.insert(merge, tx);
+        let _ = self.by_id.insert(dialog.id.clone(), name);
+        let call = Call {
+            stage: Stage::Incoming { tx },
+            dialog: Some(dialog),
+            base: Destination::Flow(flow),
+            local: flow.local,
+            contact: contact(self.config.agent, flow.local, flow.transport),
+            silent: false,
+            reason: None,
+            ok: None,
+            exchange: Exchange::Idle,
+            resting: None,
+            refer: None,
+            credentials: None,
+            last_ack: None,
+            ours: false,
+        };
+        let _ = self.calls.insert(name, call);
+        self.events.push_back(Event::Invite { dialog: name, request: shown, flow });
+    }
+
+    // --- within a dialog ----------------------------------------------------------------------------
+
+    fn within_dialog(&mut self, now: Now, flow: Flow, key: Key, request: Request) {
+        let name = DialogId::of_request(&request.headers).and_then(|id| self.by_id.get(&id).copied());
+        let cseq = request.headers.get("CSeq").and_then(|v| CSeq::parse(v).ok());
+        let (Some(name), Some(cseq)) = (name, cseq) else {
+            return self.refuse_stateless(flow, &request, 481, &[]);
+        };
+        let Some(call) = self.calls.get_mut(&name) else { return };
+        let order = call.dialog.as_mut().map_or(Order::Old, |d| d.on_request(&cseq));
+        if order == Order::Old {
+            return self.serve(now, flow, key, request, User::Nobody, 500, &[("Retry-After", "1".into())]);
+        }
+        match request.method {
+            Method::BYE => self.bye(now, flow, key, request, name),
+            Method::INVITE => self.reinvite(now, flow, key, request, name),
+            Method::UPDATE => self.update(now, flow, key, request, name),
+            Method::INFO => self.info_in(now, flow, key, request, name),
+            Method::REFER => self.refer_in(now, flow, key, request, name),
+            Method::OPTIONS => {
+                self.serve(now, flow, key, request, User::Nobody, 200, &[("Allow", ALLOW.into())]);
+            }
+            Method::Other(_) => {
+                self.serve(now, flow, key, request, User::Nobody, 501, &[("Allow", ALLOW.into())]);
+            }
+            Method::NOTIFY => self.serve(now, flow, key, request, User::Nobody, 481, &[]),
+            Method::Known(_) => {
+                self.serve(now, flow, key, request, User::Nobody, 405, &[("Allow", ALLOW.into())]);
+            }
+        }
+    }
+
+    fn bye(&mut self, now: Now, flow: Flow, key: Key, request: Request, name: DialogKey) {
+        self.serve(now, flow, key, request, User::Nobody, 200, &[]);
+        let Some(call) = self.calls.get(&name) else { return };
+        let event = match call.stage {
+            // BYE in an early dialog (15): like CANCEL.
+            Stage::Incoming { tx } => {
+                self.answer(now, tx, 487, &[], None);
+                Event::Cancelled { dialog: name }
+            }
+            Stage::Outgoing { .. } | Stage::Up | Stage::Leaving => {
+                Event::Ended { dialog: name, cause: EndCause::Bye }
+            }
+        };
+        self.end_call(now, name, event);
+    }
+
+    fn reinvite(&mut self, now: Now, flow: Flow, key: Key, request: Request, name: DialogKey) {
+        let Some(call) = self.calls.get(&name) else { return };
+        let busy = match (&call.stage, &call.exchange) {
+            (Stage::Leaving, _) => Some(481),
+            // A second INVITE before the first has its final answer (14.2).
+            (Stage::Incoming { .. }, _) | (_, Exchange::Theirs { .. }) => Some(500),
+            (_, Exchange::Ours { .. }) => Some(491),
+            (_, Exchange::Idle) if call.ok.as_ref().is_some_and(|ok| ok.offered) => Some(491),
+            (_, Exchange::Idle) => None,
+        };
+        let silent = call.silent;
+        if let Some(status) = busy.or(silent.then_some(481)) {
+            let wait = format!("{}", self.rng.below(11));
+            let headers = if status == 500 { vec![("Retry-After", wait)] } else { Vec::new() };
+            let tag = String::new();
+            let Some(tx) = self.open_invite_server(now, flow, key, request, tag, User::Nobody) else {
+                return;
+            };
+            self.answer(now, tx, status, &headers, None);
+            return;
+        }
+        let Ok(sdp) = session_of(&request) else {
+            return self.refuse_stateless(flow, &request, 415, &[("Accept", "application/sdp".into())]);
+        };
+        let Some(tx) = self.open_invite_server(now, flow, key, request, String::new(), User::Reinvite(name))
+        else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&name) else { return };
+        // A new INVITE proves that the last 200 arrived.
+        call.ok = None;
+        call.exchange = Exchange::Theirs { tx, invite: true };
+        self.timers.cancel(Owner::Call(name), What::RepeatOk);
+        self.timers.cancel(Owner::Call(name), What::NoAck);
+        self.events.push_back(Event::Offer { dialog: name, sdp });
+    }
+
+    fn update(&mut self, now: Now, flow: Flow, key: Key, request: Request, name: DialogKey) {
+        let Ok(sdp) = session_of(&request) else {
+            return self.refuse_stateless(flow, &request, 415, &[("Accept", "application/sdp".into())]);
+        };
+        let Some(call) = self.calls.get_mut(&name) else { return };
+        let refused = match (&sdp, &call.stage, &call.exchange) {
+            (_, Stage::Leaving, _) => Some(481),
+            (None, _, _) => None,
+            (Some(_), Stage::Incoming { .. } | Stage::Outgoing { .. }, _) => Some(488),
+            (Some(_), Stage::Up, Exchange::Ours { .. }) => Some(491),
+            (Some(_), Stage::Up, Exchange::Theirs { .. }) => Some(500),
+            (Some(_), Stage::Up, Exchange::Idle) => None,
+        };
+        if let Some(status) = refused.or(call.silent.then_some(481)) {
+            let headers = if status == 500 { vec![("Retry-After", "2".to_owned())] } else { Vec::new() };
+            return self.serve(now, flow, key, request, User::Nobody, status, &headers);
+        }
+        if sdp.is_none() {
+            // A target or session refresh without a new session (RFC 3311 5.1).
+            if let Some(dialog) = call.dialog.as_mut() {
+                dialog.refresh_target(&request.headers);
+            }
+            let headers = [("Contact", call.contact.clone()), ("Allow", ALLOW.into())];
+            return self.serve(now, flow, key, request, User::Nobody, 200, &headers);
+        }
+        let Some(tx) = self.open_server(now, flow, key, request, User::InDialog(name)) else { return };
+        let Some(call) = self.calls.get_mut(&name) else { return };
+        call.exchange = Exchange::Theirs { tx, invite: false };
+        self.events.push_back(Event::Offer { dialog: name, sdp });
+    }
+
+    fn info_in(&mut self, now: Now, flow: Flow, key: Key, request: Request, name: DialogKey) {
+        let kind = media_type(request.headers.get("Content-Type").unwrap_or(""));
+        let silent = self.calls.get(&name).is_none_or(|c| c.silent);
+        // INFO without a body was a keep-alive before RFC 6086 and is harmless.
+        if request.body.is_empty() {
+            return self.serve(now, flow, key, request, User::Nobody, 200, &[]);
+        }
+        if !KEY_TYPES.contains(&kind.as_str()) {
+            return self.serve(
+                now,
+                flow,
+                key,
+                request,
+                User::Nobody,
+                415,
+                &[("Accept", KEY_TYPES.join(", "))],
+            );
+        }
+        let body = request.body.clone();
+        self.serve(now, flow, key, request, User::Nobody, 200, &[]);
+        if !silent {
+            self.events.push_back(Event::Info { dialog: name, content_type: kind, body });
+        }
+    }
+
+    fn refer_in(&mut self, now: Now, flow: Flow, key: Key, request: Request, name: DialogKey) {
+        let targets: Vec<&str> = request.headers.all("Refer-To").flat_map(split_list).take(2).collect();
+        let refer_to = match targets.as_slice() {
+            [one] => (*one).to_owned(),
+            _ => return self.serve(now, flow, key, request, User::Nobody, 400, &[]),
+        };
+        let Some(call) = self.calls.get(&name) else { return };
+        let status = match call.stage {
+            Stage::Up if call.silent => Some(481),
+            Stage::Up if call.refer.is_some() => Some(491),
+            Stage::Up => None,
+            Stage::Incoming { .. } | Stage::Outgoing { .. } | Stage::Leaving => Some(481),
+        };
+        if let Some(status) = status {
+            return self.serve(now, flow, key, request, User::Nobody, status, &[]);
+        }
+        let Some(tx) = self.open_server(now, flow, key, request, User::InDialog(name)) else { return };
+        if let Some(call) = self.calls.get_mut(&name) {
+            call.refer = Some(tx);
+        }
+        self.events.push_back(Event::Refer { dialog: name, refer_to });
+    }
+
+    // --- server transactions ------------------------------------------------------------------------
+
+    fn open_invite_server(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        key: Key,
+        request: Request,
+        our_tag: String,
+        user: User,
+    ) -> Option<TxId> {
+        let mut trying = response_to(&request, 100, None);
+        fill(&mut trying, self.config.agent, &[], None);
+        let bytes: Bytes = print_response(&trying).ok()?.into();
+        let (machine, actions) = invite_server::InviteServer::start(bytes, flow.transport.is_reliable());
+        self.open(now, flow, key, request, our_tag, user, Machine::InviteServer(machine), actions)
+    }
+
+    fn open_server(&mut self, now: Now, flow: Flow, key: Key, request: Request, user: User) -> Option<TxId> {
+        let machine = Machine::Server(non_invite::Server::start(flow.transport.is_reliable()));
+        let tag = self.rng.token(16);
+        self.open(now, flow, key, request, tag, user, machine, Vec::new())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn open(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        key: Key,
+        mut request: Request,
+        our_tag: String,
+        user: User,
+        machine: Machine,
+        actions: Vec<Action>,
+    ) -> Option<TxId> {
+        let to = answer_hop(&request.headers, flow);
+        // The body was handed on; only what an answer repeats is kept.
+        request.body = Vec::new();
+        let request = Some(Box::new(request));
+        let slot = Slot { key, machine, to, user, request, our_tag, credentials: None, retried: false };
+        match self.add(now, slot, actions) {
+            Ok(id) => Some(id),
+            Err(Full(slot)) => {
+                if let Some(request) = slot.request {
+                    self.refuse_stateless(flow, &request, 503, &[("Retry-After", "5".into())]);
+                }
+                None
+            }
+        }
+    }
+
+    /// Answers a non-INVITE request with its final response at once.
+    #[allow(clippy::too_many_arguments)]
+    fn serve(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        key: Key,
+        request: Request,
+        user: User,
+        status: u16,
+        headers: &[(&str, String)],
+    ) {
+        if request.method == Method::INVITE {
+            if let Some(id) = self.open_invite_server(now, flow, key, request, String::new(), user) {
+                self.answer(now, id, status, headers, None);
+            }
+            return;
+        }
+        if let Some(id) = self.open_server(now, flow, key, request, user) {
+            self.answer(now, id, status, headers, None);
+        }
+        if status >= 300 {
+            self.events.push_back(Event::Refused { status });
+        }
+    }
+}
+
+/// What RFC 3261 8.2 refuses before anything else is looked at.
+fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
+    let headers = &request.headers;
+    if matches!(request.method, Method::Other(_)) {
+        return Some((501, Some(("Allow", ALLOW.into()))));
+    }
+    if Uri::parse(&request.uri).map_or(true, |uri| uri.scheme == Scheme::Other) {
+        return Some((416, None));
+    }
+    if headers.get("Max-Forwards").map(str::trim) == Some("0") {
+        return Some((483, None));
+    }
+    let required = headers.all("Require").flat_map(split_list).map(str::trim);
+    let unknown: Vec<&str> =
+        required.filter(|tag| !KNOWN_EXTENSIONS.contains(&tag.to_ascii_lowercase().as_str())).collect();
+    if !unknown.is_empty() {
+        return Some((420, Some(("Unsupported", unknown.join(", ")))));
+    }
+    let session = matches!(request.method, Method::INVITE | Method::UPDATE);
+    if session && session_of(request).is_err() {
+        return Some((415, Some(("Accept", "application/sdp".into()))));
+    }
+    None
+}
+
+/// Where an answer goes (18.2.2, RFC 3581 4): back over a stream; to the source port of a datagram when
+/// `rport` asks for it, else to the port that Via names.
+fn answer_hop(headers: &Headers, flow: Flow) -> Destination {
+    if flow.transport.is_reliable() {
+        return Destination::Flow(flow);
+    }
+    let via = headers.get("Via").and_then(|v| split_list(v).next()).and_then(|v| Via::parse(v).ok());
+    let port = match via {
+        Some(via) if !via.params.has("rport") => via.port.unwrap_or(flow.transport.default_port()),
+        _ => flow.peer.port(),
+    };
+    Destination::Flow(Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow })
+}
+
+/// `text/plain;x=y` to `text/plain`.
+fn media_type(value: &str) -> String {
+    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}

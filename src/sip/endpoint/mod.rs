@@ -1,0 +1,553 @@
+//! The user agent core: finds the transaction and the dialog of each message, answers what nobody owns,
+//! and tells its user (the switch, or the built-in phone) what happened in that user's words.
+//!
+//! `incoming` takes requests, `outgoing` takes responses and writes requests, `call` holds what one
+//! INVITE dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
+//! [`Endpoint::poll_event`] are drained after every call.
+
+mod body;
+mod call;
+mod incoming;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+mod user;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::digest::Credentials;
+use super::flow::{Destination, Flow};
+use super::header::Via;
+use super::transaction::{Action, Bytes, Key, Timer, invite_client, invite_server, non_invite};
+use super::uri::Host;
+use super::wire::message::{Headers, Message, Method, Request, Response};
+use super::wire::parse::{Parsed, parse};
+use super::wire::print::{print_request, print_response};
+use crate::base::bounded::{BoundedMap, Full};
+use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey};
+use crate::base::time::{Now, TimerQueue};
+use body::{session_in, session_of};
+use call::Call;
+pub use user::OfferPending;
+
+/// Methods that are carried out.
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, REGISTER";
+const SUPPORTED: &str = "replaces";
+/// Extensions that a peer may require.
+const KNOWN_EXTENSIONS: [&str; 1] = ["replaces"];
+
+/// What an endpoint is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Written in Server and User-Agent.
+    pub agent: &'static str,
+    pub max_transactions: usize,
+    pub max_dialogs: usize,
+}
+
+/// Bytes to send.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Transmit {
+    pub to: Destination,
+    pub bytes: Bytes,
+}
+
+/// How a dialog that was up came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// The peer said BYE.
+    Bye,
+    /// Our 200 was never acknowledged.
+    NoAck,
+    /// The peer no longer answers within the dialog (408, 481).
+    Gone,
+}
+
+/// What happened. All keys of a dialog are dead after `Cancelled`, `Failed` and `Ended`.
+pub enum Event {
+    /// A new call. 100 has been sent; answer with `ring`, `accept` or `reject`.
+    Invite {
+        dialog: DialogKey,
+        request: Box<Request>,
+        flow: Flow,
+    },
+    /// The caller gave up before an answer; 487 has been sent.
+    Cancelled {
+        dialog: DialogKey,
+    },
+    /// Our 200 was acknowledged.
+    Acked {
+        dialog: DialogKey,
+        sdp: Option<Vec<u8>>,
+    },
+    Progress {
+        dialog: DialogKey,
+        status: u16,
+        sdp: Option<Vec<u8>>,
+    },
+    /// Our INVITE was answered; the ACK has been sent.
+    Answered {
+        dialog: DialogKey,
+        sdp: Option<Vec<u8>>,
+    },
+    /// Our INVITE failed: the status, 408 without an answer, 503 when the network refused.
+    Failed {
+        dialog: DialogKey,
+        status: u16,
+    },
+    /// The peer offers a new session (or asks for our offer, without a body): `answer_offer`.
+    Offer {
+        dialog: DialogKey,
+        sdp: Option<Vec<u8>>,
+    },
+    OfferAnswered {
+        dialog: DialogKey,
+        sdp: Option<Vec<u8>>,
+    },
+    OfferFailed {
+        dialog: DialogKey,
+        status: u16,
+    },
+    /// Answered with 200 already.
+    Info {
+        dialog: DialogKey,
+        content_type: String,
+        body: Vec<u8>,
+    },
+    /// Answer with `refer_answer`.
+    Refer {
+        dialog: DialogKey,
+        refer_to: String,
+    },
+    Ended {
+        dialog: DialogKey,
+        cause: EndCause,
+    },
+    /// A request outside a dialog: `respond`.
+    Request {
+        tx: ServerTxKey,
+        request: Box<Request>,
+        flow: Flow,
+    },
+    /// The answer to `request`: the number that it gave, and the final status.
+    Replied {
+        number: u64,
+        status: u16,
+        headers: Box<Headers>,
+    },
+    /// Refused by the endpoint itself.
+    Refused {
+        status: u16,
+    },
+    /// Nobody to answer.
+    Dropped {
+        reason: Dropped,
+    },
+}
+
+/// Why something was dropped without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    Unreadable,
+    StrayResponse,
+    StrayAck,
+    /// The transaction table is full and the answer would need a transaction.
+    Full,
+}
+
+/// A call out.
+pub struct Invite {
+    pub to: Destination,
+    /// Host and port written in Via and Contact.
+    pub local: SocketAddr,
+    pub request_uri: String,
+    /// name-addr without tag.
+    pub from: String,
+    pub to_header: String,
+    pub contact_user: String,
+    pub extra: Vec<(&'static str, String)>,
+    pub sdp: Option<Vec<u8>>,
+    pub credentials: Option<Credentials>,
+}
+
+/// A request outside a dialog (REGISTER, OPTIONS).
+pub struct OutRequest {
+    pub to: Destination,
+    pub local: SocketAddr,
+    pub method: Method,
+    pub request_uri: String,
+    pub from: String,
+    pub to_header: String,
+    /// Kept over refreshes of one registration.
+    pub call_id: String,
+    pub cseq: u32,
+    pub extra: Vec<(&'static str, String)>,
+    pub credentials: Option<Credentials>,
+}
+
+/// What is in the tables; all zero when nothing goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub transactions: usize,
+    pub dialogs: usize,
+    pub timers: usize,
+}
+
+/// A transaction's serial number: timers hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct TxId(u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Tx(TxId),
+    Call(DialogKey),
+}
+
+/// Timers of transactions by their letter, and those of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Tx(Timer),
+    /// The 200 is repeated (RFC 3261 13.3.1.4).
+    RepeatOk,
+    /// No ACK within 64*T1.
+    NoAck,
+    /// Our re-INVITE met theirs (14.1).
+    RetryOffer,
+    /// A cancelled INVITE without a final response (9.1).
+    AbandonInvite,
+}
+
+const FIRST_WHAT: What = What::Tx(Timer::A);
+
+enum Machine {
+    InviteClient(invite_client::InviteClient),
+    InviteServer(invite_server::InviteServer),
+    Client(non_invite::Client),
+    Server(non_invite::Server),
+}
+
+/// Whose transaction it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    /// The first INVITE of a call.
+    Invite(DialogKey),
+    Reinvite(DialogKey),
+    /// UPDATE or REFER from the peer that waits for its answer.
+    InDialog(DialogKey),
+    /// A request of ours within a dialog whose answer only matters when the peer has forgotten the dialog.
+    Minor(DialogKey),
+    Outside(ServerTxKey),
+    Out(u64),
+    Nobody,
+}
+
+struct Slot {
+    key: Key,
+    machine: Machine,
+    to: Destination,
+    user: User,
+    /// Server: the fields that a response repeats. Client: the request itself, for ACK and CANCEL.
+    request: Option<Box<Request>>,
+    /// Server: our tag in To, empty within a dialog.
+    our_tag: String,
+    /// Client: what a challenge is answered with, once.
+    credentials: Option<Credentials>,
+    retried: bool,
+}
+
+/// The endpoint. See the head of the file.
+pub struct Endpoint {
+    config: Config,
+    rng: Rng,
+    serial: Serial,
+    slots: BoundedMap<TxId, Slot>,
+    by_key: BoundedMap<Key, TxId>,
+    calls: BoundedMap<DialogKey, Call>,
+    by_id: BoundedMap<super::dialog::DialogId, DialogKey>,
+    /// Call-ID, From tag and CSeq of pending INVITEs, to find merged requests (8.2.2.2).
+    pending: BoundedMap<String, TxId>,
+    outside: BoundedMap<ServerTxKey, TxId>,
+    timers: TimerQueue<Owner, What>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Endpoint {
+    pub fn new(config: Config, rng: Rng) -> Self {
+        let (transactions, dialogs) = (config.max_transactions, config.max_dialogs);
+        Self {
+            config,
+            rng,
+            serial: Serial::default(),
+            slots: BoundedMap::new(transactions),
+            by_key: BoundedMap::new(transactions),
+            calls: BoundedMap::new(dialogs),
+            by_id: BoundedMap::new(dialogs),
+            pending: BoundedMap::new(transactions),
+            outside: BoundedMap::new(transactions),
+            timers: TimerQueue::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes one datagram or one framed message.
+    pub fn handle_message(&mut self, now: Now, flow: Flow, bytes: &[u8]) {
+        match parse(bytes) {
+            Parsed::Ok(Message::Request(request)) => self.handle_request(now, flow, request),
+            Parsed::Ok(Message::Response(response)) => self.handle_response(now, response),
+            Parsed::Bad { request, status } if request.method != Method::ACK => {
+                self.refuse_stateless(flow, &request, status, &[]);
+            }
+            Parsed::Bad { .. } | Parsed::Unreadable => self.drop_it(Dropped::Unreadable),
+        }
+    }
+
+    /// A stream was closed: client transactions over it fail.
+    pub fn handle_flow_closed(&mut self, now: Now, flow: FlowKey) {
+        self.fail_transport(
+            now,
+            |to| matches!(to, Destination::Flow(f) if f.key == flow && f.transport.is_reliable()),
+        );
+    }
+
+    /// Nothing could be sent there.
+    pub fn handle_transmit_failed(&mut self, now: Now, destination: Destination) {
+        self.fail_transport(now, |to| *to == destination);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((owner, what)) = self.timers.pop(now.at) {
+            match (owner, what) {
+                (Owner::Tx(id), What::Tx(timer)) => self.transaction_timer(now, id, timer),
+                (Owner::Call(key), what) => self.call_timer(now, key, what),
+                (Owner::Tx(_), _) => {}
+            }
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next().map(|(at, _, _)| at)
+    }
+
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts { transactions: self.slots.len(), dialogs: self.calls.len(), timers: self.timers.len() }
+    }
+
+    /// Whether another call may be taken.
+    pub fn has_room(&self) -> bool {
+        !self.calls.is_full() && !self.slots.is_full()
+    }
+
+    // --- transactions -----------------------------------------------------------------------------
+
+    #[allow(clippy::result_large_err)] // a full table is rare, and the slot goes back to be answered
+    fn add(&mut self, now: Now, slot: Slot, actions: Vec<Action>) -> Result<TxId, Full<Slot>> {
+        let id = TxId(self.serial.next());
+        let key = slot.key.clone();
+        self.slots.insert(id, slot)?;
+        let _ = self.by_key.insert(key, id);
+        self.perform(now, id, actions, None);
+        Ok(id)
+    }
+
+    /// Does what a machine wants. `message` is what `Deliver` hands on.
+    fn perform(&mut self, now: Now, id: TxId, actions: Vec<Action>, message: Option<Response>) {
+        let Some((to, user)) = self.slots.get(&id).map(|s| (s.to, s.user)) else { return };
+        let mut message = message;
+        for action in actions {
+            match action {
+                Action::Send(bytes) => self.transmits.push_back(Transmit { to, bytes }),
+                Action::Set(timer, after) => self.timers.set(Owner::Tx(id), What::Tx(timer), now.at + after),
+                Action::Stop(timer) => self.timers.cancel(Owner::Tx(id), What::Tx(timer)),
+                Action::Deliver => {
+                    if let Some(response) = message.take() {
+                        self.deliver(now, id, user, response);
+                    }
+                }
+                Action::TimedOut => self.no_response(now, id, user, 408),
+                Action::TransportFailed => self.no_response(now, id, user, 503),
+                Action::Done => self.forget(id),
+            }
+        }
+    }
+
+    fn forget(&mut self, id: TxId) {
+        self.timers.cancel_owner(Owner::Tx(id), FIRST_WHAT);
+        let Some(slot) = self.slots.remove(&id) else { return };
+        if self.by_key.get(&slot.key) == Some(&id) {
+            self.by_key.remove(&slot.key);
+        }
+        match slot.user {
+            User::Outside(tx) => {
+                self.outside.remove(&tx);
+            }
+            User::Invite(_) => {
+                if let Some(merge) = slot.request.as_ref().and_then(|r| merge_key(&r.headers)) {
+                    if self.pending.get(&merge) == Some(&id) {
+                        self.pending.remove(&merge);
+                    }
+                }
+            }
+            User::Reinvite(_) | User::InDialog(_) | User::Minor(_) | User::Out(_) | User::Nobody => {}
+        }
+    }
+
+    fn transaction_timer(&mut self, now: Now, id: TxId, timer: Timer) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let actions = match &mut slot.machine {
+            Machine::InviteClient(m) => m.on_timer(timer),
+            Machine::InviteServer(m) => m.on_timer(timer),
+            Machine::Client(m) => m.on_timer(timer),
+            Machine::Server(m) => m.on_timer(timer),
+        };
+        self.perform(now, id, actions, None);
+    }
+
+    fn fail_transport(&mut self, now: Now, hit: impl Fn(&Destination) -> bool) {
+        let ids: Vec<TxId> = self.slots.iter().filter(|(_, s)| hit(&s.to)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let actions = match &mut slot.machine {
+                Machine::InviteClient(m) => m.on_transport_error(),
+                Machine::Client(m) => m.on_transport_error(),
+                // A response that cannot be sent is not worth ending a call for: the peer repeats its request.
+                Machine::InviteServer(_) | Machine::Server(_) => Vec::new(),
+            };
+            self.perform(now, id, actions, None);
+        }
+    }
+
+    // --- responses of ours ------------------------------------------------------------------------
+
+    /// Answers a server transaction.
+    fn answer(
+        &mut self,
+        now: Now,
+        id: TxId,
+        status: u16,
+        headers: &[(&str, String)],
+        body: Option<Vec<u8>>,
+    ) -> Option<Bytes> {
+        let slot = self.slots.get_mut(&id)?;
+        let request = slot.request.as_ref()?;
+        let mut response = response_to(request, status, Some(&slot.our_tag));
+        fill(&mut response, self.config.agent, headers, body);
+        let bytes: Bytes = print_response(&response).ok()?.into();
+        let actions = match &mut slot.machine {
+            Machine::InviteServer(m) => m.respond(status, bytes.clone()),
+            Machine::Server(m) => m.respond(status, bytes.clone()),
+            Machine::InviteClient(_) | Machine::Client(_) => return None,
+        };
+        self.perform(now, id, actions, None);
+        Some(bytes)
+    }
+
+    /// Answers without keeping anything: the same request gets the same answer again.
+    fn refuse_stateless(&mut self, flow: Flow, request: &Request, status: u16, headers: &[(&str, String)]) {
+        let mut response = response_to(request, status, Some("refused"));
+        let request_via = request.headers.get("Via").map(str::to_owned);
+        if let Some(via) = request_via.and_then(|v| received_via(&v, flow)) {
+            replace_top_via(&mut response.headers, &via);
+        }
+        fill(&mut response, self.config.agent, headers, None);
+        if let Ok(bytes) = print_response(&response) {
+            self.transmits.push_back(Transmit { to: Destination::Flow(flow), bytes: bytes.into() });
+        }
+        self.events.push_back(Event::Refused { status });
+    }
+
+    fn drop_it(&mut self, reason: Dropped) {
+        self.events.push_back(Event::Dropped { reason });
+    }
+
+    fn print(request: &Request) -> Option<Bytes> {
+        print_request(request).ok().map(Into::into)
+    }
+}
+
+/// The response's own fields (8.2.6): Via, From, To (with our tag), Call-ID, CSeq, Record-Route where a
+/// dialog may come of it.
+fn response_to(request: &Request, status: u16, tag: Option<&str>) -> Response {
+    let mut headers = Headers::new();
+    for via in request.headers.all("Via") {
+        headers.push("Via", via);
+    }
+    if request.method == Method::INVITE && (101..300).contains(&status) {
+        for route in request.headers.all("Record-Route") {
+            headers.push("Record-Route", route);
+        }
+    }
+    headers.push("From", request.headers.get("From").unwrap_or(""));
+    let to = request.headers.get("To").unwrap_or("");
+    match tag {
+        Some(tag) if status > 100 && super::header::tag(to).is_none() => {
+            headers.push("To", format!("{to};tag={tag}"));
+        }
+        _ => headers.push("To", to),
+    }
+    headers.push("Call-ID", request.headers.get("Call-ID").unwrap_or(""));
+    headers.push("CSeq", request.headers.get("CSeq").unwrap_or(""));
+    Response { status, headers, body: Vec::new() }
+}
+
+fn fill(response: &mut Response, agent: &str, headers: &[(&str, String)], body: Option<Vec<u8>>) {
+    response.headers.push("Server", agent);
+    for (name, value) in headers {
+        response.headers.push(name, value.as_str());
+    }
+    if let Some(body) = body {
+        response.headers.push("Content-Type", "application/sdp");
+        response.body = body;
+    }
+}
+
+/// The top Via with `received` and `rport` as RFC 3261 18.2.1 and RFC 3581 4 want it.
+fn received_via(value: &str, flow: Flow) -> Option<Via> {
+    let top = super::header::split_list(value).next()?;
+    let mut via = Via::parse(top).ok()?;
+    let wants_port = via.params.has("rport");
+    let same = via.host == Host::Address(flow.peer.ip());
+    if wants_port {
+        via.params.set("rport", Some(&flow.peer.port().to_string()));
+    }
+    if wants_port || !same {
+        via.params.set("received", Some(&flow.peer.ip().to_string()));
+    }
+    Some(via)
+}
+
+/// Writes the changed Via in the place of the topmost.
+fn replace_top_via(headers: &mut Headers, via: &Via) {
+    let mut all: Vec<String> =
+        headers.all("Via").flat_map(super::header::split_list).map(str::to_owned).collect();
+    if let Some(first) = all.first_mut() {
+        *first = via.to_string();
+    }
+    headers.remove("Via");
+    for value in all.into_iter().rev() {
+        headers.push_front("Via", value);
+    }
+}
+
+fn merge_key(headers: &Headers) -> Option<String> {
+    let from = super::header::tag(headers.get("From")?).unwrap_or_default();
+    Some(format!("{}|{from}|{}", headers.get("Call-ID")?, headers.get("CSeq")?))
+}
+
+/// Back-off after 491 (14.1): the side that owns the Call-ID waits longer.
+fn glare_wait(rng: &mut Rng, owns_call_id: bool) -> Duration {
+    let step = Duration::from_millis(10);
+    if owns_call_id { step * (210 + rng.below(191) as u32) } else { step * rng.below(201) as u32 }
+}

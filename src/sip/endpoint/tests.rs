@@ -1,0 +1,445 @@
+//! Stories between two endpoints over a link that may lose and swap, in virtual time.
+
+use super::*;
+use crate::sip::flow::Transport;
+
+const A: &str = "127.0.0.1:5060";
+const B: &str = "127.0.0.2:5060";
+const OFFER: &[u8] = b"v=0\r\noffer";
+const ANSWER: &[u8] = b"v=0\r\nanswer";
+
+/// Two endpoints, the link between them and the clock.
+struct Pair {
+    now: Now,
+    ends: [Endpoint; 2],
+    wire: Vec<(Instant, usize, Vec<u8>)>,
+    transport: Transport,
+    loss_percent: u64,
+    rng: Rng,
+    /// All that was sent, by the sender.
+    sent: Vec<(usize, String)>,
+    /// Start lines that do not arrive, once each.
+    eat: Vec<&'static str>,
+}
+
+impl Pair {
+    fn new(transport: Transport, loss_percent: u64, seed: u64) -> Self {
+        let mut rng = Rng::from_number(seed);
+        let config = Config { agent: "test", max_transactions: 100, max_dialogs: 100 };
+        let ends = [Endpoint::new(config, rng.fork()), Endpoint::new(config, rng.fork())];
+        Self {
+            now: Now::read(),
+            ends,
+            wire: Vec::new(),
+            transport,
+            loss_percent,
+            rng,
+            sent: Vec::new(),
+            eat: Vec::new(),
+        }
+    }
+
+    fn call(&mut self) -> DialogKey {
+        let invite = Invite {
+            to: Destination::Address { transport: self.transport, peer: B.parse().unwrap() },
+            local: A.parse().unwrap(),
+            request_uri: format!("sip:1712@{B}"),
+            from: "<sip:a@example.org>".into(),
+            to_header: format!("<sip:1712@{B}>"),
+            contact_user: "a".into(),
+            extra: Vec::new(),
+            sdp: Some(OFFER.to_vec()),
+            credentials: Some(Credentials {
+                username: "anna".into(),
+                password: "geheim".into(),
+                realm: None,
+            }),
+        };
+        self.ends[0].invite(self.now, invite).ok().unwrap()
+    }
+
+    fn flow(&self, receiver: usize) -> Flow {
+        let (local, peer) = if receiver == 0 { (A, B) } else { (B, A) };
+        let key = FlowKey(receiver as u64);
+        Flow { key, transport: self.transport, local: local.parse().unwrap(), peer: peer.parse().unwrap() }
+    }
+
+    /// Lets time pass until an event comes at `end`, or for at most `limit`.
+    fn event(&mut self, end: usize, limit: Duration) -> Option<Event> {
+        let last = self.now.at + limit;
+        loop {
+            if let Some(event) = self.ends[end].poll_event() {
+                return Some(event);
+            }
+            if !self.step(last) {
+                self.now = self.now.plus(last - self.now.at);
+                return None;
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let last = self.now.at + time;
+        while self.step(last) {}
+        self.now = self.now.plus(last - self.now.at);
+    }
+
+    fn step(&mut self, last: Instant) -> bool {
+        self.collect();
+        let arrival = self.wire.iter().map(|(at, _, _)| *at).min();
+        let timers = self.ends.iter().filter_map(Endpoint::next_timeout).min();
+        let Some(next) = arrival.into_iter().chain(timers).min().filter(|at| *at <= last) else {
+            return false;
+        };
+        self.now = self.now.plus(next.saturating_duration_since(self.now.at));
+        if arrival == Some(next) {
+            let at = self.wire.iter().position(|(at, _, _)| *at == next).unwrap();
+            let (_, receiver, bytes) = self.wire.remove(at);
+            let flow = self.flow(receiver);
+            self.ends[receiver].handle_message(self.now, flow, &bytes);
+        } else {
+            for end in &mut self.ends {
+                end.handle_timeout(self.now);
+            }
+        }
+        true
+    }
+
+    fn collect(&mut self) {
+        for end in 0..2 {
+            while let Some(transmit) = self.ends[end].poll_transmit() {
+                let text = String::from_utf8_lossy(&transmit.bytes).into_owned();
+                let eaten = self.eat.iter().position(|start| text.starts_with(start));
+                let lost = self.transport == Transport::Udp && self.rng.below(100) < self.loss_percent;
+                self.sent.push((end, text));
+                if let Some(at) = eaten {
+                    self.eat.remove(at);
+                } else if !lost {
+                    // Datagrams may overtake each other; a stream keeps its order.
+                    let jitter = if self.transport == Transport::Udp { self.rng.below(40) } else { 0 };
+                    let at = self.now.at + Duration::from_millis(10 + jitter);
+                    self.wire.push((at, 1 - end, transmit.bytes.to_vec()));
+                }
+            }
+        }
+    }
+
+    fn count(&self, end: usize, start: &str) -> usize {
+        self.sent.iter().filter(|(e, text)| *e == end && text.starts_with(start)).count()
+    }
+
+    fn is_empty(&mut self) -> bool {
+        self.run(Duration::from_secs(200));
+        self.ends
+            .iter()
+            .all(|e| e.counts() == Counts::default() && e.pending.is_empty() && e.by_id.is_empty())
+    }
+
+    /// A call that is up on both sides: the keys at A and at B.
+    fn up(&mut self) -> (DialogKey, DialogKey) {
+        let ours = self.call();
+        let theirs = self.incoming();
+        self.ends[1].ring(self.now, theirs, 180, None);
+        self.ends[1].accept(self.now, theirs, ANSWER.to_vec(), false);
+        self.until(0, |e| matches!(e, Event::Answered { .. }));
+        self.until(1, |e| matches!(e, Event::Acked { .. }));
+        (ours, theirs)
+    }
+
+    fn incoming(&mut self) -> DialogKey {
+        match self.until(1, |e| matches!(e, Event::Invite { .. })) {
+            Event::Invite { dialog, .. } => dialog,
+            _ => unreachable!(),
+        }
+    }
+
+    fn until(&mut self, end: usize, wanted: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            match self.event(end, LONG) {
+                Some(event) if wanted(&event) => return event,
+                Some(_) => {}
+                None => panic!("the event did not come"),
+            }
+        }
+    }
+}
+
+const LONG: Duration = Duration::from_secs(100);
+
+#[test]
+fn a_call_comes_up_and_ends_on_any_transport_whatever_is_lost() {
+    for seed in 0..60 {
+        let (transport, loss) =
+            if seed % 6 == 0 { (Transport::Tcp, 0) } else { (Transport::Udp, seed % 4 * 10) };
+        let mut pair = Pair::new(transport, loss, seed);
+        let (ours, theirs) = pair.up();
+        let (end, key) = if seed % 2 == 0 { (0, ours) } else { (1, theirs) };
+        pair.ends[end].hang_up(pair.now, key, None);
+        match pair.event(1 - end, LONG) {
+            Some(Event::Ended { cause: EndCause::Bye, .. }) => {}
+            // Only when every BYE was lost.
+            other => assert!(other.is_none() && loss >= 20, "seed {seed}"),
+        }
+        pair.loss_percent = 0;
+        let rest: Vec<DialogKey> = pair.ends[1 - end].calls.keys().copied().collect();
+        for key in rest {
+            pair.ends[1 - end].hang_up(pair.now, key, None);
+        }
+        assert!(pair.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn rfc_3261_9_1_cancel_waits_for_a_provisional_and_ends_with_487() {
+    let mut pair = Pair::new(Transport::Udp, 0, 1);
+    let ours = pair.call();
+    pair.ends[0].hang_up(pair.now, ours, None);
+    pair.collect();
+    assert_eq!(pair.count(0, "CANCEL"), 0);
+    pair.incoming();
+    assert!(matches!(pair.event(1, LONG), Some(Event::Cancelled { .. })));
+    pair.run(Duration::from_secs(1));
+    assert!(pair.count(0, "CANCEL") == 1 && pair.count(1, "SIP/2.0 487") == 1);
+    assert!(pair.event(0, LONG).is_none());
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn rfc_3261_9_1_a_200_that_crosses_a_cancel_is_acknowledged_and_ended() {
+    let mut pair = Pair::new(Transport::Udp, 0, 2);
+    let ours = pair.call();
+    let theirs = pair.incoming();
+    pair.ends[1].ring(pair.now, theirs, 180, None);
+    pair.until(0, |e| matches!(e, Event::Progress { status: 180, .. }));
+    pair.ends[0].hang_up(pair.now, ours, None);
+    pair.ends[1].accept(pair.now, theirs, ANSWER.to_vec(), false);
+    let ended = pair.until(1, |e| matches!(e, Event::Ended { .. }));
+    assert!(matches!(ended, Event::Ended { cause: EndCause::Bye, .. }));
+    assert!(pair.count(0, "ACK") == 1 && pair.count(0, "BYE") == 1);
+    assert!(pair.event(0, LONG).is_none());
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn rfc_3261_13_3_1_4_a_200_is_repeated_and_without_ack_the_call_ends() {
+    let mut pair = Pair::new(Transport::Tcp, 0, 3);
+    pair.eat = vec!["ACK"; 60];
+    pair.call();
+    let theirs = pair.incoming();
+    pair.ends[1].accept(pair.now, theirs, ANSWER.to_vec(), false);
+    assert!(matches!(pair.event(1, LONG), Some(Event::Ended { cause: EndCause::NoAck, .. })));
+    assert_eq!(pair.count(1, "SIP/2.0 200"), 11, "at 0, 0.5, 1.5, 3.5, 7.5, then each 4 s to 31.5");
+    assert!(matches!(
+        pair.until(0, |e| matches!(e, Event::Ended { .. })),
+        Event::Ended { cause: EndCause::Bye, .. }
+    ));
+    pair.eat.clear();
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn rfc_3261_15_a_callee_that_hangs_up_at_once_says_bye_after_the_ack() {
+    let mut pair = Pair::new(Transport::Udp, 0, 4);
+    pair.call();
+    let theirs = pair.incoming();
+    pair.ends[1].accept(pair.now, theirs, ANSWER.to_vec(), false);
+    pair.ends[1].hang_up(pair.now, theirs, None);
+    pair.until(0, |e| matches!(e, Event::Answered { .. }));
+    assert_eq!(pair.count(1, "BYE"), 0);
+    pair.until(0, |e| matches!(e, Event::Ended { .. }));
+    assert!(pair.event(1, LONG).is_none());
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn rfc_3261_14_offers_cross_both_get_491_and_both_come_through() {
+    for seed in 0..20 {
+        let mut pair = Pair::new(Transport::Udp, 0, seed);
+        let (ours, theirs) = pair.up();
+        pair.ends[0].offer(pair.now, ours, OFFER.to_vec()).unwrap();
+        pair.ends[1].offer(pair.now, theirs, OFFER.to_vec()).unwrap();
+        let mut answered = [false; 2];
+        for _ in 0..40 {
+            for (end, done) in answered.iter_mut().enumerate() {
+                match pair.event(end, Duration::from_millis(300)) {
+                    Some(Event::Offer { dialog, .. }) => {
+                        pair.ends[end].answer_offer(pair.now, dialog, Ok(ANSWER.to_vec()), false);
+                    }
+                    Some(Event::OfferAnswered { sdp, .. }) => {
+                        assert_eq!(sdp.as_deref(), Some(ANSWER));
+                        *done = true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(answered, [true; 2], "seed {seed}");
+        pair.ends[0].hang_up(pair.now, ours, None);
+        assert!(pair.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn bye_against_reinvite_leaves_nothing() {
+    for seed in 0..20 {
+        let mut pair = Pair::new(Transport::Udp, 0, seed);
+        let (ours, theirs) = pair.up();
+        pair.ends[0].offer(pair.now, ours, OFFER.to_vec()).unwrap();
+        pair.ends[1].hang_up(pair.now, theirs, None);
+        pair.until(0, |e| matches!(e, Event::Ended { .. }));
+        assert!(pair.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_challenge_is_answered_once() {
+    use crate::sip::digest::{Authenticator, Verdict};
+    let mut pair = Pair::new(Transport::Udp, 0, 5);
+    let mut gate = Authenticator::new("hulplijn", Duration::from_secs(60), Rng::from_number(1));
+    pair.call();
+    let first = pair.incoming();
+    let challenge = gate.challenge(pair.now.at, false);
+    let headers: Vec<(&str, String)> = challenge.into_iter().map(|c| ("WWW-Authenticate", c)).collect();
+    pair.ends[1].reject(pair.now, first, 401, &headers);
+    let Event::Invite { dialog, request, .. } = pair.until(1, |e| matches!(e, Event::Invite { .. })) else {
+        panic!()
+    };
+    let value = request.headers.get("Authorization").unwrap();
+    let verdict = gate.verify(pair.now.at, "INVITE", &request.uri, value, |_| Some("geheim".into()));
+    assert_eq!(verdict, Verdict::Ok("anna".into()));
+    pair.ends[1].reject(pair.now, dialog, 401, &headers);
+    assert!(matches!(pair.event(0, LONG), Some(Event::Failed { status: 401, .. })));
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn rfc_3515_a_transfer_is_accepted_and_its_progress_told() {
+    let mut pair = Pair::new(Transport::Udp, 0, 6);
+    let (ours, theirs) = pair.up();
+    let extra = [("Refer-To", "<sip:bart@hulplijn>".to_owned())];
+    pair.ends[1].send_within(pair.now, theirs, Method::REFER, &extra, None, User::Nobody);
+    let Some(Event::Refer { refer_to, .. }) = pair.event(0, LONG) else { panic!() };
+    assert_eq!(refer_to, "<sip:bart@hulplijn>");
+    pair.ends[0].refer_answer(pair.now, ours, Ok(()));
+    pair.ends[0].refer_progress(pair.now, ours, 200, true);
+    pair.run(Duration::from_secs(1));
+    let told: Vec<&str> = pair
+        .sent
+        .iter()
+        .filter(|(e, t)| *e == 0 && t.starts_with("NOTIFY"))
+        .map(|(_, t)| t.as_str())
+        .collect();
+    assert!(told[0].ends_with("SIP/2.0 100 Trying\r\n") && told[1].ends_with("SIP/2.0 200 OK\r\n"));
+    assert!(pair.count(1, "SIP/2.0 202") == 0 && pair.count(0, "SIP/2.0 202") == 1);
+    pair.ends[0].hang_up(pair.now, ours, None);
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn a_dialog_that_the_peer_has_forgotten_ends() {
+    let mut pair = Pair::new(Transport::Udp, 0, 7);
+    let (ours, theirs) = pair.up();
+    pair.ends[1].drop_call(theirs);
+    pair.ends[0].probe(pair.now, ours);
+    assert!(matches!(pair.event(0, LONG), Some(Event::Ended { cause: EndCause::Gone, .. })));
+    assert!(pair.is_empty());
+}
+
+/// A request of a stranger at B, written by hand.
+fn raw(method: &str, uri: &str, extra: &str, body: &str) -> String {
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKx1{method}\r\n\
+         From: <sip:x@y>;tag=1\r\nTo: <sip:1712@z>\r\nCall-ID: raw\r\nCSeq: 1 {method}\r\n{extra}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn rfc_3261_8_2_what_cannot_be_done_is_refused_with_its_status() {
+    let contact = "Contact: <sip:x@127.0.0.1>\r\n";
+    let uri = "sip:1712@z";
+    let to = |tag: &str, text: String| text.replace("<sip:1712@z>", &format!("<sip:1712@z>;tag={tag}"));
+    let cases = [
+        ("501", raw("DANCE", uri, "", "")),
+        ("405", raw("SUBSCRIBE", uri, "", "")),
+        ("405", raw("MESSAGE", uri, "", "")),
+        ("416", raw("INVITE", "mailto:x@y", contact, "")),
+        ("483", raw("INVITE", uri, &format!("{contact}Max-Forwards: 0\r\n"), "")),
+        ("420", raw("INVITE", uri, &format!("{contact}Require: 100rel\r\n"), "")),
+        ("415", raw("INVITE", uri, &format!("{contact}Content-Type: text/plain\r\n"), "hello")),
+        (
+            "415",
+            raw(
+                "INVITE",
+                uri,
+                &format!("{contact}Content-Type: application/sdp\r\nContent-Encoding: gzip\r\n"),
+                "v=0",
+            ),
+        ),
+        ("400", raw("INVITE", uri, "", "")),
+        ("481", raw("BYE", uri, "", "")),
+        ("481", raw("CANCEL", uri, "", "")),
+        ("481", to("nobody", raw("BYE", uri, "", ""))),
+        ("481", to("nobody", raw("INVITE", uri, contact, ""))),
+        ("505", raw("OPTIONS", uri, "", "").replace("z SIP/2.0", "z SIP/7.0")),
+    ];
+    for (status, text) in cases {
+        let mut pair = Pair::new(Transport::Udp, 0, 8);
+        let flow = pair.flow(1);
+        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        let answer = pair.ends[1].poll_transmit().unwrap_or_else(|| panic!("no answer to {text}"));
+        let answer = String::from_utf8_lossy(&answer.bytes).into_owned();
+        assert!(answer.starts_with(&format!("SIP/2.0 {status}")), "{text}\n{answer}");
+        assert!(pair.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn rfc_3261_8_2_2_2_a_merged_request_gets_482_and_a_repeated_one_nothing_new() {
+    let mut pair = Pair::new(Transport::Udp, 0, 9);
+    let flow = pair.flow(1);
+    let text = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1>\r\n", "");
+    for _ in 0..3 {
+        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+    }
+    let other_way = text.replace("z9hG4bKx1", "z9hG4bKx2");
+    pair.ends[1].handle_message(pair.now, flow, other_way.as_bytes());
+    pair.collect();
+    assert_eq!((pair.count(1, "SIP/2.0 100"), pair.count(1, "SIP/2.0 482")), (3, 1));
+    let invites =
+        std::iter::from_fn(|| pair.ends[1].poll_event()).filter(|e| matches!(e, Event::Invite { .. }));
+    assert_eq!(invites.count(), 1);
+}
+
+#[test]
+fn a_full_table_answers_503_and_grows_no_further() {
+    let mut pair = Pair::new(Transport::Udp, 0, 10);
+    let flow = pair.flow(1);
+    for n in 0..300 {
+        let text = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1>\r\n", "")
+            .replace("z9hG4bKx1", &format!("z9hG4bKx{n}y"))
+            .replace("Call-ID: raw", &format!("Call-ID: raw{n}"));
+        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+    }
+    pair.collect();
+    assert_eq!(pair.ends[1].counts().dialogs, 100);
+    assert_eq!(pair.count(1, "SIP/2.0 503"), 200);
+}
+
+#[test]
+fn rfc_3581_answers_go_to_the_source_port_when_asked_else_to_the_port_of_via() {
+    let mut pair = Pair::new(Transport::Udp, 0, 11);
+    let flow = Flow { peer: "10.0.0.9:40000".parse().unwrap(), ..pair.flow(1) };
+    let plain = raw("OPTIONS", "sip:z", "", "").replace("127.0.0.1:5060", "10.0.0.9:5062");
+    let cases =
+        [(plain.clone(), "10.0.0.9:5062"), (plain.replace(";branch", ";rport;branch"), "10.0.0.9:40000")];
+    for (text, hop) in cases {
+        let text = text.replace("x1OPTIONS", hop);
+        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        let Some(Event::Request { tx, .. }) = pair.ends[1].poll_event() else { panic!() };
+        pair.ends[1].respond(pair.now, tx, 200, &[]);
+        let answer = pair.ends[1].poll_transmit().unwrap();
+        assert_eq!(answer.to.peer(), hop.parse().unwrap());
+    }
+}
