@@ -1,3 +1,4 @@
 //! The door: the caller's identity stops here.
 pub mod identity;
+pub mod redact;
 pub mod screen;

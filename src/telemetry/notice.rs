@@ -169,3 +169,173 @@ pub enum Level {
     /// Worth waking someone.
     Error,
 }
+
+/// What there is to know of a kind of notice: one row of the table below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The `event` of its log line.
+    pub event: &'static str,
+    pub level: Level,
+    /// What it means and, for warnings and errors, what to do.
+    pub help: &'static str,
+}
+
+impl Notice {
+    pub fn level(&self) -> Level {
+        self.entry().level
+    }
+
+    /// The one table of everything that can be reported.
+    pub fn entry(&self) -> Entry {
+        use Level::{Debug, Error, Info, Warn};
+        let (event, level, help) = match self {
+            Self::Started { .. } => ("started", Info, "the switch runs"),
+            Self::CallArrived { .. } => ("call_arrived", Info, "a call came in"),
+            Self::Refused { .. } => ("refused", Info, "a request was refused with this status"),
+            Self::Answered { .. } => ("answered", Info, "a call was answered"),
+            Self::Queued { .. } => ("queued", Info, "a caller waits for a line"),
+            Self::Offered { .. } => ("offered", Info, "a line rings"),
+            Self::Missed { .. } => ("missed", Info, "a line did not take the call that it was offered"),
+            Self::Joined { .. } => ("joined", Info, "caller and line hear each other"),
+            Self::Ended { outcome: Outcome::Failed, .. } => {
+                ("ended", Warn, "a call ended by a fault of ours; the lines before it say which")
+            }
+            Self::Ended { .. } => ("ended", Info, "a call is over"),
+            Self::QueueLength { .. } => ("queue_length", Debug, "so many callers wait in this queue"),
+            Self::LineState { .. } => ("line_state", Debug, "a line changed its state"),
+            Self::MessageTaken { .. } => ("message_taken", Info, "a caller left a message"),
+            Self::MessageInterrupted => (
+                "message_interrupted",
+                Warn,
+                "a recording broke off; what was flushed is kept: look at `hulplijn messages list`",
+            ),
+            Self::StoreFailed => (
+                "store_failed",
+                Error,
+                "the database refused; rows are spooled and tried again: look at disk and permissions",
+            ),
+            Self::DiskFull => ("disk_full", Error, "no message can be recorded: make room on the disk"),
+            Self::MediaFailed => ("media_failed", Error, "a media thread or port failed: look at `[media]`"),
+            Self::PromptMissing => (
+                "prompt_missing",
+                Error,
+                "a prompt could not be played and another took its place: run `hulplijn prompts check`",
+            ),
+            Self::MediaStats { .. } => ("media_stats", Debug, "RTP counters of a leg that was closed"),
+            Self::Dropped { .. } => ("dropped", Debug, "something from the network was dropped unanswered"),
+            Self::AuthFailed => ("auth_failed", Warn, "a phone gave a wrong password"),
+            Self::Registered { .. } => ("registered", Info, "a line's phone registered"),
+            Self::Unregistered { .. } => ("unregistered", Info, "a line has no registered phone any more"),
+            Self::Overload => {
+                ("overload", Warn, "calls are refused because a limit is reached: see `[limits]`")
+            }
+            Self::ConfigApplied { .. } => ("config_applied", Info, "a new configuration is in force"),
+            Self::ConfigRefused { .. } => (
+                "config_refused",
+                Error,
+                "the new configuration has mistakes and the old one stays: run `hulplijn check`",
+            ),
+            Self::Draining { .. } => ("draining", Info, "no new calls; waiting for those in progress"),
+            Self::CallPanicked { .. } => {
+                ("call_panicked", Error, "a fault in the program ended one call; the others go on")
+            }
+        };
+        Entry { event, level, help }
+    }
+}
+
+impl Outcome {
+    pub const ALL: [Self; 9] = [
+        Self::Joined,
+        Self::Referred,
+        Self::Message,
+        Self::Abandoned,
+        Self::HungUp,
+        Self::Goodbye,
+        Self::Refused,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+
+    /// As metrics and logs write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Referred => "referred",
+            Self::Message => "message",
+            Self::Abandoned => "abandoned",
+            Self::HungUp => "hung_up",
+            Self::Goodbye => "goodbye",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Miss {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoAnswer => "no_answer",
+            Self::Busy => "busy",
+            Self::Declined => "declined",
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::NotConfirmed => "not_confirmed",
+        }
+    }
+}
+
+impl Drop {
+    pub const ALL: [Self; 9] = [
+        Self::Unreadable,
+        Self::StrayResponse,
+        Self::StrayAck,
+        Self::TooBig,
+        Self::Flood,
+        Self::SlowReader,
+        Self::TooManyConnections,
+        Self::OutputFull,
+        Self::BadStart,
+    ];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::StrayResponse => "stray_response",
+            Self::StrayAck => "stray_ack",
+            Self::TooBig => "too_big",
+            Self::Flood => "flood",
+            Self::SlowReader => "slow_reader",
+            Self::TooManyConnections => "too_many_connections",
+            Self::OutputFull => "output_full",
+            Self::BadStart => "bad_start",
+        }
+    }
+}
+
+impl LineWord {
+    pub const ALL: [Self; 8] = [
+        Self::LoggedOut,
+        Self::Unreachable,
+        Self::Free,
+        Self::Ringing,
+        Self::Busy,
+        Self::WrapUp,
+        Self::Paused,
+        Self::Resting,
+    ];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged_out",
+            Self::Unreachable => "unreachable",
+            Self::Free => "free",
+            Self::Ringing => "ringing",
+            Self::Busy => "busy",
+            Self::WrapUp => "wrap_up",
+            Self::Paused => "paused",
+            Self::Resting => "resting",
+        }
+    }
+}
