@@ -121,9 +121,6 @@ pub enum MediaCommand {
     /// Play a recording of ours from disk (a take that the caller wants to hear). `PlayEnded` follows, at
     /// once when it can't be read.
     PlayFile { leg: LegKey, play: PlayKey, path: PathBuf },
-    /// Play a finished recording once (the caller listens to the own message), else like `Play`. When it
-    /// can't be read `PlayEnded` comes at once.
-    PlayFile { leg: LegKey, play: PlayKey, path: PathBuf },
     /// Delete a finished recording that the caller did not keep.
     Discard { path: PathBuf },
     /// Stop playing. No `PlayEnded` follows.
