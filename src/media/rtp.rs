@@ -226,6 +226,16 @@ impl Sender {
         self.relayed = None;
     }
 
+    /// The next packet begins something new to hear: it bears the marker bit.
+    pub fn mark(&mut self) {
+        self.mark_next = true;
+    }
+
+    /// Whether the last packet relayed came from this source and nothing of our own followed.
+    pub fn is_relaying(&self, ssrc: u32) -> bool {
+        self.relayed.is_some_and(|anchor| anchor.0 == ssrc)
+    }
+
     /// Writes a packet of our own making (a prompt, music) and moves on by its length.
     /// `None` when `out` is too small.
     pub fn write<'a>(&mut self, out: &'a mut [u8], payload_type: u8, payload: &[u8]) -> Option<&'a [u8]> {

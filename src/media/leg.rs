@@ -1,0 +1,550 @@
+//! One leg's media engine, sans-IO: packets and the clock go in, packets and events come out. It locks to
+//! its peer, plays, hears keys, records, relays to and from another leg, and reports by RTCP.
+//!
+//! Of a peer's stream only payload, marker and the distances of its timestamps reach the other leg.
+//! While connected, a leg that sends always sends: a prompt, the other leg, a key, or silence, so that
+//! NAT and carriers see a stream that lives.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::codec::{self, FRAME};
+use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Stream};
+use super::dtmf::{self, KeyReader, KeyWriter};
+use super::lock::SourceLock;
+use super::player::Player;
+use super::record::{Recorder, Taken};
+use super::rtcp::{self, MAX_REPORT, Reporter};
+use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
+use crate::base::id::{LegKey, PlayKey, TakeKey};
+use crate::base::time::Now;
+
+/// Room for any packet that a leg writes.
+pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD;
+/// The clock of what we send.
+pub const TICK: Duration = Duration::from_millis(20);
+/// How often [`MediaLeg::look`] should be called.
+pub const LOOK: Duration = Duration::from_millis(200);
+/// The other leg has been quiet for so long that we fill in silence.
+const FILL_AFTER: Duration = Duration::from_millis(400);
+/// A pause in what we send that the timestamp must show.
+const PAUSE: Duration = Duration::from_millis(60);
+const REPORT_FIRST: Duration = Duration::from_millis(2500);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Keys that wait to be sent; more are dropped.
+const MAX_KEYS: usize = 32;
+/// Ticks between two keys (RFC 4733 2.5.1.4 asks for a pause that the receiver can tell).
+const KEY_PAUSE: u8 = 3;
+/// Events that wait to be taken; keys beyond are dropped.
+const MAX_EVENTS: usize = 64;
+
+/// A packet to send; the bytes lie in the buffer that was lent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    pub to: SocketAddr,
+    pub bytes: &'a [u8],
+}
+
+/// What one leg heard and another may relay: nothing that names the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard<'a> {
+    /// Tells one source from the next; it is compared and never sent.
+    pub source: u32,
+    /// Only its distances are used.
+    pub timestamp: u32,
+    pub marker: bool,
+    pub sound: Sound,
+    pub payload: &'a [u8],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sound {
+    Audio(Codec),
+    /// RFC 4733.
+    Key,
+}
+
+/// What a recording gives to the writer, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TakeOutput {
+    Samples { take: TakeKey, samples: Vec<i16> },
+    Ended { take: TakeKey, taken: Taken },
+}
+
+/// The engine. See the module.
+#[derive(Debug)]
+pub struct MediaLeg {
+    leg: LegKey,
+    began: Instant,
+    peer: Option<Peer>,
+    sender: Sender,
+    source: Source,
+    reporter: Reporter,
+    output: Output,
+    keys_in: KeyReader,
+    recording: Option<Recording>,
+    watch: Option<Watch>,
+    /// The peer's packets are known to come.
+    flowing: bool,
+    heard_at: Instant,
+    sent_at: Instant,
+    report_at: Instant,
+    foreign: u64,
+    malformed: u64,
+    events: VecDeque<MediaEvent>,
+    takes: VecDeque<TakeOutput>,
+}
+
+/// What was negotiated, and whom it turned out to be.
+#[derive(Debug, Clone)]
+struct Peer {
+    stream: Stream,
+    lock: SourceLock,
+}
+
+/// What goes out to the peer.
+#[derive(Debug, Default)]
+struct Output {
+    player: Option<Player>,
+    bridged: bool,
+    /// Bridged, but the other leg is quiet: silence is sent.
+    filling: bool,
+    keys: VecDeque<(char, Duration)>,
+    /// The key being sent, and the timestamp of its beginning.
+    pressing: Option<(KeyWriter, u32)>,
+    key_pause: u8,
+}
+
+#[derive(Debug)]
+struct Recording {
+    take: TakeKey,
+    recorder: Recorder,
+    finish_key: Option<char>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    after: Duration,
+    since: Instant,
+    told: u32,
+}
+
+impl MediaLeg {
+    pub fn new(now: Now, leg: LegKey, origin: Origin) -> Self {
+        Self {
+            leg,
+            began: now.at,
+            peer: None,
+            sender: Sender::new(origin),
+            source: Source::default(),
+            reporter: Reporter::new(origin),
+            output: Output::default(),
+            keys_in: KeyReader::default(),
+            recording: None,
+            watch: None,
+            flowing: false,
+            heard_at: now.at,
+            sent_at: now.at,
+            report_at: now.at + REPORT_FIRST,
+            foreign: 0,
+            malformed: 0,
+            events: VecDeque::new(),
+            takes: VecDeque::new(),
+        }
+    }
+
+    /// Sets or changes what was negotiated. Another address is another source to lock to.
+    pub fn connect(&mut self, stream: Stream) {
+        let lock = match self.peer.take() {
+            Some(peer) if peer.stream.remote == stream.remote => peer.lock,
+            _ => SourceLock::new(stream.remote),
+        };
+        self.peer = Some(Peer { stream, lock });
+    }
+
+    /// Plays clips; what played before ends without a word.
+    pub fn play(&mut self, play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool) {
+        self.sender.mark();
+        self.output.player = Some(Player::new(play, clips, repeat));
+    }
+
+    pub fn stop(&mut self) {
+        self.output.player = None;
+    }
+
+    /// From now on the other leg is what the peer hears.
+    pub fn bridge(&mut self) {
+        self.sender.mark();
+        self.output.player = None;
+        (self.output.bridged, self.output.filling) = (true, false);
+    }
+
+    pub fn unbridge(&mut self) {
+        self.sender.mark();
+        (self.output.bridged, self.output.filling) = (false, false);
+    }
+
+    /// Sends a key after those that wait. Without telephone-event in the SDP nothing is sent.
+    pub fn send_digit(&mut self, digit: char, duration: Duration) {
+        if dtmf::event_of(digit).is_some() && self.output.keys.len() < MAX_KEYS {
+            self.output.keys.push_back((digit, duration));
+        }
+    }
+
+    /// Records what the peer says; a recording that runs is stopped.
+    pub fn record(&mut self, now: Now, take: TakeKey, max: Duration, silence: Duration, finish: Option<char>) {
+        self.end_recording(RecordEnd::Stopped);
+        let recorder = Recorder::new(now.at, max, silence);
+        self.recording = Some(Recording { take, recorder, finish_key: finish });
+    }
+
+    pub fn stop_record(&mut self) {
+        self.end_recording(RecordEnd::Stopped);
+    }
+
+    pub fn watch(&mut self, now: Now, after: Option<Duration>) {
+        self.watch = after.filter(|a| !a.is_zero()).map(|after| Watch { after, since: now.at, told: 0 });
+    }
+
+    /// Takes a datagram from the RTP socket. What is given back is for the other leg of a bridge.
+    pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a [u8]) -> Option<Heard<'a>> {
+        if rtcp::is_rtcp(bytes) {
+            self.handle_rtcp(now, from, bytes);
+            return None;
+        }
+        let peer = self.peer.as_mut()?;
+        let known = rtp::read(bytes).and_then(|p| sound_of(&peer.stream, &p).map(|s| (p, s)));
+        let Some((packet, sound)) = known else {
+            let count = if peer.lock.is_known(from) { &mut self.malformed } else { &mut self.foreign };
+            *count += 1;
+            return None;
+        };
+        if !peer.lock.admit(from, &packet) {
+            self.foreign += 1;
+            return None;
+        }
+        let receives = peer.stream.direction.receives();
+        let arrival = (now.at.saturating_duration_since(self.began).as_micros() / 125) as u32;
+        match self.source.on_packet(&packet, arrival) {
+            Arrival::Fresh | Arrival::Late => {}
+            Arrival::Duplicate | Arrival::Suspect => return None,
+        }
+        self.on_flow(now);
+        if !receives {
+            return None;
+        }
+        self.hear(now, &packet, sound);
+        let Packet { ssrc, timestamp, marker, payload, .. } = packet;
+        self.output.bridged.then_some(Heard { source: ssrc, timestamp, marker, sound, payload })
+    }
+
+    /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
+    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+        let Some(peer) = &mut self.peer else { return };
+        let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
+            self.malformed += 1;
+            return;
+        };
+        if peer.lock.admit_control(from) {
+            self.reporter.on_report(&report, now.utc);
+        } else {
+            self.foreign += 1;
+        }
+    }
+
+    /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent.
+    pub fn relay<'a>(&mut self, now: Now, heard: &Heard<'_>, out: &'a mut [u8]) -> Option<Datagram<'a>> {
+        let peer = self.peer.as_ref()?;
+        let busy = self.output.player.is_some() || self.output.pressing.is_some();
+        if busy || !self.output.bridged || !peer.stream.direction.sends() {
+            return None;
+        }
+        let to = peer.lock.target()?;
+        let stream = peer.stream;
+        if !self.sender.is_relaying(heard.source) {
+            self.run_on(now);
+        }
+        let (mut changed, key): ([u8; MAX_PAYLOAD], [u8; 4]);
+        let (payload_type, payload) = match heard.sound {
+            Sound::Audio(codec) if codec == stream.codec => (payload_type(&stream, codec), heard.payload),
+            Sound::Audio(codec) => {
+                changed = [0; MAX_PAYLOAD];
+                let changed = changed.get_mut(..heard.payload.len())?;
+                changed.copy_from_slice(heard.payload);
+                codec::convert(changed, codec, stream.codec);
+                (payload_type(&stream, stream.codec), &*changed)
+            }
+            Sound::Key => {
+                key = clean_key(heard.payload)?;
+                (stream.dtmf_pt?, &key[..])
+            }
+        };
+        let packet = Packet {
+            ssrc: heard.source,
+            sequence: 0,
+            timestamp: heard.timestamp,
+            marker: heard.marker,
+            payload_type,
+            payload,
+        };
+        let bytes = self.sender.relay(out, payload_type, &packet)?;
+        (self.sent_at, self.output.filling) = (now.at, false);
+        Some(Datagram { to, bytes })
+    }
+
+    /// Whether the peer is sent something by the clock; when not, `tick` need not be called.
+    pub fn wants_tick(&self) -> bool {
+        let Some(peer) = &self.peer else { return false };
+        let output = &self.output;
+        output.player.is_some()
+            || output.pressing.is_some()
+            || !output.keys.is_empty()
+            || (peer.stream.direction.sends() && (!output.bridged || output.filling))
+    }
+
+    /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
+    pub fn tick<'a>(&mut self, now: Now, out: &'a mut [u8]) -> Option<Datagram<'a>> {
+        let peer = self.peer.as_ref()?;
+        let stream = peer.stream;
+        let to = peer.lock.target().filter(|_| stream.direction.sends());
+        if let Some((payload_type, key)) = stream.dtmf_pt.zip(self.next_key(&stream)) {
+            self.run_on(now);
+            return self.press(now, to, payload_type, key, out);
+        }
+        let mut frame = [0; FRAME];
+        self.next_frame(stream.codec, &mut frame)?;
+        let Some(to) = to else {
+            // On hold a prompt goes on unheard, so that it ends.
+            return None;
+        };
+        self.run_on(now);
+        let bytes = self.sender.write(out, payload_type(&stream, stream.codec), &frame)?;
+        self.sent_at = now.at;
+        Some(Datagram { to, bytes })
+    }
+
+    /// What need not be looked at each tick: who is quiet, a recording's silence, reports that are due.
+    pub fn look<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT]) -> Option<Datagram<'a>> {
+        if let Some(recording) = &mut self.recording {
+            recording.recorder.on_time(now.at);
+            self.drain_recording();
+        }
+        self.check_watch(now);
+        let output = &mut self.output;
+        output.filling |= output.bridged && now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER;
+        if now.at < self.report_at {
+            return None;
+        }
+        self.report_at = now.at + REPORT_EVERY;
+        self.report(now, out, false)
+    }
+
+    /// Ends everything. What comes back is the RTCP BYE.
+    pub fn close<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT]) -> Option<Datagram<'a>> {
+        self.end_recording(RecordEnd::Stopped);
+        self.output = Output::default();
+        let bye = self.report(now, out, true);
+        self.peer = None;
+        bye
+    }
+
+    pub fn poll_event(&mut self) -> Option<MediaEvent> {
+        self.events.pop_front()
+    }
+
+    pub fn poll_take(&mut self) -> Option<TakeOutput> {
+        self.takes.pop_front()
+    }
+
+    pub fn key(&self) -> LegKey {
+        self.leg
+    }
+
+    pub fn stats(&self) -> LegStats {
+        LegStats {
+            sent: self.sender.counts().0,
+            received: self.source.received(),
+            lost: self.source.lost(),
+            late: self.source.late(),
+            foreign: self.foreign,
+            malformed: self.malformed,
+            jitter: self.source.jitter(),
+        }
+    }
+
+    fn on_flow(&mut self, now: Now) {
+        self.heard_at = now.at;
+        if !self.flowing {
+            self.flowing = true;
+            self.events.push_back(MediaEvent::Flowing { leg: self.leg });
+        }
+    }
+
+    fn hear(&mut self, now: Now, packet: &Packet<'_>, sound: Sound) {
+        match sound {
+            Sound::Audio(codec) => {
+                if let Some(recording) = &mut self.recording {
+                    let recorder = &mut recording.recorder;
+                    recorder.on_packet(now.at, packet.ssrc, packet.timestamp, codec, packet.payload);
+                    self.drain_recording();
+                }
+            }
+            Sound::Key => {
+                if let Some(key) = self.keys_in.on_packet(packet.timestamp, packet.payload) {
+                    self.on_key(key);
+                }
+            }
+        }
+    }
+
+    fn on_key(&mut self, digit: char) {
+        if self.recording.as_ref().is_some_and(|r| r.finish_key == Some(digit)) {
+            self.end_recording(RecordEnd::Key);
+        } else if self.events.len() < MAX_EVENTS {
+            self.events.push_back(MediaEvent::Digit { leg: self.leg, digit });
+        }
+    }
+
+    fn end_recording(&mut self, end: RecordEnd) {
+        if let Some(recording) = &mut self.recording {
+            recording.recorder.finish(end);
+            self.drain_recording();
+        }
+    }
+
+    fn drain_recording(&mut self) {
+        let Some(recording) = &mut self.recording else { return };
+        let take = recording.take;
+        while let Some(samples) = recording.recorder.poll_chunk() {
+            self.takes.push_back(TakeOutput::Samples { take, samples });
+        }
+        if recording.recorder.ended().is_some() {
+            let taken = recording.recorder.taken();
+            self.takes.push_back(TakeOutput::Ended { take, taken });
+            self.recording = None;
+        }
+    }
+
+    fn check_watch(&mut self, now: Now) {
+        let receives = self.peer.as_ref().is_some_and(|p| p.stream.direction.receives());
+        let Some(watch) = &mut self.watch else { return };
+        if !receives {
+            // On hold there is nothing to expect.
+            (watch.since, watch.told) = (now.at, 0);
+            return;
+        }
+        if self.heard_at > watch.since {
+            (watch.since, watch.told) = (self.heard_at, 0);
+        }
+        let quiet_for = now.at.saturating_duration_since(watch.since);
+        if quiet_for >= watch.after.saturating_mul(watch.told + 1) {
+            watch.told += 1;
+            self.flowing = false;
+            self.events.push_back(MediaEvent::Silent { leg: self.leg, quiet_for });
+        }
+    }
+
+    /// The key packet that is due, begun when its turn has come.
+    fn next_key(&mut self, stream: &Stream) -> Option<(dtmf::KeyPacket, u32)> {
+        let output = &mut self.output;
+        if stream.dtmf_pt.is_none() {
+            output.keys.clear();
+            output.pressing = None;
+            return None;
+        }
+        if output.pressing.is_none() {
+            if output.key_pause > 0 {
+                output.key_pause -= 1;
+                return None;
+            }
+            let (digit, duration) = output.keys.pop_front()?;
+            output.pressing = KeyWriter::new(digit, duration).map(|w| (w, self.sender.timestamp()));
+        }
+        let (writer, begin) = output.pressing.as_mut()?;
+        let packet = writer.next().map(|p| (p, *begin));
+        if packet.is_none() {
+            (output.pressing, output.key_pause) = (None, KEY_PAUSE);
+        }
+        packet
+    }
+
+    fn press<'a>(
+        &mut self,
+        now: Now,
+        to: Option<SocketAddr>,
+        payload_type: u8,
+        (key, begin): (dtmf::KeyPacket, u32),
+        out: &'a mut [u8],
+    ) -> Option<Datagram<'a>> {
+        let to = to?;
+        let bytes = self.sender.write_event(out, payload_type, key.marker, begin, &key.payload)?;
+        // The key takes the place of sound; time goes on.
+        self.sender.pass(FRAME as u32);
+        self.sent_at = now.at;
+        Some(Datagram { to, bytes })
+    }
+
+    /// The prompt's next frame, or silence. `None` when a bridge's other leg is to be heard.
+    fn next_frame(&mut self, codec: Codec, frame: &mut [u8; FRAME]) -> Option<()> {
+        let Some(player) = &mut self.output.player else {
+            frame.fill(codec.silence());
+            return (!self.output.bridged || self.output.filling).then_some(());
+        };
+        if !player.next(codec, frame) {
+            let play = player.play;
+            self.output.player = None;
+            self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
+        }
+        Some(())
+    }
+
+    /// When nothing was sent for a while, the timestamp shows it.
+    fn run_on(&mut self, now: Now) {
+        let pause = now.at.saturating_duration_since(self.sent_at);
+        if pause > PAUSE && self.sender.counts().0 > 0 {
+            let ticks = pause.saturating_sub(TICK).as_millis() / TICK.as_millis();
+            self.sender.pass((ticks as u32).wrapping_mul(FRAME as u32));
+        }
+    }
+
+    fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT], last: bool) -> Option<Datagram<'a>> {
+        let peer = self.peer.as_ref()?;
+        let to = peer.lock.control_target(peer.stream.remote_rtcp)?;
+        let pause = now.at.saturating_duration_since(self.sent_at).as_micros() / 125;
+        let timestamp = self.sender.timestamp().wrapping_add(pause as u32);
+        let length = self.reporter.write(out, now.utc, timestamp, &self.sender, &self.source, last);
+        Some(Datagram { to, bytes: out.get(..length)? })
+    }
+}
+
+fn sound_of(stream: &Stream, packet: &Packet<'_>) -> Option<Sound> {
+    let payload_type = Some(packet.payload_type);
+    if payload_type == stream.pcma_pt {
+        Some(Sound::Audio(Codec::Pcma))
+    } else if payload_type == stream.pcmu_pt {
+        Some(Sound::Audio(Codec::Pcmu))
+    } else {
+        (payload_type == stream.dtmf_pt).then_some(Sound::Key)
+    }
+}
+
+fn payload_type(stream: &Stream, codec: Codec) -> u8 {
+    let negotiated = match codec {
+        Codec::Pcma => stream.pcma_pt,
+        Codec::Pcmu => stream.pcmu_pt,
+    };
+    negotiated.unwrap_or(codec.payload_type())
+}
+
+/// A key's payload with nothing but key, end, volume and duration (RFC 4733 2.3); other events stay here.
+fn clean_key(payload: &[u8]) -> Option<[u8; 4]> {
+    let [event, flags, high, low, ..] = *payload else { return None };
+    dtmf::key_of(event)?;
+    Some([event, flags & 0xbf, high, low])
+}
+
+#[cfg(test)]
+#[path = "leg_tests.rs"]
+mod tests;

@@ -1,0 +1,142 @@
+//! From whom a leg takes packets. The address that the SDP named always counts; behind NAT it is the
+//! first source that sends valid RTP, and then that one alone (against RTP Bleed and injection).
+
+use std::net::SocketAddr;
+
+use super::rtp::Packet;
+
+/// Packets in a row that a source on another host must send before it is believed.
+const PROBATION: u8 = 3;
+
+/// The lock of one leg; a new one is made when the SDP names another address.
+#[derive(Debug, Clone)]
+pub struct SourceLock {
+    named: SocketAddr,
+    held: Option<SocketAddr>,
+    candidate: Option<Candidate>,
+    /// Where the peer's RTCP came from.
+    control: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Candidate {
+    from: SocketAddr,
+    ssrc: u32,
+    next: u16,
+    count: u8,
+}
+
+impl SourceLock {
+    pub fn new(named: SocketAddr) -> Self {
+        Self { named, held: None, candidate: None, control: None }
+    }
+
+    /// Whether a valid packet is from the peer. May lock to its source.
+    pub fn admit(&mut self, from: SocketAddr, packet: &Packet<'_>) -> bool {
+        if self.is_known(from) || (self.held.is_none() && self.is_proven(from, packet)) {
+            // The named address takes the lock back from one that was only guessed.
+            self.held = Some(from);
+            self.candidate = None;
+            return true;
+        }
+        false
+    }
+
+    /// Whether a source is the named or the held one.
+    pub fn is_known(&self, from: SocketAddr) -> bool {
+        from == self.named || self.held == Some(from)
+    }
+
+    /// RTCP is taken from the peer's host only, and its port remembered.
+    pub fn admit_control(&mut self, from: SocketAddr) -> bool {
+        let ours = from.ip() == self.held.unwrap_or(self.named).ip();
+        if ours {
+            self.control = Some(from);
+        }
+        ours
+    }
+
+    /// Where to send RTP: back to the source (RFC 4961), before that to the named address.
+    pub fn target(&self) -> Option<SocketAddr> {
+        usable(self.held.unwrap_or(self.named))
+    }
+
+    /// Where to send RTCP; `named` is what the SDP says.
+    pub fn control_target(&self, named: SocketAddr) -> Option<SocketAddr> {
+        match self.held {
+            Some(held) if held != self.named => {
+                let next = SocketAddr::new(held.ip(), held.port().checked_add(1)?);
+                usable(self.control.unwrap_or(next))
+            }
+            _ => usable(named),
+        }
+    }
+
+    /// The named host on another port is believed at once; another host after some packets in a row.
+    fn is_proven(&mut self, from: SocketAddr, packet: &Packet<'_>) -> bool {
+        if from.ip() == self.named.ip() {
+            return true;
+        }
+        let count = match self.candidate {
+            Some(c) if (c.from, c.ssrc, c.next) == (from, packet.ssrc, packet.sequence) => c.count + 1,
+            _ => 1,
+        };
+        let next = packet.sequence.wrapping_add(1);
+        self.candidate = Some(Candidate { from, ssrc: packet.ssrc, next, count });
+        count >= PROBATION
+    }
+}
+
+/// `0.0.0.0` and port 0 mean "nowhere" (RFC 3264 8.4, 6).
+fn usable(address: SocketAddr) -> Option<SocketAddr> {
+    (!address.ip().is_unspecified() && address.port() != 0).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn packet(ssrc: u32, sequence: u16) -> Packet<'static> {
+        Packet { ssrc, sequence, timestamp: 0, marker: false, payload_type: 8, payload: &[] }
+    }
+
+    #[test]
+    fn the_named_address_holds_and_nobody_else_gets_in() {
+        let mut lock = SourceLock::new(at("192.0.2.1:4000"));
+        assert_eq!(lock.target(), Some(at("192.0.2.1:4000")));
+        assert!(lock.admit(at("192.0.2.1:4000"), &packet(1, 1)));
+        for sequence in 0..50 {
+            assert!(!lock.admit(at("198.51.100.7:4000"), &packet(1, sequence)));
+            assert!(!lock.admit(at("192.0.2.1:4002"), &packet(1, sequence)));
+        }
+        assert!(!lock.admit_control(at("198.51.100.7:4001")) && lock.admit_control(at("192.0.2.1:9")));
+        assert_eq!(lock.control_target(at("192.0.2.1:4001")), Some(at("192.0.2.1:4001")));
+    }
+
+    #[test]
+    fn behind_nat_the_first_that_proves_itself_until_the_named_one_speaks() {
+        let mut lock = SourceLock::new(at("10.0.0.5:4000"));
+        let (phone, thief) = (at("203.0.113.9:61000"), at("198.51.100.7:4000"));
+        assert!(!lock.admit(phone, &packet(1, 7)) && !lock.admit(phone, &packet(1, 8)));
+        assert_eq!(lock.target(), Some(at("10.0.0.5:4000")));
+        assert!(lock.admit(phone, &packet(1, 9)));
+        assert!(!(0..9).any(|n| lock.admit(thief, &packet(2, n))));
+        assert_eq!(lock.target(), Some(phone));
+        assert_eq!(lock.control_target(at("10.0.0.5:4001")), Some(at("203.0.113.9:61001")));
+        assert!(lock.admit(at("10.0.0.5:4000"), &packet(3, 1)));
+        assert!(!lock.admit(phone, &packet(1, 10)));
+    }
+
+    #[test]
+    fn a_spray_without_sequence_proves_nothing_and_the_named_host_may_change_its_port() {
+        let mut lock = SourceLock::new(at("192.0.2.1:4000"));
+        assert!(!(0..99).any(|n| lock.admit(at("198.51.100.7:4000"), &packet(n, (n * 7) as u16))));
+        assert!(lock.admit(at("192.0.2.1:5000"), &packet(1, 1)));
+        let nowhere = SourceLock::new(at("0.0.0.0:4000"));
+        assert_eq!((nowhere.target(), nowhere.control_target(at("0.0.0.0:4001"))), (None, None));
+    }
+}
