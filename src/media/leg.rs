@@ -194,7 +194,14 @@ impl MediaLeg {
     }
 
     /// Records what the peer says; a recording that runs is stopped.
-    pub fn record(&mut self, now: Now, take: TakeKey, max: Duration, silence: Duration, finish: Option<char>) {
+    pub fn record(
+        &mut self,
+        now: Now,
+        take: TakeKey,
+        max: Duration,
+        silence: Duration,
+        finish: Option<char>,
+    ) {
         self.end_recording(RecordEnd::Stopped);
         let recorder = Recorder::new(now.at, max, silence);
         self.recording = Some(Recording { take, recorder, finish_key: finish });

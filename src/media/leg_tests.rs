@@ -255,7 +255,8 @@ fn the_other_law_is_converted_both_ways() {
     story.hear_a(CALLER, &packet(8, 1, 0, &bytes));
     story.hear_b(&packet(0, 1, 0, &bytes));
     let (to_a, to_b) = (story.a.take_sent(), story.b.take_sent());
-    let through = |from: Codec, to: Codec| bytes.iter().map(|b| to.encode(from.decode(*b))).collect::<Vec<u8>>();
+    let through =
+        |from: Codec, to: Codec| bytes.iter().map(|b| to.encode(from.decode(*b))).collect::<Vec<u8>>();
     assert_eq!((to_b[0].kind, &to_b[0].payload), (0, &through(Codec::Pcma, Codec::Pcmu)));
     assert_eq!((to_a[0].kind, &to_a[0].payload), (8, &through(Codec::Pcmu, Codec::Pcma)));
 }
@@ -277,7 +278,8 @@ fn nothing_that_names_the_caller_crosses() {
     // Reserved bit and bytes after the event, and an event that is no key.
     story.hear_a(CALLER, &packet(101, 0xabce, 0xfeed_beef, b"\x05\xca\x00\xa0secret"));
     story.hear_a(CALLER, &packet(101, 0xabcf, 0xfeed_beef, &[96, 10, 0, 160]));
-    let rtcp = b"\x80\xc9\x00\x01\x5e\xc2\xe7\xed\x81\xca\x00\x05\x5e\xc2\xe7\xed\x01\x0csecret@phone\x00\x00";
+    let rtcp =
+        b"\x80\xc9\x00\x01\x5e\xc2\xe7\xed\x81\xca\x00\x05\x5e\xc2\xe7\xed\x01\x0csecret@phone\x00\x00";
     story.a.leg.handle_rtcp(story.now, at("192.0.2.1:4001"), &rtcp[..]);
     story.tick(600);
     let sent = story.b.take_sent();
@@ -287,8 +289,14 @@ fn nothing_that_names_the_caller_crosses() {
     let mut bye = [0; MAX_REPORT];
     story.b.reports.extend(story.b.leg.close(story.now, &mut bye).map(|d| d.bytes.to_vec()));
     assert!(story.b.reports.len() >= 3);
-    let secrets: [&[u8]; 6] =
-        [&SECRET_SSRC.to_be_bytes(), b"CSR", b"secret", b"phone", &0xfeed_beef_u32.to_be_bytes(), &[0xab, 0xcd]];
+    let secrets: [&[u8]; 6] = [
+        &SECRET_SSRC.to_be_bytes(),
+        b"CSR",
+        b"secret",
+        b"phone",
+        &0xfeed_beef_u32.to_be_bytes(),
+        &[0xab, 0xcd],
+    ];
     let on_wire = story.b.reports.iter().cloned().chain(sent.iter().map(|r| {
         let numbers = [r.ssrc.to_be_bytes(), r.timestamp.to_be_bytes(), u32::from(r.sequence).to_be_bytes()];
         [&numbers.concat(), &r.payload[..]].concat()
