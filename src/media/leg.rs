@@ -272,6 +272,7 @@ impl MediaLeg {
         let stream = peer.stream;
         if !self.sender.is_relaying(heard.source) {
             self.run_on(now);
+            self.sender.mark();
         }
         let (mut changed, key): ([u8; MAX_PAYLOAD], [u8; 4]);
         let (payload_type, payload) = match heard.sound {

@@ -153,7 +153,7 @@ impl Story {
     fn press_a(&mut self, sequence: u16, timestamp: u32, event: u8) {
         for (n, (end, duration)) in [(0u8, 160u16), (0, 320), (0x80, 480), (0x80, 480)].iter().enumerate() {
             let [high, low] = duration.to_be_bytes();
-            let payload = [event, end | 0x40 | 10, high, low];
+            let payload = [event, end | 0x4a, high, low];
             let mut bytes = packet(101, sequence + n as u16, timestamp, &payload);
             if n == 0 {
                 bytes[1] |= 0x80;
@@ -358,7 +358,7 @@ fn a_key_is_told_once_and_carried_to_the_other_side() {
             (8, false, 800)
         ]
     );
-    assert_eq!(sent[3].payload, [11, 0x80 | 10, 0x01, 0xe0]);
+    assert_eq!(sent[3].payload, [11, 0x8a, 0x01, 0xe0]);
 }
 
 #[test]
