@@ -39,7 +39,15 @@ pub struct Measure {
 
 /// Reads an 8 kHz, 16 bit, mono WAV.
 pub fn read_wav(path: &Path) -> Result<Vec<i16>, AudioError> {
-    let mut reader = hound::WavReader::open(path)?;
+    decode(hound::WavReader::open(path)?)
+}
+
+/// The same of a WAV in memory.
+pub fn read_wav_bytes(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
+    decode(hound::WavReader::new(bytes)?)
+}
+
+fn decode(mut reader: hound::WavReader<impl std::io::Read>) -> Result<Vec<i16>, AudioError> {
     let spec = reader.spec();
     if spec.channels != 1 || spec.sample_rate != RATE || spec.bits_per_sample != 16 {
         return Err(AudioError::Format {
@@ -94,6 +102,13 @@ pub fn join_tone() -> Arc<Clip> {
     let mut samples = tone(&[587.3], 0.09, -24.0);
     samples.extend(tone(&[880.0], 0.12, -24.0));
     clip("tone/join", &samples)
+}
+
+/// What the waiting hear when no music is installed: a soft chord now and then.
+pub fn music() -> Arc<Clip> {
+    let mut samples = tone(&[440.0, 554.4, 659.3], 1.2, -32.0);
+    samples.extend([0; 4 * RATE as usize]);
+    clip("tone/music", &samples)
 }
 
 /// A tone with soft edges of 8 ms. `level_dbov` is the level of the whole.

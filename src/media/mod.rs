@@ -7,6 +7,7 @@ pub mod dtmf;
 pub mod leg;
 pub mod lock;
 pub mod player;
+pub mod prompt_bank;
 pub mod record;
 pub mod rtcp;
 pub mod rtp;
