@@ -107,7 +107,7 @@ pub fn join_tone() -> Arc<Clip> {
 /// What the waiting hear when no music is installed: a soft chord now and then.
 pub fn music() -> Arc<Clip> {
     let mut samples = tone(&[440.0, 554.4, 659.3], 1.2, -32.0);
-    samples.extend([0; 4 * RATE as usize]);
+    samples.resize(samples.len() + 4 * RATE as usize, 0);
     clip("tone/music", &samples)
 }
 
