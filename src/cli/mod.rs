@@ -1,12 +1,68 @@
-//! One file a command.
+//! One file a command. Each command's `run` gives an [`Exit`] and writes what it finds to `out`; what
+//! it could not do at all is an error.
+pub mod check;
+pub mod exit;
+pub mod make;
+pub mod messages;
+pub mod prompts;
+pub mod site;
 
+use std::io;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+
+/// The telephone switch of a helpline.
+#[derive(Debug, Parser)]
+#[command(name = "hulplijn", version, after_help = exit::HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists, plays, exports, marks and deletes the messages that callers left.
+    Messages(messages::Arguments),
+    /// Makes the spoken prompts from their texts, or checks them.
+    Prompts(prompts::Arguments),
+}
 
 /// Reads the arguments and runs the command.
 pub fn main() -> ExitCode {
-    eprintln!(
-        "hulplijn {}: no command is built yet; see CHANGELOG.md for what is there",
-        env!("CARGO_PKG_VERSION")
-    );
-    ExitCode::from(2)
+    let arguments = Arguments::parse();
+    let out = &mut io::stdout().lock();
+    let result = match arguments.command {
+        Command::Messages(arguments) => messages::run(&arguments, out),
+        Command::Prompts(arguments) => prompts::run(&arguments, out),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) if is_closed_pipe(&error) => Exit::Fine.into(),
+        Err(error) => {
+            eprintln!("hulplijn: {error:#}");
+            Exit::Unable.into()
+        }
+    }
+}
+
+/// The reader of our output, such as `head`, has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed_and_the_exit_codes_are_in_the_help() {
+        Arguments::command().debug_assert();
+        let help = Arguments::command().render_long_help().to_string();
+        assert!(help.contains("messages") && help.contains("Exit codes"));
+    }
 }

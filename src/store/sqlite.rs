@@ -337,7 +337,7 @@ fn report(error: &StoreError) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::base::id::Rng;
     use crate::store::database;
