@@ -66,12 +66,11 @@ enum Command {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let (data, zone) = match &arguments.data {
-        Some(data) => (data.clone(), Site::read(&arguments.config).map_or(Tz::UTC, |site| site.zone)),
-        None => {
-            let site = Site::read(&arguments.config)?;
-            (site.data, site.zone)
-        }
+    let (data, zone) = if let Some(data) = &arguments.data {
+        (data.clone(), Site::read(&arguments.config).map_or(Tz::UTC, |site| site.zone))
+    } else {
+        let site = Site::read(&arguments.config)?;
+        (site.data, site.zone)
     };
     let messages = Messages::open(&data).with_context(|| format!("messages in {}", data.display()))?;
     match &arguments.command {

@@ -52,12 +52,11 @@ enum Command {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let (root, languages) = match &arguments.prompts {
-        Some(root) => (root.clone(), Vec::new()),
-        None => {
-            let site = Site::read(&arguments.config)?;
-            (site.prompts, site.languages)
-        }
+    let (root, languages) = if let Some(root) = &arguments.prompts {
+        (root.clone(), Vec::new())
+    } else {
+        let site = Site::read(&arguments.config)?;
+        (site.prompts, site.languages)
     };
     let languages = if languages.is_empty() { folders(&root)? } else { languages };
     match &arguments.command {
@@ -204,7 +203,7 @@ fn check_sound(report: &mut Report, root: &Path, prompt: &str, speech: bool) {
         report.error(prompt, format!("level {:.1} dBov; allowed: {from} to {to}", m.level_dbov));
     }
     if speech && !SECONDS.contains(&seconds) {
-        report.warning(prompt, format!("{seconds:.1} s long; usual: {:?} s", SECONDS));
+        report.warning(prompt, format!("{seconds:.1} s long; usual: {SECONDS:?} s"));
     }
 }
 
