@@ -277,7 +277,9 @@ mod tests {
         assert_eq!(audio::read_wav(&path).expect("it plays"), [&samples[..], &samples].concat());
         assert!(!part_of(&path).exists() && takes.open.is_empty());
         let load = Job::Load { leg: LegKey(1), play: PlayKey(9), path: path.clone() };
-        assert!(matches!(takes.handle(load), Some(Done::Loaded { clip: Some(c), .. }) if c.pcma.len() == 8000));
+        assert!(
+            matches!(takes.handle(load), Some(Done::Loaded { clip: Some(c), .. }) if c.pcma.len() == 8000)
+        );
         takes.handle(Job::Discard { path: path.clone() });
         assert!(!path.exists());
         let load = Job::Load { leg: LegKey(1), play: PlayKey(9), path };
