@@ -72,7 +72,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
         let site = Site::read(&arguments.config)?;
         (site.data, site.zone)
     };
-    let messages = Messages::open(&data).with_context(|| format!("messages in {}", data.display()))?;
+    let messages = Messages::open(&data);
+    if let Some(trouble) = messages.trouble() {
+        eprintln!("hulplijn: {trouble}; only messages that wait for the database are known");
+    }
     match &arguments.command {
         Command::List { json, open } => {
             let mut rows = messages.list()?;

@@ -27,6 +27,8 @@ pub enum StoreError {
     Database(#[from] rusqlite::Error),
     #[error("the database is of version {found}, this program knows versions up to {SCHEMA}")]
     TooNew { found: i64 },
+    #[error("{} is in use by another switch", data.display())]
+    InUse { data: PathBuf },
     #[error("there is no message `{0}`")]
     NoSuchMessage(String),
 }

@@ -12,13 +12,24 @@ use super::{recovery, spool};
 /// The messages of one data directory.
 pub struct Messages {
     data: PathBuf,
-    /// `None` when no message was ever taken.
+    /// `None` when no message was ever taken, or when the database refuses.
     database: Option<Database>,
+    trouble: Option<StoreError>,
 }
 
 impl Messages {
-    pub fn open(data: &Path) -> Result<Self, StoreError> {
-        Ok(Self { data: data.to_owned(), database: Database::open_existing(data)? })
+    /// Opens what there is. A database that refuses leaves the spooled messages; `trouble` says why.
+    pub fn open(data: &Path) -> Self {
+        let (database, trouble) = match Database::open_existing(data) {
+            Ok(database) => (database, None),
+            Err(error) => (None, Some(error)),
+        };
+        Self { data: data.to_owned(), database, trouble }
+    }
+
+    /// Why the database can't be read, so that only spooled messages are known.
+    pub fn trouble(&self) -> Option<&StoreError> {
+        self.trouble.as_ref()
     }
 
     /// All messages, oldest first.
@@ -95,7 +106,7 @@ mod tests {
     #[test]
     fn an_empty_directory_has_no_messages() {
         let scratch = Scratch::new();
-        let messages = Messages::open(scratch.path()).expect("opens");
+        let messages = Messages::open(scratch.path());
         assert!(messages.list().expect("read").is_empty());
         assert!(matches!(messages.get("abcd"), Err(StoreError::NoSuchMessage(_))));
     }
@@ -104,7 +115,7 @@ mod tests {
     fn a_message_is_listed_done_and_deleted_while_the_switch_has_the_database_open() {
         let scratch = Scratch::new();
         let switch = taken(&scratch, "aaa2");
-        let messages = Messages::open(scratch.path()).expect("opens");
+        let messages = Messages::open(scratch.path());
         assert!(messages.recording("aaa2").is_some());
         messages.set_done("aaa2").expect("marked");
         assert_eq!(switch.get("aaa2").expect("read").map(|r| r.state), Some(MessageState::Done));
@@ -119,7 +130,7 @@ mod tests {
         let scratch = Scratch::new();
         let _switch = taken(&scratch, "bbb2");
         spool::write(scratch.path(), &row("bbb3")).expect("spooled");
-        let messages = Messages::open(scratch.path()).expect("opens");
+        let messages = Messages::open(scratch.path());
         assert_eq!(messages.list().expect("read").len(), 2);
         messages.set_done("bbb3").expect("marked");
         assert_eq!(messages.get("bbb3").expect("read").state, MessageState::Done);
@@ -128,10 +139,21 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_database_leaves_the_spooled_messages() {
+        let scratch = Scratch::new();
+        create_folders(scratch.path()).expect("made");
+        std::fs::create_dir(crate::store::database::path(scratch.path())).expect("in the way");
+        spool::write(scratch.path(), &row("bbb4")).expect("spooled");
+        let messages = Messages::open(scratch.path());
+        assert!(messages.trouble().is_some());
+        assert_eq!(messages.list().expect("read").len(), 1);
+    }
+
+    #[test]
     fn handled_messages_go_after_their_time() {
         let scratch = Scratch::new();
         let _switch = taken(&scratch, "ccc2");
-        let messages = Messages::open(scratch.path()).expect("opens");
+        let messages = Messages::open(scratch.path());
         let later = Utc::now() + chrono::Duration::days(1);
         assert_eq!(messages.delete_done_before(later).expect("done"), 0, "only handled ones");
         messages.set_done("ccc2").expect("marked");

@@ -42,10 +42,6 @@ pub struct BindingRow {
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreRequest {
     SaveMessage(MessageRow),
-    /// The caller deleted the take or said nothing: its recording is removed. No reply.
-    DropRecording {
-        id: String,
-    },
     /// The operator's override and the lines' logged-in/paused state, small words that survive a restart.
     SaveWord {
         key: String,

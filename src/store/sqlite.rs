@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,11 +108,14 @@ struct Worker {
     healthy: Arc<AtomicBool>,
     first_backoff: Duration,
     backoff: Duration,
+    /// Locked as long as the thread lives: a second switch would take our recordings for left ones.
+    _lock: fs::File,
 }
 
 impl Worker {
     fn open(data: &Path, backoff: Duration) -> Result<Self, StoreError> {
         create_folders(data)?;
+        let lock = lock(data)?;
         let database = match Database::open(data) {
             Ok(database) => Some(database),
             Err(error @ StoreError::TooNew { .. }) => return Err(error),
@@ -129,6 +133,7 @@ impl Worker {
             recovered: Vec::new(),
             first_backoff: backoff,
             backoff,
+            _lock: lock,
         };
         worker.put_right();
         Ok(worker)
@@ -184,13 +189,6 @@ impl Worker {
                 let written = self.save(row);
                 replies.push(if written { StoreReply::Saved { id } } else { StoreReply::Failed { id } });
                 written
-            }
-            StoreRequest::DropRecording { id } => {
-                if let Err(error) = recovery::remove_files(&self.data, &id) {
-                    report(&StoreError::io(&self.data, error));
-                }
-                self.waiting.remove(&id);
-                false
             }
             StoreRequest::SaveWord { key, value } => {
                 let result = self.write(|database| database.save_word(&key, &value));
@@ -324,6 +322,19 @@ impl Worker {
     }
 }
 
+/// Takes the data directory for this process; the system gives it back when the process ends.
+fn lock(data: &Path) -> Result<fs::File, StoreError> {
+    let path = data.join("lock");
+    let mut options = fs::OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).open(&path);
+    let file = file.map_err(|error| StoreError::io(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse { data: data.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(StoreError::io(&path, error)),
+    }
+}
+
 /// Logs what refused, by its kind only: no text of the database, which could quote a value.
 fn report(error: &StoreError) {
     match error {
@@ -332,7 +343,7 @@ fn report(error: &StoreError) {
             tracing::error!(event = "store_refused", code = ?error.sqlite_error_code());
         }
         StoreError::TooNew { found } => tracing::error!(event = "store_refused", version = found),
-        StoreError::NoSuchMessage(_) => tracing::error!(event = "store_refused"),
+        StoreError::NoSuchMessage(_) | StoreError::InUse { .. } => tracing::error!(event = "store_refused"),
     }
 }
 
@@ -410,6 +421,7 @@ pub(crate) mod tests {
         assert!(store.healthy());
         store.close();
         let (store, _replies) = Store::open(scratch.path()).expect("opens");
+        assert!(matches!(Store::open(scratch.path()), Err(StoreError::InUse { .. })), "one switch at a time");
         assert_eq!(store.words().get("line/gent").map(String::as_str), Some("in"));
         assert!(store.recovered().is_empty(), "a row without its file is not for recovery");
         store.close();
@@ -429,7 +441,7 @@ pub(crate) mod tests {
         assert_eq!(replies.blocking_recv(), Some(saved("aaa3")), "taken in by a later attempt");
         store.close();
         assert!(spool::ids(scratch.path()).is_empty());
-        let rows = Messages::open(scratch.path()).expect("opens").list().expect("read");
+        let rows = Messages::open(scratch.path()).list().expect("read");
         assert!(rows == [row("aaa3")]);
     }
 
@@ -509,17 +521,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_whole_recording_without_a_row_is_found_and_a_dropped_one_is_gone() {
+    fn a_whole_recording_without_a_row_is_found() {
         let scratch = Scratch::new();
         create_folders(scratch.path()).expect("made");
         for id in ["eee2", "eee3"] {
             fs::write(wav_path(scratch.path(), id), vec![0; 32_044]).expect("written");
         }
-        let mut worker = Worker::open(scratch.path(), Duration::from_secs(1)).expect("opens");
+        let worker = Worker::open(scratch.path(), Duration::from_secs(1)).expect("opens");
         assert_eq!(worker.recovered, ["eee2", "eee3"]);
-        fs::write(wav_path(scratch.path(), "eee4"), [0; 100]).expect("written");
-        assert!(worker.handle(StoreRequest::DropRecording { id: "eee4".to_owned() }).is_empty());
-        assert!(!wav_path(scratch.path(), "eee4").exists());
     }
 
     #[test]
