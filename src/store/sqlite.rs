@@ -157,6 +157,7 @@ impl Worker {
             self.recovered.push(row.id.clone());
             self.save(row);
         }
+        self.note_health();
     }
 
     fn load_words(&self) -> BTreeMap<String, String> {
@@ -203,6 +204,7 @@ impl Worker {
         if written && self.is_behind() {
             replies.extend(self.retry());
         }
+        self.note_health();
         replies
     }
 
@@ -254,11 +256,13 @@ impl Worker {
             }
         }
         self.backoff = self.first_backoff;
+        self.note_health();
         replies
     }
 
     fn refused(&mut self, replies: Vec<StoreReply>) -> Vec<StoreReply> {
         self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+        self.note_health();
         replies
     }
 
@@ -288,7 +292,6 @@ impl Worker {
                 report(&StoreError::io(&self.data, error));
             }
         }
-        self.note_health(true);
     }
 
     /// Does one write, on a database opened anew when the file is gone or refused before.
@@ -298,7 +301,6 @@ impl Worker {
             report(error);
             self.database = None;
         }
-        self.note_health(result.is_ok());
         result.is_ok()
     }
 
@@ -313,8 +315,9 @@ impl Worker {
         Ok(self.database.insert(database))
     }
 
-    fn note_health(&self, written: bool) {
-        self.healthy.store(written && !self.is_behind(), Ordering::Relaxed);
+    /// A write that fails drops the database, so there is one exactly when the last write worked.
+    fn note_health(&self) {
+        self.healthy.store(self.database.is_some() && !self.is_behind(), Ordering::Relaxed);
     }
 
     fn is_behind(&self) -> bool {
@@ -454,6 +457,7 @@ pub(crate) mod tests {
             assert_eq!(worker.handle(StoreRequest::SaveMessage(row(id))), [failed(id)]);
         }
         let word = |value: &str| StoreRequest::SaveWord { key: "k".to_owned(), value: value.to_owned() };
+        assert!(!worker.healthy.load(Ordering::Relaxed));
         assert!(worker.handle(word("old")).is_empty() && worker.handle(word("new")).is_empty());
         let waits: Vec<u64> = (0..8)
             .map(|_| {
@@ -468,6 +472,10 @@ pub(crate) mod tests {
         assert!(!worker.is_behind() && worker.healthy.load(Ordering::Relaxed));
         assert_eq!(worker.load_words().get("k").map(String::as_str), Some("new"));
         assert_eq!(worker.backoff, Duration::from_secs(1));
+        block(&scratch);
+        worker.handle(word("newer"));
+        unblock(&scratch);
+        assert!(worker.retry().is_empty() && worker.healthy.load(Ordering::Relaxed), "words alone");
     }
 
     #[test]
