@@ -12,7 +12,7 @@ pub enum Severity {
     Warning,
 }
 
-/// One finding. `Display` gives `file:line: error: what (allowed: …; did you mean …?)`.
+/// One finding. `Display` gives `file:line: error: what; allowed: …; did you mean …?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
@@ -63,7 +63,11 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{}:{}: {word}: {}", self.place.file, self.place.line, self.what)?;
+        // What was left out has no line.
+        match self.place.line {
+            0 => write!(f, "{}: {word}: {}", self.place.file, self.what)?,
+            line => write!(f, "{}:{line}: {word}: {}", self.place.file, self.what)?,
+        }
         if let Some(allowed) = &self.allowed {
             write!(f, "; allowed: {allowed}")?;
         }

@@ -1,4 +1,13 @@
 //! The operator's TOML: `source` reads with positions and collects diagnostics, `raw` says what may be
-//! written. No logic.
+//! written, `names` checks what the tables say about one another. No decisions.
 pub mod diagnostic;
+mod fields;
+pub mod names;
 pub mod raw;
+mod section;
+pub mod source;
+mod steps;
+mod tree;
+mod value;
+
+pub use source::{load, load_with};

@@ -56,9 +56,11 @@ pub struct Config {
 /// `[site]`
 #[derive(Debug, Clone)]
 pub struct Site {
-    /// Directory for messages, the database and the spool; relative to the config directory.
+    /// Directory for messages, the database and the spool; written relative to the config directory, here
+    /// already joined to it.
     pub data: At<PathBuf>,
-    /// Directory with one folder of prompts a language; relative to the config directory.
+    /// Directory with one folder of prompts a language; written relative to the config directory, here already
+    /// joined to it.
     pub prompts: At<PathBuf>,
 }
 

@@ -1,0 +1,275 @@
+//! Every table that the operator may write, key by key, with its default. Fills `raw`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::diagnostic::Diagnostic;
+use super::raw::{
+    At, Config, Destination, Exception, Helpline, Hours, Interval, Limits, Line, Listen, ListenTransport,
+    Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy, Trunk,
+    Voicemail,
+};
+use super::section::Section;
+use super::steps;
+use super::tree::Node;
+use super::value::{
+    Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
+    ports, socket, star_code, strategy, telephone, text, transport, truth, word, zone_code,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The whole configuration from what stands outside all tables downwards.
+pub(super) fn config(root: &mut Section<'_, '_, '_>) -> Config {
+    Config {
+        site: root.table("site", site),
+        listen: listeners(root),
+        media: root.table("media", media),
+        trunks: root.each("trunk", trunk),
+        registrar: root.table("registrar", registrar),
+        metrics: root.table("metrics", |s| Metrics { listen: s.optional("listen", socket) }),
+        log: root.table("log", log),
+        limits: root.table("limits", limits),
+        shutdown: root.table("shutdown", shutdown),
+        helpline: root.table("helpline", helpline),
+        hours: hours(root),
+        numbers: root.each("number", our_number),
+        lines: root.each("line", line),
+        queues: root.named("", "queue", queue),
+        flows: root.named("", "flow", steps::flow),
+        voicemail: root.table("voicemail", voicemail),
+        destinations: root.named("", "destination", destination),
+    }
+}
+
+/// A text that is a path.
+fn path(node: &Node) -> Parsed<PathBuf> {
+    text(node).map(PathBuf::from)
+}
+
+fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
+    if !root.has("listen") {
+        let what = "no [[listen]]: nobody can call";
+        let finding = Diagnostic::error(root.place(), what).allowed("at least one [[listen]]");
+        root.report(finding);
+    }
+    root.each("listen", |s| Listen {
+        transport: s.must("transport", transport, ListenTransport::Udp),
+        address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+        external: s.optional("external", socket),
+    })
+}
+
+/// `data` and `prompts` are needed.
+fn site(s: &mut Section<'_, '_, '_>) -> Site {
+    Site { data: s.required("data", path), prompts: s.required("prompts", path) }
+}
+
+/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s.
+fn media(s: &mut Section<'_, '_, '_>) -> Media {
+    Media {
+        addresses: s.list("addresses", address),
+        external: s.optional("external", address),
+        ports: s.or("ports", ports, (20_000, 29_999)),
+        threads: s.or("threads", number(1, 64), 1),
+        quarantine: s.or("quarantine", duration(Duration::ZERO, 10 * MINUTE), 10 * SECOND),
+    }
+}
+
+/// `name` and `sources` are needed.
+fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
+    let trunk = Trunk {
+        name: s.required("name", name),
+        sources: s.some::<Network>("sources", network),
+        target: s.optional("target", text),
+        username: s.optional("username", text),
+        password: s.secret("password"),
+    };
+    // Whether a password is written, not whether it could be read: that has its own mistake.
+    match (&trunk.username, s.has("password")) {
+        (Some(username), false) => {
+            let finding = Diagnostic::error(&username.place, "[[trunk]] has a `username` but no `password`");
+            s.report(finding);
+        }
+        (None, true) if !s.has("username") => {
+            let finding = Diagnostic::error(s.place(), "[[trunk]] has a `password` but no `username`");
+            s.report(finding);
+        }
+        _ => {}
+    }
+    trunk
+}
+
+/// `realm` "hulplijn", `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
+fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
+    let registrar = Registrar {
+        realm: s.or("realm", name, "hulplijn".to_owned()),
+        min_expires: s.or("min-expires", duration(10 * SECOND, DAY), MINUTE),
+        max_expires: s.or("max-expires", duration(10 * SECOND, DAY), HOUR),
+        nonce_lifetime: s.or("nonce-lifetime", duration(10 * SECOND, DAY), 5 * MINUTE),
+    };
+    if registrar.min_expires.value > registrar.max_expires.value {
+        let what = "`max-expires` is shorter than `min-expires`";
+        s.report(Diagnostic::error(&registrar.max_expires.place, what));
+    }
+    registrar
+}
+
+/// `level` info, `json` false.
+fn log(s: &mut Section<'_, '_, '_>) -> Log {
+    Log {
+        level: s.or("level", word(&["error", "warn", "info", "debug", "trace"]), "info".to_owned()),
+        json: s.or("json", truth, false),
+    }
+}
+
+/// `calls` 500, `calls-per-second` 50, `registrations` 200, `connections` 500, `connections-per-address` 20,
+/// `message-size` 16384 bytes, `call-length` 4h.
+fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
+    Limits {
+        calls: s.or("calls", number(1, 100_000), 500),
+        calls_per_second: s.or("calls-per-second", number(1, 100_000), 50),
+        registrations: s.or("registrations", number(1, 100_000), 200),
+        connections: s.or("connections", number(1, 60_000), 500),
+        connections_per_address: s.or("connections-per-address", number(1, 60_000), 20),
+        message_size: s.or("message-size", number(2048, 65_535), 16_384),
+        call_length: s.or("call-length", duration(MINUTE, DAY), 4 * HOUR),
+    }
+}
+
+/// `grace` 2m.
+fn shutdown(s: &mut Section<'_, '_, '_>) -> Shutdown {
+    Shutdown { grace: s.or("grace", duration(Duration::ZERO, DAY), 2 * MINUTE) }
+}
+
+/// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `log-in` *71, `log-out` *72, `pause` *73,
+/// `resume` *74.
+fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
+    let codecs = match s.has("codecs") {
+        true => s.some("codecs", word(&["pcma", "pcmu"])),
+        false => ["pcma", "pcmu"].map(|codec| at(s, codec.to_owned())).into(),
+    };
+    Helpline {
+        name: s.required("name", text),
+        zone: s.required("zone", text),
+        languages: s.some("languages", language),
+        codecs,
+        log_in: s.or("log-in", star_code, "*71".to_owned()),
+        log_out: s.or("log-out", star_code, "*72".to_owned()),
+        pause: s.or("pause", star_code, "*73".to_owned()),
+        resume: s.or("resume", star_code, "*74".to_owned()),
+    }
+}
+
+const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+
+/// A day that is left out is closed; `belgian-holidays` false; no `closed-until`. Without `[hours]` no flow may
+/// ask for them.
+fn hours(root: &mut Section<'_, '_, '_>) -> Hours {
+    let mut hours = root.table("hours", |s| Hours {
+        place: s.place().clone(),
+        week: WEEKDAYS.map(|day| s.list::<Interval>(day, interval)),
+        belgian_holidays: s.or("belgian-holidays", truth, false),
+        exceptions: Vec::new(),
+        closed_until: s.optional("closed-until", date_time),
+    });
+    // Without `hours` the date is closed.
+    hours.exceptions = root.each("exception", |s| Exception {
+        date: s.required("date", date),
+        intervals: s.list("hours", interval),
+        holiday: s.or("holiday", truth, false).value,
+    });
+    hours
+}
+
+fn our_number(s: &mut Section<'_, '_, '_>) -> Number {
+    Number { dial: s.required("dial", dialled), flow: s.required("flow", name) }
+}
+
+/// `name` and one way to reach it are needed; `capacity` 1, no `zones`, `penalty` 0, `logged-in` false.
+fn line(s: &mut Section<'_, '_, '_>) -> Line {
+    Line {
+        name: s.required("name", name),
+        reach: reach(s),
+        capacity: s.or("capacity", number(1, 100_000), 1),
+        zones: s.list("zones", zone_code),
+        penalty: s.or("penalty", number(0, 1000), 0),
+        logged_in: s.or("logged-in", truth, false),
+    }
+}
+
+fn reach(s: &mut Section<'_, '_, '_>) -> Reach {
+    let ways = ["password", "uri", "telephone"];
+    let written = ways.iter().filter(|way| s.has(way)).count();
+    if written != 1 {
+        let found = if written == 0 { "no way to be reached" } else { "several ways to be reached" };
+        let allowed = "one of `password` (registers), `uri` (fixed address), `telephone` (over a trunk)";
+        let finding = Diagnostic::error(s.place(), format!("[[line]] has {found}")).allowed(allowed);
+        s.report(finding);
+    }
+    let (password, uri) = (s.secret("password"), s.optional("uri", text));
+    let telephone = s.optional("telephone", telephone);
+    let empty = at(s, String::new());
+    if s.has("telephone") {
+        return Reach::Telephone { number: telephone.unwrap_or(empty), trunk: s.required("trunk", name) };
+    }
+    match (password, uri) {
+        (_, Some(uri)) => Reach::Fixed { uri },
+        (Some(password), None) => Reach::Registers { password },
+        // The mistake is reported above or by the key's parser.
+        (None, None) => Reach::Fixed { uri: empty },
+    }
+}
+
+/// `lines` is needed; `strategy` longest-idle, `ring` 20s, `wrap-up` 30s, `capacity` 20, `max-wait` 15m,
+/// `misses` 3 (0: never rests), `rest` 5m, `music` "music".
+fn queue(s: &mut Section<'_, '_, '_>, queue_name: At<String>) -> Queue {
+    Queue {
+        name: queue_name,
+        lines: s.some("lines", name),
+        strategy: s.or("strategy", strategy, Strategy::LongestIdle),
+        ring: s.or("ring", duration(SECOND, 10 * MINUTE), 20 * SECOND),
+        wrap_up: s.or("wrap-up", duration(Duration::ZERO, HOUR), 30 * SECOND),
+        capacity: s.or("capacity", number(1, 100_000), 20),
+        max_wait: s.or("max-wait", duration(SECOND, DAY), 15 * MINUTE),
+        misses: s.or("misses", number(0, 100), 3),
+        rest: s.or("rest", duration(SECOND, DAY), 5 * MINUTE),
+        music: s.or("music", name, "music".to_owned()),
+    }
+}
+
+/// `max` 5m, `silence` 10s, `min` 1s, `finish-key` #, no `keep-done`, `min-free-mib` 200.
+fn voicemail(s: &mut Section<'_, '_, '_>) -> Voicemail {
+    let voicemail = Voicemail {
+        max: s.or("max", duration(5 * SECOND, HOUR), 5 * MINUTE),
+        silence: s.or("silence", duration(SECOND, 5 * MINUTE), 10 * SECOND),
+        min: s.or("min", duration(Duration::ZERO, MINUTE), SECOND),
+        finish_key: s.or("finish-key", key, '#'),
+        keep_done: s.optional("keep-done", duration(HOUR, 3650 * DAY)),
+        min_free_mib: s.or("min-free-mib", number(0, 1_000_000), 200),
+    };
+    if voicemail.min.value >= voicemail.max.value {
+        s.report(Diagnostic::error(&voicemail.max.place, "`max` is not longer than `min`"));
+    }
+    voicemail
+}
+
+/// `number` and `trunk` are needed; `ring` 45s, `transfer` false.
+fn destination(s: &mut Section<'_, '_, '_>, destination_name: At<String>) -> Destination {
+    Destination {
+        name: destination_name,
+        number: s.required("number", telephone),
+        trunk: s.required("trunk", name),
+        ring: s.or("ring", duration(SECOND, 10 * MINUTE), 45 * SECOND),
+        transfer: s.or("transfer", truth, false),
+    }
+}
+
+/// A default, which stands where its table begins.
+fn at<T>(s: &Section<'_, '_, '_>, value: T) -> At<T> {
+    At { value, place: s.place().clone() }
+}

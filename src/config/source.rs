@@ -1,0 +1,121 @@
+//! Reads the config directory: every `*.toml` in the order of their names, merged, with all mistakes at once.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::raw::{Config, Place};
+use super::section::Reader;
+use super::tree::{self, Table};
+use super::{fields, names};
+
+/// The largest file that is read, in bytes: a configuration of thousands of lines is a twentieth of it.
+const MAX_FILE: u64 = 4 << 20;
+
+/// What reading gave: the configuration if it may be used, and everything that there is to say about it.
+pub struct Reading {
+    /// `None` when one of the findings is an error.
+    pub config: Option<Config>,
+    /// Errors and warnings, by file and line.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Reads the configuration of a directory. `Err` has every mistake, and the warnings among them.
+pub fn load(dir: &Path) -> Result<Config, Vec<Diagnostic>> {
+    load_with(dir, &|name| std::env::var(name).ok())
+}
+
+/// As [`load`], with the environment from outside.
+pub fn load_with(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Diagnostic>> {
+    let reading = read(dir, env);
+    reading.config.ok_or(reading.findings)
+}
+
+/// As [`load`], for those who show warnings also when there is no error.
+pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
+    let mut findings = Vec::new();
+    let Some(root) = merged(dir, &mut findings) else {
+        return Reading { config: None, findings };
+    };
+    let mut reader = Reader { dir: dir.to_owned(), env, findings };
+    let nowhere = Place { file: dir.display().to_string().into(), line: 0 };
+    let mut config = reader.read(String::new(), &nowhere, &root, fields::config);
+    let mut findings = reader.findings;
+    findings.append(&mut names::check(&config));
+    sort(&mut findings);
+    config.site.data.value = dir.join(&config.site.data.value);
+    config.site.prompts.value = dir.join(&config.site.prompts.value);
+    let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
+    Reading { config: (!broken).then_some(config), findings }
+}
+
+/// All files in one table; `None` when one of them cannot be read or is no TOML, for then what the others
+/// seem to lack may stand in it.
+fn merged(dir: &Path, findings: &mut Vec<Diagnostic>) -> Option<Table> {
+    let mut sound = true;
+    let mut root = Table::default();
+    let paths = match files(dir) {
+        Ok(paths) => paths,
+        Err(error) => {
+            findings.push(unreadable(dir, &error));
+            return None;
+        }
+    };
+    if paths.is_empty() {
+        let place = Place { file: dir.display().to_string().into(), line: 0 };
+        let what = "no file that ends in .toml";
+        findings.push(Diagnostic::error(&place, what).allowed("at least one, such as site.toml"));
+        return None;
+    }
+    for path in paths {
+        match text(&path) {
+            Ok(text) => {
+                let document = tree::read(&path.display().to_string(), &text);
+                sound &= document.sound;
+                findings.extend(document.findings);
+                tree::merge(&mut root, document.table, findings);
+            }
+            Err(error) => {
+                sound = false;
+                findings.push(unreadable(&path, &error));
+            }
+        }
+    }
+    sort(findings);
+    sound.then_some(root)
+}
+
+/// The `*.toml` of the directory itself; names that begin with a dot are an editor's.
+fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|ending| ending == "toml") && !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.len() > MAX_FILE {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    fs::read_to_string(path)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    let place = Place { file: path.display().to_string().into(), line: 0 };
+    let why = match error.kind() {
+        io::ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
+        kind => kind.to_string(),
+    };
+    Diagnostic::error(&place, format!("cannot be read: {why}"))
+}
+
+fn sort(findings: &mut [Diagnostic]) {
+    findings.sort_by(|a, b| (&a.place.file, a.place.line).cmp(&(&b.place.file, b.place.line)));
+}

@@ -1,0 +1,339 @@
+//! From a TOML value to a typed one. Each function says what it found and what it would take.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use chrono::{NaiveDate, NaiveDateTime};
+
+use super::raw::{Interval, ListenTransport, Network, Strategy};
+use super::tree::{Node, Value};
+
+/// Why a value is not taken.
+pub(super) struct Wrong {
+    /// As in "`ring` is …".
+    pub found: String,
+    pub allowed: String,
+    /// What was written and the words among which it may have been meant.
+    pub words: Option<(String, &'static [&'static str])>,
+}
+
+pub(super) type Parsed<T> = Result<T, Wrong>;
+
+/// The longest name or word that is taken.
+const MAX_NAME: usize = 64;
+
+fn wrong<T>(found: impl Into<String>, allowed: impl Into<String>) -> Parsed<T> {
+    Err(Wrong { found: found.into(), allowed: allowed.into(), words: None })
+}
+
+fn not<T>(text: &str, allowed: impl Into<String>) -> Parsed<T> {
+    wrong(format!("`{}`", text.escape_debug()), allowed)
+}
+
+/// The text of a value that must be one.
+fn quoted<'a>(node: &'a Node, allowed: &str) -> Parsed<&'a str> {
+    match &node.value {
+        Value::Text(text) => Ok(text),
+        other => wrong(other.kind(), format!("{allowed}, in quotes")),
+    }
+}
+
+/// Any text that is not empty and has no control characters.
+pub(super) fn text(node: &Node) -> Parsed<String> {
+    let allowed = "a text of one line";
+    let text = quoted(node, allowed)?;
+    match text.trim() {
+        "" => wrong("empty", allowed),
+        trimmed if trimmed.chars().any(char::is_control) => wrong("of several lines", allowed),
+        trimmed => Ok(trimmed.to_owned()),
+    }
+}
+
+/// A name of the operator's: of a line, queue, flow, step, prompt, trunk.
+pub(super) fn name(node: &Node) -> Parsed<String> {
+    let text = quoted(node, NAME)?;
+    check_name(text).map(|()| text.to_owned())
+}
+
+const NAME: &str = "a name of at most 64 letters, digits and - _ . +";
+
+/// Whether a text can be a name. Names go into metrics and SIP addresses, so their letters are few.
+pub(super) fn check_name(text: &str) -> Parsed<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+    if text.is_empty() {
+        wrong("empty", NAME)
+    } else if text.len() > MAX_NAME || !text.chars().all(fits) {
+        not(text, NAME)
+    } else {
+        Ok(())
+    }
+}
+
+/// What is dialled: digits, `+`, `*`, `#`, or a name such as `demo`.
+pub(super) fn dialled(node: &Node) -> Parsed<String> {
+    let allowed = "a telephone number such as 106 or +3278151712, or a name, without spaces";
+    let text = quoted(node, allowed)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '*' | '#');
+    if text.is_empty() || text.len() > MAX_NAME || !text.chars().all(fits) {
+        return not(text, allowed);
+    }
+    Ok(text.to_owned())
+}
+
+/// A number that a telephone can call.
+pub(super) fn telephone(node: &Node) -> Parsed<String> {
+    let allowed = "a telephone number such as 106 or +32470123456, without spaces";
+    let text = quoted(node, allowed)?;
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if !(1..=32).contains(&digits.len()) || !digits.chars().all(|c| c.is_ascii_digit()) {
+        return not(text, allowed);
+    }
+    Ok(text.to_owned())
+}
+
+/// A code that a line's phone dials: `*` and one to four digits.
+pub(super) fn star_code(node: &Node) -> Parsed<String> {
+    let allowed = "a star and one to four digits, such as *71";
+    let text = quoted(node, allowed)?;
+    let digits = text.strip_prefix('*').unwrap_or_default();
+    if !(1..=4).contains(&digits.len()) || !digits.chars().all(|c| c.is_ascii_digit()) {
+        return not(text, allowed);
+    }
+    Ok(text.to_owned())
+}
+
+/// A telephone zone: a zero and one or two digits.
+pub(super) fn zone_code(node: &Node) -> Parsed<String> {
+    let allowed = "a telephone zone such as 09 or 050";
+    let text = quoted(node, allowed)?;
+    if !(2..=4).contains(&text.len()) || !text.starts_with('0') || !text.chars().all(|c| c.is_ascii_digit()) {
+        return not(text, allowed);
+    }
+    Ok(text.to_owned())
+}
+
+/// A language as in the folders of `prompts/`: `nl`, `fr`, `nl-BE`.
+pub(super) fn language(node: &Node) -> Parsed<String> {
+    let allowed = "a language code such as nl, fr or en";
+    let text = quoted(node, allowed)?;
+    let mut parts = text.split('-');
+    let first = parts.next().is_some_and(|p| matches!(p.len(), 2 | 3) && lower(p));
+    let rest = parts.all(|p| (2..=8).contains(&p.len()) && p.chars().all(|c| c.is_ascii_alphanumeric()));
+    if first && rest { Ok(text.to_owned()) } else { not(text, allowed) }
+}
+
+fn lower(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_lowercase())
+}
+
+pub(super) fn truth(node: &Node) -> Parsed<bool> {
+    match &node.value {
+        Value::Truth(truth) => Ok(*truth),
+        other => wrong(other.kind(), "true or false, without quotes"),
+    }
+}
+
+/// A whole number between two bounds, both included.
+pub(super) fn number(least: u32, most: u32) -> impl Fn(&Node) -> Parsed<u32> {
+    move |node| {
+        let allowed = format!("a whole number from {least} to {most}, without quotes");
+        match &node.value {
+            Value::Number(Some(number)) => match u32::try_from(*number) {
+                Ok(number) if (least..=most).contains(&number) => Ok(number),
+                _ => wrong(number.to_string(), allowed),
+            },
+            Value::Number(None) => wrong("too large a number", allowed),
+            other => wrong(other.kind(), allowed),
+        }
+    }
+}
+
+const MILLIS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// A duration with its unit, between two bounds (both included): `20s`, `1h30m`.
+pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Parsed<Duration> {
+    move |node| {
+        let allowed = "a duration with its unit, such as 250ms, 20s, 5m, 1h or 30d";
+        let text = quoted(node, allowed)?;
+        let Some(duration) = parse_duration(text) else { return not(text, allowed) };
+        if duration < least || duration > most {
+            return not(text, format!("from {} to {}", spoken(least), spoken(most)));
+        }
+        Ok(duration)
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total: u64 = 0;
+    let mut smallest = u64::MAX;
+    while !rest.is_empty() {
+        let (digits, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, behind) =
+            behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        let millis = MILLIS.iter().find(|(name, _)| *name == unit).map(|(_, millis)| *millis)?;
+        // Larger units stand first, each once: `1h30m`, not `30m1h`.
+        if millis >= smallest {
+            return None;
+        }
+        smallest = millis;
+        total = total.checked_add(digits.parse::<u64>().ok()?.checked_mul(millis)?)?;
+        rest = behind;
+    }
+    (smallest != u64::MAX).then(|| Duration::from_millis(total))
+}
+
+/// A duration as the operator would write it.
+fn spoken(duration: Duration) -> String {
+    let total = duration.as_millis() as u64;
+    let unit = MILLIS.iter().rev().find(|(_, millis)| total >= *millis && total.is_multiple_of(*millis));
+    unit.map_or_else(|| "0s".to_owned(), |(name, millis)| format!("{}{name}", total / millis))
+}
+
+/// One of a few words.
+pub(super) fn word(words: &'static [&'static str]) -> impl Fn(&Node) -> Parsed<String> {
+    move |node| choose(node, words).map(|index| words.get(index).copied().unwrap_or_default().to_owned())
+}
+
+fn choose(node: &Node, words: &'static [&'static str]) -> Parsed<usize> {
+    let allowed = words.join(", ");
+    let text = quoted(node, &allowed)?;
+    words.iter().position(|word| *word == text).ok_or_else(|| Wrong {
+        found: format!("`{}`", text.escape_debug()),
+        allowed,
+        words: Some((text.to_owned(), words)),
+    })
+}
+
+pub(super) fn transport(node: &Node) -> Parsed<ListenTransport> {
+    let transports = [ListenTransport::Udp, ListenTransport::Tcp];
+    choose(node, &["udp", "tcp"]).map(|at| transports.get(at).copied().unwrap_or(ListenTransport::Udp))
+}
+
+pub(super) fn strategy(node: &Node) -> Parsed<Strategy> {
+    let strategies = [Strategy::LongestIdle, Strategy::InOrder, Strategy::RoundRobin, Strategy::RingAll];
+    choose(node, &["longest-idle", "in-order", "round-robin", "ring-all"])
+        .map(|at| strategies.get(at).copied().unwrap_or(Strategy::LongestIdle))
+}
+
+pub(super) fn address(node: &Node) -> Parsed<IpAddr> {
+    let allowed = "an IP address such as 192.0.2.10 or 2001:db8::10";
+    let text = quoted(node, allowed)?;
+    text.parse().or_else(|_| not(text, allowed))
+}
+
+pub(super) fn socket(node: &Node) -> Parsed<SocketAddr> {
+    let allowed = "an IP address and a port, such as 192.0.2.10:5060 or [2001:db8::10]:5060";
+    let text = quoted(node, allowed)?;
+    text.parse().or_else(|_| not(text, allowed))
+}
+
+/// An address, or a network whose address has nothing behind its prefix.
+pub(super) fn network(node: &Node) -> Parsed<Network> {
+    let allowed = "an IP address or network, such as 192.0.2.10, 192.0.2.0/24 or 2001:db8::/32";
+    let text = quoted(node, allowed)?;
+    let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+    let Ok(address) = address.parse::<IpAddr>() else { return not(text, allowed) };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        "" if !text.contains('/') => longest,
+        prefix => match prefix.parse::<u8>() {
+            Ok(prefix) if prefix <= longest => prefix,
+            _ => return not(text, allowed),
+        },
+    };
+    let base = network_base(address, prefix);
+    if base != address {
+        return not(text, format!("the whole network {base}/{prefix}, or the one address {address}"));
+    }
+    Ok(Network { address, prefix })
+}
+
+fn network_base(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::V4((v4.to_bits() & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::V6((v6.to_bits() & mask).into())
+        }
+    }
+}
+
+/// `20000-29999`, both included.
+pub(super) fn ports(node: &Node) -> Parsed<(u16, u16)> {
+    let allowed = "a first and a last port, such as 20000-29999";
+    let text = quoted(node, allowed)?;
+    let pair = text
+        .split_once('-')
+        .and_then(|(from, to)| Some((from.trim().parse::<u16>().ok()?, to.trim().parse::<u16>().ok()?)));
+    match pair {
+        Some((from, to)) if from < to && from >= 1024 => Ok((from, to)),
+        Some((from, _)) if from < 1024 => not(text, "ports from 1024 on"),
+        _ => not(text, allowed),
+    }
+}
+
+/// One key of a telephone.
+pub(super) fn key(node: &Node) -> Parsed<char> {
+    let allowed = "one key: 0 to 9, * or #";
+    check_key(quoted(node, allowed)?)
+}
+
+/// Whether a text is one key of a telephone.
+pub(super) fn check_key(text: &str) -> Parsed<char> {
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(key), None) if key.is_ascii_digit() || matches!(key, '*' | '#') => Ok(key),
+        _ => not(text, "one key: 0 to 9, * or #"),
+    }
+}
+
+/// `09:00-17:00`; when it ends before it begins, it ends on the next day.
+pub(super) fn interval(node: &Node) -> Parsed<Interval> {
+    let allowed = "hours such as 09:00-17:00, 22:00-06:00 or 00:00-24:00";
+    let text = quoted(node, allowed)?;
+    let pair = text.split_once('-').and_then(|(from, to)| Some((minutes(from)?, minutes(to)?)));
+    match pair {
+        Some((from, to)) if from < to => Ok(Interval { from, to }),
+        Some((from, to)) if from > to && from < 1440 => Ok(Interval { from, to: to + 1440 }),
+        _ => not(text, allowed),
+    }
+}
+
+fn minutes(text: &str) -> Option<u16> {
+    let (hour, minute) = text.trim().split_once(':')?;
+    let digits = hour.chars().chain(minute.chars()).all(|c| c.is_ascii_digit());
+    if !digits || hour.len() > 2 || minute.len() != 2 {
+        return None;
+    }
+    let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
+    let total = hour * 60 + minute;
+    (minute < 60 && total <= 1440).then_some(total)
+}
+
+pub(super) fn date(node: &Node) -> Parsed<NaiveDate> {
+    let allowed = "a date such as 2026-12-24";
+    let text = moment(node, allowed)?;
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").or_else(|_| not(text, allowed))
+}
+
+pub(super) fn date_time(node: &Node) -> Parsed<NaiveDateTime> {
+    let allowed = "a local date and time such as 2026-12-01T09:00";
+    let text = moment(node, allowed)?;
+    ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        .map_or_else(|| not(text, allowed), Ok)
+}
+
+/// With quotes or without: TOML has dates of its own.
+fn moment<'a>(node: &'a Node, allowed: &str) -> Parsed<&'a str> {
+    match &node.value {
+        Value::Text(text) | Value::Moment(text) => Ok(text),
+        other => wrong(other.kind(), allowed),
+    }
+}
