@@ -149,9 +149,10 @@ fn shutdown(s: &mut Section<'_, '_, '_>) -> Shutdown {
 /// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `log-in` *71, `log-out` *72, `pause` *73,
 /// `resume` *74.
 fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
-    let codecs = match s.has("codecs") {
-        true => s.some("codecs", word(&["pcma", "pcmu"])),
-        false => ["pcma", "pcmu"].map(|codec| at(s, codec.to_owned())).into(),
+    let codecs = if s.has("codecs") {
+        s.some("codecs", word(&["pcma", "pcmu"]))
+    } else {
+        ["pcma", "pcmu"].map(|codec| at(s, codec.to_owned())).into()
     };
     Helpline {
         name: s.required("name", text),

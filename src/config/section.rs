@@ -170,9 +170,8 @@ impl<'a, 'e> Section<'a, '_, 'e> {
     }
 
     fn fetch_secret(&self, table: &Table) -> Result<String, String> {
-        let entry = match table.entries.as_slice() {
-            [entry] => entry,
-            _ => return Err("a table without exactly one key".to_owned()),
+        let [entry] = table.entries.as_slice() else {
+            return Err("a table without exactly one key".to_owned());
         };
         match (entry.key.as_str(), &entry.node.value) {
             ("env", Value::Text(name)) => (self.reader.env)(name).ok_or_else(|| {
