@@ -6,13 +6,37 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::Exit;
+use crate::calendar::schedule::Schedule;
 use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::raw::Config;
+use crate::config::source;
+use crate::media::prompt_bank::PromptBank;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Directory of the configuration.
     #[arg(long, value_name = "DIR", default_value = "config")]
     config: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let reading = source::read(&arguments.config, &|name| std::env::var(name).ok());
+    let mut findings = reading.findings;
+    if let Some(config) = &reading.config {
+        findings.append(&mut compile(config));
+    }
+    report(&mut findings, out)
+}
+
+/// What the rooms find in their own sections, prompts included.
+pub fn compile(config: &Config) -> Vec<Diagnostic> {
+    let languages: Vec<String> = config.helpline.languages.iter().map(|at| at.value.clone()).collect();
+    let (_prompts, troubles) = PromptBank::load(&config.site.prompts.value, &languages);
+    let trouble = |trouble: &_| Diagnostic::warning(&config.site.prompts.place, format!("prompt {trouble}"));
+    let mut findings: Vec<Diagnostic> = troubles.iter().map(trouble).collect();
+    findings.extend(Schedule::compile(&config.helpline, &config.hours).err().unwrap_or_default());
+    findings
 }
 
 /// Writes all findings in the order of the files; any error makes the configuration wrong.
@@ -25,4 +49,39 @@ pub fn report(findings: &mut [Diagnostic], out: &mut dyn Write) -> anyhow::Resul
     let warnings = findings.len() - errors;
     writeln!(out, "{errors} errors, {warnings} warnings")?;
     Ok(if errors == 0 { Exit::Fine } else { Exit::Wrong })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::Place;
+
+    #[test]
+    fn findings_come_in_the_order_of_the_files_and_a_warning_is_no_mistake() {
+        let place = |line| Place { file: "config/a.toml".into(), line };
+        let warning = Diagnostic::warning(&place(9), "odd");
+        let error = Diagnostic::error(&place(2), "wrong").allowed("right");
+        let mut out = Vec::new();
+        let exit = report(&mut [warning.clone(), error], &mut out).expect("written");
+        assert_eq!(exit, Exit::Wrong);
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "config/a.toml:2: error: wrong; allowed: right",
+                "config/a.toml:9: warning: odd",
+                "1 errors, 1 warnings"
+            ]
+        );
+        assert_eq!(report(&mut [warning], &mut Vec::new()).expect("written"), Exit::Fine);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_mistake_with_its_name() {
+        let arguments = Arguments { config: PathBuf::from("/no/such/config") };
+        let mut out = Vec::new();
+        assert_eq!(run(&arguments, &mut out).expect("written"), Exit::Wrong);
+        assert!(String::from_utf8(out).expect("text").contains("/no/such/config"));
+    }
 }

@@ -24,6 +24,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows every mistake of a configuration, with file and line.
+    Check(check::Arguments),
     /// Lists, plays, exports, marks and deletes the messages that callers left.
     Messages(messages::Arguments),
     /// Makes the spoken prompts from their texts, or checks them.
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let out = &mut io::stdout().lock();
     let result = match arguments.command {
+        Command::Check(arguments) => check::run(&arguments, out),
         Command::Messages(arguments) => messages::run(&arguments, out),
         Command::Prompts(arguments) => prompts::run(&arguments, out),
     };
