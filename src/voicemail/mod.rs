@@ -1,1 +1,2 @@
-//! A message's life; pure.
+//! A message's life; pure. `mailbox` decides, `store` and `media` do.
+pub mod mailbox;
