@@ -5,6 +5,7 @@ mod fields;
 pub mod names;
 pub mod raw;
 mod section;
+mod sip_address;
 pub mod source;
 mod steps;
 mod tree;

@@ -1,8 +1,269 @@
-//! What the tables say about one another.
-use super::diagnostic::Diagnostic;
-use super::raw::Config;
+//! What the tables say about one another: names that must exist, names and addresses that must differ.
+//! Jumps between steps and prompts are the concern of `callflow`, hours that overlap of `calendar`.
+//!
+//! A value that could not be read is empty here; its mistake is reported already, so it is passed over.
 
-/// Everything wrong or doubtful.
-pub fn check(_config: &Config) -> Vec<Diagnostic> {
-    Vec::new()
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::diagnostic::Diagnostic;
+use super::raw::{Action, At, Config, Line, Listen, ListenTransport, Network, Place, Reach, Trunk};
+use super::sip_address;
+
+/// Everything wrong or doubtful, in no order.
+pub fn check(config: &Config) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    listeners(config, &mut found);
+    media(config, &mut found);
+    trunks(config, &mut found);
+    helpline(config, &mut found);
+    numbers(config, &mut found);
+    lines(config, &mut found);
+    queues(config, &mut found);
+    steps(config, &mut found);
+    destinations(config, &mut found);
+    unused(config, &mut found);
+    found
+}
+
+/// Reports every value that was there before, under the same `key`.
+fn distinct<'a, K: Ord, T>(
+    values: impl IntoIterator<Item = &'a At<T>>,
+    key: impl Fn(&T) -> Option<K>,
+    what: impl Fn(&T) -> String,
+    found: &mut Vec<Diagnostic>,
+) where
+    T: 'a,
+{
+    let mut seen: BTreeMap<K, &Place> = BTreeMap::new();
+    for value in values {
+        let Some(key) = key(&value.value) else { continue };
+        if let Some(first) = seen.get(&key) {
+            let what = format!("{} is already in {}:{}", what(&value.value), first.file, first.line);
+            found.push(Diagnostic::error(&value.place, what).allowed("each once"));
+        } else {
+            seen.insert(key, &value.place);
+        }
+    }
+}
+
+fn unless_empty(text: &String) -> Option<String> {
+    (!text.is_empty()).then(|| text.clone())
+}
+
+/// Reports a name that is not among those of its kind.
+fn exists(wanted: &At<String>, kind: &str, names: &[&str], found: &mut Vec<Diagnostic>) {
+    let unread = wanted.value.is_empty() || names.contains(&"");
+    if unread || names.contains(&wanted.value.as_str()) {
+        return;
+    }
+    let allowed = match names {
+        [] => format!("a {kind} of yours; there is none yet"),
+        names => names.join(", "),
+    };
+    let what = format!("there is no {kind} `{}`", wanted.value);
+    let finding = Diagnostic::error(&wanted.place, what).allowed(allowed);
+    found.push(finding.nearest(&wanted.value, names.iter().copied()));
+}
+
+fn names<'a, T>(list: &'a [T], name: impl Fn(&'a T) -> &'a At<String>) -> Vec<&'a str> {
+    list.iter().map(|item| name(item).value.as_str()).collect()
+}
+
+fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
+    for transport in [ListenTransport::Udp, ListenTransport::Tcp] {
+        let same = config.listen.iter().filter(|listen| listen.transport.value == transport);
+        let key = |address: &SocketAddr| (address.port() != 0).then_some(*address);
+        distinct(same.map(|l| &l.address), key, |a| format!("the listener `{a}`"), found);
+    }
+    for listen in &config.listen {
+        let address = listen.address.value;
+        let every = address.ip().is_unspecified() && address.port() != 0;
+        if every && listen.external.is_none() {
+            let what = format!(
+                "port {} of this listener is among the `ports` of [media]",
+                listen.address.value.port()
+            );
+            found.push(Diagnostic::error(&listen.address.place, what).allowed("a port outside of them"));
+        }
+    }
+}
+
+/// Networks shorter than this hold more than one organisation's addresses.
+const OPEN_V4: u8 = 8;
+const OPEN_V6: u8 = 16;
+
+fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
+    distinct(config.trunks.iter().map(|t| &t.name), unless_empty, |n| format!("the trunk `{n}`"), found);
+    let sources = || config.trunks.iter().flat_map(|trunk| &trunk.sources);
+    let key = |network: &Network| Some((network.address, network.prefix));
+    distinct(sources(), key, |n| format!("the source `{}/{}`", n.address, n.prefix), found);
+    for source in sources() {
+        let least = if source.value.address.is_ipv4() { OPEN_V4 } else { OPEN_V6 };
+        if source.value.prefix < least {
+            let what = format!(
+                "the source `{}/{}` lets a large part of the internet call as your carrier",
+                source.value.address, source.value.prefix
+            );
+            found.push(Diagnostic::warning(&source.place, what).allowed("the carrier's own addresses"));
+        }
+    }
+    for target in config.trunks.iter().filter_map(|trunk| trunk.target.as_ref()) {
+        match sip_address::parse(&target.value) {
+            Ok(address) if address.user.is_none() => {}
+            Ok(_) => {
+                let what = format!("the target `{}` has a user part", target.value);
+                found.push(
+                    Diagnostic::error(&target.place, what)
+                        .allowed("host and port, such as sip:192.0.2.1:5060"),
+                );
+            }
+            Err(allowed) => {
+                let what = format!("the target `{}` is no SIP address", target.value);
+                found.push(Diagnostic::error(&target.place, what).allowed(allowed));
+            }
+        }
+    }
+}
+
+/// A trunk that must exist and take calls out.
+fn calls_out(config: &Config, trunk: &At<String>, found: &mut Vec<Diagnostic>) {
+    exists(trunk, "trunk", &names(&config.trunks, |t| &t.name), found);
+    let named = |candidate: &&Trunk| candidate.name.value == trunk.value;
+    if let Some(silent) = config.trunks.iter().find(named).filter(|trunk| trunk.target.is_none()) {
+        let what = format!("the trunk `{}` has no `target`, so nothing can be called over it", trunk.value);
+        let allowed = format!(
+            "a trunk with a `target`; this one is in {}:{}",
+            silent.name.place.file, silent.name.place.line
+        );
+        found.push(Diagnostic::error(&trunk.place, what).allowed(allowed));
+    }
+}
+
+fn helpline(config: &Config, found: &mut Vec<Diagnostic>) {
+    let helpline = &config.helpline;
+    distinct(&helpline.languages, unless_empty, |l| format!("the language `{l}`"), found);
+    distinct(&helpline.codecs, unless_empty, |c| format!("the codec `{c}`"), found);
+    // Codes that were left out stand where the table begins; a clash is shown at the one that was written.
+    let mut codes = [&helpline.log_in, &helpline.log_out, &helpline.pause, &helpline.resume];
+    codes.sort_by_key(|code| code.place.line);
+    distinct(codes, unless_empty, |c| format!("the code `{c}`"), found);
+}
+
+fn numbers(config: &Config, found: &mut Vec<Diagnostic>) {
+    distinct(config.numbers.iter().map(|n| &n.dial), unless_empty, |n| format!("the number `{n}`"), found);
+    let flows = names(&config.flows, |flow| &flow.name);
+    for number in &config.numbers {
+        exists(&number.flow, "flow", &flows, found);
+    }
+}
+
+fn lines(config: &Config, found: &mut Vec<Diagnostic>) {
+    distinct(config.lines.iter().map(|l| &l.name), unless_empty, |n| format!("the line `{n}`"), found);
+    let uris = || {
+        config.lines.iter().filter_map(|line| match &line.reach {
+            Reach::Fixed { uri } if !uri.value.is_empty() => Some(uri),
+            Reach::Fixed { .. } | Reach::Registers { .. } | Reach::Telephone { .. } => None,
+        })
+    };
+    for uri in uris() {
+        if let Err(allowed) = sip_address::parse(&uri.value) {
+            let what = format!("`{}` is no SIP address", uri.value);
+            found.push(Diagnostic::error(&uri.place, what).allowed(allowed));
+        }
+    }
+    let key = |uri: &String| sip_address::parse(uri).ok();
+    distinct(uris(), key, |uri| format!("a line with the address `{uri}`"), found);
+    let telephones = config.lines.iter().filter_map(|line| match &line.reach {
+        Reach::Telephone { number, .. } => Some(number),
+        Reach::Registers { .. } | Reach::Fixed { .. } => None,
+    });
+    distinct(telephones, unless_empty, |number| format!("a line with the telephone `{number}`"), found);
+    for line in &config.lines {
+        if let Reach::Telephone { trunk, .. } = &line.reach {
+            calls_out(config, trunk, found);
+        }
+    }
+}
+
+fn queues(config: &Config, found: &mut Vec<Diagnostic>) {
+    let lines = names(&config.lines, |line| &line.name);
+    for queue in &config.queues {
+        for line in &queue.lines {
+            exists(line, "line", &lines, found);
+        }
+        distinct(&queue.lines, unless_empty, |n| format!("the line `{n}` of this queue"), found);
+    }
+}
+
+fn steps(config: &Config, found: &mut Vec<Diagnostic>) {
+    let queues = names(&config.queues, |queue| &queue.name);
+    let lines = names(&config.lines, |line| &line.name);
+    let destinations = names(&config.destinations, |destination| &destination.name);
+    let languages: Vec<&str> = config.helpline.languages.iter().map(|l| l.value.as_str()).collect();
+    for step in config.flows.iter().flat_map(|flow| &flow.steps) {
+        match &step.action {
+            Action::Queue { queue, .. } => exists(queue, "queue", &queues, found),
+            Action::Line { line, .. } => exists(line, "line", &lines, found),
+            Action::Dial { destination, .. } => exists(destination, "destination", &destinations, found),
+            Action::Language { keys, .. } if !languages.is_empty() => {
+                keys.iter().for_each(|(_, language)| exists(language, "language", &languages, found));
+            }
+            Action::Hours { .. } | Action::NextOpening { .. } if config.hours.place.line == 0 => {
+                let what = "this step asks for opening hours, and there is no [hours]";
+                found.push(Diagnostic::error(&step.name.place, what).allowed("[hours] in one of the files"));
+            }
+            Action::Language { .. }
+            | Action::Hours { .. }
+            | Action::NextOpening { .. }
+            | Action::Play { .. }
+            | Action::Menu { .. }
+            | Action::Message { .. }
+            | Action::Wait
+            | Action::Loop { .. }
+            | Action::HangUp { .. } => {}
+        }
+    }
+}
+
+fn destinations(config: &Config, found: &mut Vec<Diagnostic>) {
+    for destination in &config.destinations {
+        calls_out(config, &destination.trunk, found);
+    }
+}
+
+/// What is written and never comes into play: allowed, but hardly meant.
+fn unused(config: &Config, found: &mut Vec<Diagnostic>) {
+    if config.numbers.is_empty() {
+        let what = "there is no [[number]], so every call is refused";
+        found.push(Diagnostic::warning(&config.helpline.name.place, what));
+    }
+    let actions = || config.flows.iter().flat_map(|flow| &flow.steps).map(|step| &step.action);
+    for flow in &config.flows {
+        if !config.numbers.iter().any(|number| number.flow.value == flow.name.value) {
+            let what = format!("no number leads to the flow `{}`", flow.name.value);
+            found.push(Diagnostic::warning(&flow.name.place, what));
+        }
+    }
+    for queue in &config.queues {
+        let used =
+            |action: &Action| matches!(action, Action::Queue { queue: q, .. } if q.value == queue.name.value);
+        if !actions().any(used) {
+            let what = format!("no step leads to the queue `{}`", queue.name.value);
+            found.push(Diagnostic::warning(&queue.name.place, what));
+        }
+    }
+    for line in config.lines.iter().filter(|line| !line.name.value.is_empty()) {
+        let queued =
+            config.queues.iter().flat_map(|queue| &queue.lines).any(|name| name.value == line.name.value);
+        if !queued && !actions().any(|action| rings(action, line)) {
+            let what =
+                format!("the line `{}` is in no queue and no step, so it never rings", line.name.value);
+            found.push(Diagnostic::warning(&line.name.place, what));
+        }
+    }
+}
+
+fn rings(action: &Action, line: &Line) -> bool {
+    matches!(action, Action::Line { line: name, .. } if name.value == line.name.value)
 }
