@@ -78,12 +78,84 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
     }
     for listen in &config.listen {
         let address = listen.address.value;
-        let every = address.ip().is_unspecified() && address.port() != 0;
-        if every && listen.external.is_none() {
-            let what = format!(
-                "port {} of this listener is among the `ports` of [media]",
-                listen.address.value.port()
-            );
+        if address.ip().is_unspecified() && address.port() != 0 && listen.external.is_none() {
+            let what =
+                format!("`{}` is every address of this machine, which phones cannot call back", address.ip());
+            let allowed = "one address, or `external` beside it with the address that phones reach";
+            found.push(Diagnostic::error(&listen.address.place, what).allowed(allowed));
+        }
+        if let Some(external) = &listen.external {
+            one_family(address.ip(), external.value.ip(), &external.place, found);
+        }
+    }
+}
+
+fn one_family(inside: IpAddr, outside: IpAddr, place: &Place, found: &mut Vec<Diagnostic>) {
+    if inside.is_ipv4() != outside.is_ipv4() {
+        let what = format!("`external` is `{outside}`, but the address beside it is `{inside}`");
+        found.push(Diagnostic::error(place, what).allowed("both IPv4 or both IPv6"));
+    }
+}
+
+fn media(config: &Config, found: &mut Vec<Diagnostic>) {
+    let media = &config.media;
+    let family = |address: &IpAddr| Some(address.is_ipv4());
+    let what = |address: &IpAddr| format!("an {} address", if address.is_ipv4() { "IPv4" } else { "IPv6" });
+    distinct(&media.addresses, family, what, found);
+    for address in media.addresses.iter().filter(|address| address.value.is_unspecified()) {
+        if !address.value.is_ipv4() || media.external.is_none() {
+            let what =
+                format!("`{}` is every address of this machine, where nobody can send audio", address.value);
+            found.push(Diagnostic::error(&address.place, what).allowed("one address of each family"));
+        }
+    }
+    if media.addresses.is_empty() {
+        listeners_of_every_address(config, found);
+    }
+    if let Some(external) = media.external.as_ref().filter(|external| !external.value.is_ipv4()) {
+        let what = format!("`external` of [media] is `{}`", external.value);
+        let allowed = "an IPv4 address: it is for address translation";
+        found.push(Diagnostic::error(&external.place, what).allowed(allowed));
+    }
+    ports(config, found);
+}
+
+/// Audio takes the listeners' addresses when it has none of its own.
+fn listeners_of_every_address(config: &Config, found: &mut Vec<Diagnostic>) {
+    let every = |listen: &&Listen| {
+        let ip = listen.address.value.ip();
+        let stated = ip.is_ipv4() && config.media.external.is_some();
+        ip.is_unspecified() && listen.external.is_some() && !stated
+    };
+    if let Some(listen) = config.listen.iter().find(every) {
+        let what = "this listener has every address of the machine, so audio has no address of its own";
+        let allowed = "`addresses` in [media], or `external` there";
+        found.push(Diagnostic::error(&listen.address.place, what).allowed(allowed));
+    }
+}
+
+/// One side of a call takes an even port for RTP and the odd one above it for RTCP (RFC 3550, 11).
+fn ports(config: &Config, found: &mut Vec<Diagnostic>) {
+    let ports = &config.media.ports;
+    let (first, last) = ports.value;
+    if first % 2 == 1 {
+        let what = format!("`ports` begin with the odd {first}");
+        found.push(Diagnostic::error(&ports.place, what).allowed("an even first port"));
+    }
+    let sides = (u32::from(last) + 1).saturating_sub(first.into()) / 2;
+    let calls = config.limits.calls.value;
+    if sides < 4 {
+        let what = format!("`ports` {first}-{last} are too few");
+        found.push(Diagnostic::error(&ports.place, what).allowed("at least 8 ports, 4 for a call"));
+    } else if sides < calls {
+        let what =
+            format!("`ports` {first}-{last} are enough for {sides} callers, `calls` in [limits] is {calls}");
+        found.push(Diagnostic::warning(&ports.place, what).allowed("4 ports for each call"));
+    }
+    for listen in config.listen.iter().filter(|listen| listen.transport.value == ListenTransport::Udp) {
+        let port = listen.address.value.port();
+        if (first..=last).contains(&port) {
+            let what = format!("port {port} of this listener is among the `ports` of [media]");
             found.push(Diagnostic::error(&listen.address.place, what).allowed("a port outside of them"));
         }
     }
