@@ -8,6 +8,8 @@ mod section;
 mod sip_address;
 pub mod source;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 

@@ -47,6 +47,7 @@ fn distinct<'a, K: Ord, T>(
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "it is a key of `distinct` over strings")]
 fn unless_empty(text: &String) -> Option<String> {
     (!text.is_empty()).then(|| text.clone())
 }

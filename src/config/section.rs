@@ -318,8 +318,9 @@ impl<'a, 'e> Section<'a, '_, 'e> {
                 (_, "") => format!("unknown key `{key}` outside of every table"),
                 (_, title) => format!("unknown key `{key}` in {title}"),
             };
-            // Left out keys first: a slip is more likely one of those than a second time one that is there.
-            let free = self.asked.iter().copied().filter(|asked| self.table.get(asked).is_none());
+            // In a table a slip is meant for a key that is not there yet; outside, tables may come again.
+            let free = |asked: &&str| self.title.is_empty() || self.table.get(asked).is_none();
+            let free = self.asked.iter().copied().filter(free);
             unknown.push(Diagnostic::error(&entry.place, what).nearest(&entry.key, free));
         }
         self.reader.findings.append(&mut unknown);
