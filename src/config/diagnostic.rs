@@ -50,7 +50,10 @@ impl Diagnostic {
         self.nearest = names
             .into_iter()
             .map(|name| (strsim::damerau_levenshtein(found, name), name))
-            .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 3)
+            .filter(|(distance, name)| {
+                let letters = name.chars().count();
+                *distance < letters && *distance <= (letters / 3).max(1)
+            })
             .min()
             .map(|(_, name)| name.to_owned());
         self

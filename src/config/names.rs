@@ -185,14 +185,14 @@ fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
         match sip_address::parse(&target.value) {
             Ok(address) if address.user.is_none() => {}
             Ok(_) => {
-                let what = format!("the target `{}` has a user part", target.value);
+                let what = format!("the target `{}` has a user part", sip_address::shown(&target.value));
                 found.push(
                     Diagnostic::error(&target.place, what)
                         .allowed("host and port, such as sip:192.0.2.1:5060"),
                 );
             }
             Err(allowed) => {
-                let what = format!("the target `{}` is no SIP address", target.value);
+                let what = format!("the target `{}` is no SIP address", sip_address::shown(&target.value));
                 found.push(Diagnostic::error(&target.place, what).allowed(allowed));
             }
         }
@@ -241,7 +241,7 @@ fn lines(config: &Config, found: &mut Vec<Diagnostic>) {
     };
     for uri in uris() {
         if let Err(allowed) = sip_address::parse(&uri.value) {
-            let what = format!("`{}` is no SIP address", uri.value);
+            let what = format!("`{}` is no SIP address", sip_address::shown(&uri.value));
             found.push(Diagnostic::error(&uri.place, what).allowed(allowed));
         }
     }

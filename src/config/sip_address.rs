@@ -31,6 +31,7 @@ pub(super) fn parse(text: &str) -> Result<Address, &'static str> {
         return Err("transport=udp or transport=tcp");
     }
     let (user, place) = match address.rsplit_once('@') {
+        Some((user, _)) if user.contains(':') => return Err("an address without a password in it"),
         Some((user, place)) if !user.is_empty() && !user.contains('@') => (Some(user.to_owned()), place),
         Some(_) => return Err(FORM),
         None => (None, address),
@@ -40,6 +41,15 @@ pub(super) fn parse(text: &str) -> Result<Address, &'static str> {
         return Err(FORM);
     }
     Ok(Address { user, host: host.to_ascii_lowercase(), port })
+}
+
+/// An address as it may be shown: a password in it (`sip:user:password@host`) is not.
+pub(super) fn shown(text: &str) -> String {
+    let Some((before, place)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.match_indices(':').nth(1) {
+        Some((colon, _)) => format!("{}:…@{place}", before.get(..colon).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// Host and port; the host of IPv6 in its brackets.
@@ -67,4 +77,53 @@ fn host_fits(host: &str) -> bool {
             && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
     host.len() <= 253 && host.trim_end_matches('.').split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_or_refused() {
+        for (text, user, host, port) in [
+            ("sip:192.0.2.1", None, "192.0.2.1", 5060),
+            ("sip:front@PBX.example:5080;transport=tcp", Some("front"), "pbx.example", 5080),
+            ("SIP:a@[2001:db8::1]", Some("a"), "[2001:db8::1]", 5060),
+            ("sip:[::1]:5066;lr", None, "[::1]", 5066),
+        ] {
+            let expected = Address { user: user.map(ToOwned::to_owned), host: host.into(), port };
+            assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "sip:",
+            "192.0.2.1",
+            "sip:a@",
+            "sip:@b",
+            "sip:a@b@c",
+            "sip:a b@c",
+            "sip:192.0.2",
+            "sip:192.0.2.256",
+            "sip:[::1",
+            "sip:::1",
+            "sip:a@b:0",
+            "sip:a@b:70000",
+            "sip:a@b:",
+            "sips:a@b",
+            "tel:+321712",
+            "<sip:a@b>",
+            "sip:a@b;transport=tls",
+            "sip:a@b?Subject=x",
+            "sip:a:b@c",
+            "sip:a..b",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        assert_eq!(shown("sip:anna:hunter2@h.example"), "sip:anna:…@h.example");
+        assert_eq!(shown("sip:anna@[::1]:5060"), "sip:anna@[::1]:5060");
+    }
 }

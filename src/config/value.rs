@@ -337,3 +337,96 @@ fn moment<'a>(node: &'a Node, allowed: &str) -> Parsed<&'a str> {
         other => wrong(other.kind(), allowed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::Place;
+
+    fn node(text: &str) -> Node {
+        Node { place: Place::default(), value: Value::Text(text.to_owned()) }
+    }
+
+    #[test]
+    fn durations_have_units_the_larger_first() {
+        for (text, millis) in [
+            ("20s", 20_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("1s500ms", 1500),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "20",
+            "s",
+            "20 s",
+            "-5s",
+            "1.5h",
+            "30m1h",
+            "5m5m",
+            "1x",
+            "20S",
+            "99999999999999999999s",
+            "1h30",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        for (millis, text) in
+            [(90_000, "90s"), (3_600_000, "1h"), (250, "250ms"), (0, "0s"), (86_400_000, "1d")]
+        {
+            assert_eq!(spoken(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn hours_may_pass_midnight_but_not_be_empty() {
+        for (text, from, to) in [
+            ("09:00-17:00", 540, 1020),
+            ("9:00 - 17:30", 540, 1050),
+            ("22:00-06:00", 1320, 1800),
+            ("00:00-24:00", 0, 1440),
+            ("20:00-00:00", 1200, 1440),
+        ] {
+            assert_eq!(interval(&node(text)).ok(), Some(Interval { from, to }), "{text}");
+        }
+        for text in [
+            "09:00",
+            "09:00-09:00",
+            "24:00-06:00",
+            "09:60-10:00",
+            "25:00-26:00",
+            "9-17",
+            "+9:00-10:00",
+            "09:0-10:00",
+        ] {
+            assert!(interval(&node(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_end_where_their_prefix_says() {
+        for (text, prefix) in
+            [("192.0.2.1", 32), ("10.0.0.0/8", 8), ("0.0.0.0/0", 0), ("::1", 128), ("::/0", 0)]
+        {
+            assert_eq!(network(&node(text)).ok().map(|n| n.prefix), Some(prefix), "{text}");
+        }
+        for text in ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "2001:db8::1/32", "::/129", "host.example"]
+        {
+            assert!(network(&node(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_have_few_letters() {
+        for text in ["anna", "1712", "tele-onthaal", "a.b_c", "+3278151712"] {
+            assert!(check_name(text).is_ok(), "{text}");
+        }
+        for text in ["", "a b", "a@b", "anna\r\n", "é", &"a".repeat(65)] {
+            assert!(check_name(text).is_err(), "{text}");
+        }
+    }
+}
