@@ -1,1 +1,9 @@
-//! The caller's script: steps compiled from the config, and the machine that walks them; pure.
+//! The caller's script: `program` compiles it from the config and checks every way through it, `machine`
+//! walks it, `speak` puts numbers and hours into prompts. No SIP, no clock.
+pub mod machine;
+mod message;
+pub mod program;
+pub mod speak;
+
+#[cfg(test)]
+pub mod example;

@@ -142,6 +142,16 @@ impl Line {
         self.reachable = reachable;
     }
 
+    pub fn is_reachable(&self) -> bool {
+        self.reachable
+    }
+
+    /// Forgets calls that ring or talk: their code failed.
+    pub fn clear_load(&mut self) {
+        self.ringing = 0;
+        self.talking = 0;
+    }
+
     /// Whether it may ring now.
     pub fn ringable(&self, now: Instant) -> Result<(), WhyNot> {
         let running = |until: Option<Instant>| until.filter(|u| *u > now);

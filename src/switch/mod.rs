@@ -1,1 +1,322 @@
-//! The core: one owner, sans-IO.
+//! The core: one owner of calls, legs, lines and queues. No I/O, no clock, no await, no randomness of its
+//! own. `io` is the whole contract; `call` has the phases of a caller's matter.
+//!
+//! Each input goes to one function of the file named for it; what the endpoint has to say about it is
+//! drained in the same step and becomes an event of a call.
+
+pub mod io;
+pub mod leg;
+pub mod policy;
+
+mod arriving;
+mod bridge;
+mod call;
+mod floor;
+mod flowing;
+mod line_invite;
+mod message_taking;
+mod offering;
+mod recovery;
+mod registering;
+mod service;
+mod snapshot;
+mod transfer;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::bounded::BoundedMap;
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, QueryKey, Rng, Serial, ServerTxKey, TakeKey};
+use crate::base::time::{Now, TimerQueue};
+use crate::media::command::{MediaCommand, MediaEvent, Origin};
+use crate::sip::endpoint::{Config as EndpointConfig, Dropped, Endpoint, Event};
+use crate::telemetry::notice::{self, Notice};
+use call::Call;
+use floor::Floor;
+use io::{Command, Input, Output, Why};
+use leg::Leg;
+use message_taking::Take;
+use policy::Policy;
+use registering::Gate;
+
+pub use snapshot::Snapshot;
+
+/// Legs that one call may have at a time, on average; the bound of the table of legs.
+const LEGS_PER_CALL: usize = 3;
+
+/// What a timer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Switch,
+    Call(CallKey),
+    Leg(LegKey),
+    Line(LineKey),
+    /// A REGISTER that is refused late.
+    Request(ServerTxKey),
+    /// An INVITE that is refused late.
+    Dialog(DialogKey),
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// The callflow's own timeout.
+    Flow,
+    /// The longest wait in a queue.
+    MaxWait,
+    /// Another round of the lines that missed this caller.
+    Round,
+    /// The longest that a call may last.
+    Length,
+    /// The tone before two are joined has ended.
+    Join,
+    /// A leg has rung long enough.
+    Ring,
+    /// A telephone has not pressed 1.
+    Confirm,
+    /// A line's rest or wrap-up ends.
+    Line,
+    /// Bindings run out.
+    Bindings,
+    /// The calendar or the floor may have changed for those who wait.
+    Refuse,
+    /// The end of a graceful stop.
+    Drain,
+}
+
+const FIRST_WHAT: What = What::Flow;
+
+/// Everything random and every new number.
+struct Mint {
+    rng: Rng,
+    serial: Serial,
+}
+
+impl Mint {
+    fn origin(&mut self) -> Origin {
+        Origin {
+            ssrc: self.rng.u32(),
+            sequence: (self.rng.u32() >> 17) as u16,
+            timestamp: self.rng.u32(),
+            cname: self.rng.u64(),
+        }
+    }
+}
+
+/// The switch. See the head of the file.
+pub struct Switch {
+    endpoint: Endpoint,
+    policy: Arc<Policy>,
+    calls: BoundedMap<CallKey, Call>,
+    legs: BoundedMap<LegKey, Leg>,
+    dialogs: BoundedMap<DialogKey, LegKey>,
+    lookups: BoundedMap<QueryKey, LegKey>,
+    takes: BoundedMap<TakeKey, Take>,
+    floor: Floor,
+    gate: Gate,
+    timers: TimerQueue<Owner, What>,
+    mint: Mint,
+    state: recovery::State,
+    outputs: VecDeque<Output>,
+}
+
+impl Switch {
+    /// A switch with this configuration. `rng` is the only source of randomness.
+    pub fn new(now: Now, policy: Arc<Policy>, mut rng: Rng) -> Self {
+        let calls = policy.config.limits.calls.value as usize;
+        let registrations = policy.config.limits.registrations.value as usize;
+        let legs = calls * LEGS_PER_CALL;
+        let config = EndpointConfig {
+            agent: "hulplijn",
+            max_transactions: legs * 4 + registrations,
+            max_dialogs: legs,
+        };
+        let endpoint = Endpoint::new(config, rng.fork());
+        let gate = Gate::new(&policy, rng.fork());
+        let floor = Floor::new(now.at, &policy);
+        let mut switch = Self {
+            endpoint,
+            calls: BoundedMap::new(calls),
+            legs: BoundedMap::new(legs),
+            dialogs: BoundedMap::new(legs),
+            lookups: BoundedMap::new(legs),
+            takes: BoundedMap::new(calls),
+            floor,
+            gate,
+            timers: TimerQueue::new(),
+            mint: Mint { rng, serial: Serial::default() },
+            state: recovery::State::new(now.at),
+            outputs: VecDeque::new(),
+            policy,
+        };
+        switch.notice(Notice::Started { generation: switch.policy.generation });
+        switch.tell_lines(now);
+        switch
+    }
+
+    /// Takes one input. Never blocks, and never panics whatever the input: a fault in one call's code ends
+    /// that call alone.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.guarded(now, |switch| switch.take(now, input));
+        loop {
+            self.guarded(now, |switch| switch.drain_endpoint(now));
+            if self.endpoint.is_drained() {
+                break;
+            }
+        }
+        self.check_drained();
+    }
+
+    /// What has to happen next; call until `None` after every `handle`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle` with `Input::Timeout` at the latest, and what for.
+    pub fn next_timeout(&self) -> Option<(Instant, Why)> {
+        let sip = self.endpoint.next_timeout().map(|at| (at, Why::Sip));
+        let own = self.timers.next().map(|(at, _, _)| (at, Why::Call));
+        sip.into_iter().chain(own).min_by_key(|(at, _)| *at)
+    }
+
+    // --- inputs -------------------------------------------------------------------------------------
+
+    fn take(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Sip { flow, bytes } => self.endpoint.handle_message(now, flow, &bytes),
+            Input::FlowClosed { flow } => {
+                self.endpoint.handle_flow_closed(now, flow);
+                self.bindings_closed(now, flow);
+            }
+            Input::TransmitFailed { to } => self.endpoint.handle_transmit_failed(now, to),
+            Input::NetDropped { reason } => self.notice(Notice::Dropped { reason }),
+            Input::Resolved { query, addresses } => self.resolved(now, query, &addresses),
+            Input::Media(event) => self.media_event(now, event),
+            Input::Stored(reply) => self.stored(&reply),
+            Input::Policy(policy) => self.apply_policy(now, policy),
+            Input::Operator(command) => self.command(now, command),
+            Input::Timeout => self.timeouts(now),
+        }
+    }
+
+    fn command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Drain => self.drain(now),
+            Command::ConfigRefused { mistakes } => self.notice(Notice::ConfigRefused { mistakes }),
+            Command::FreeSpace { mebibytes } => self.state.free_mebibytes = Some(mebibytes),
+        }
+    }
+
+    fn timeouts(&mut self, now: Now) {
+        self.endpoint.handle_timeout(now);
+        while let Some((owner, what)) = self.timers.pop(now.at) {
+            match (owner, what) {
+                (Owner::Call(call), What::Join) => self.join_now(call),
+                (Owner::Call(call), What::Length) => self.too_long_a_call(now, call),
+                (Owner::Call(call), What::MaxWait) => self.waited_too_long(now, call),
+                (Owner::Call(call), What::Round) => self.new_round(now, call),
+                (Owner::Call(call), _) => self.flow_timeout(now, call),
+                (Owner::Leg(leg), What::Confirm) => self.not_confirmed(now, leg),
+                (Owner::Leg(leg), _) => self.rang_out(now, leg),
+                (Owner::Line(line), _) => self.line_changed(now, line),
+                (Owner::Request(tx), _) => self.refuse_late(now, tx),
+                (Owner::Dialog(dialog), _) => self.challenge_late(now, dialog),
+                (Owner::Switch, What::Drain) => self.drain_over(now),
+                (Owner::Switch, _) => self.bindings_due(now),
+            }
+        }
+    }
+
+    fn media_event(&mut self, now: Now, event: MediaEvent) {
+        match event {
+            MediaEvent::Opened { leg, local } => self.media_opened(now, leg, local),
+            MediaEvent::OpenFailed { leg } => self.media_failed(now, leg),
+            MediaEvent::Digit { leg, digit } => self.digit(now, leg, digit),
+            MediaEvent::PlayEnded { leg, play } => self.play_ended(now, leg, play),
+            MediaEvent::Recorded { take, length, end, voice, .. } => self.recorded(now, take, length, end, voice),
+            MediaEvent::Silent { leg, .. } => self.leg_is_silent(now, leg),
+            MediaEvent::Flowing { .. } => {}
+            MediaEvent::Closed { stats, .. } => self.notice(Notice::MediaStats {
+                received: stats.received,
+                lost: stats.lost,
+                late: stats.late,
+                foreign: stats.foreign,
+                malformed: stats.malformed,
+            }),
+        }
+    }
+
+    fn drain_endpoint(&mut self, now: Now) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.endpoint_event(now, event);
+        }
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            self.outputs.push_back(Output::Transmit { to: transmit.to, bytes: transmit.bytes });
+        }
+    }
+
+    fn endpoint_event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Invite { dialog, request, flow } => self.arrive(now, dialog, *request, flow),
+            Event::Cancelled { dialog } => self.cancelled(now, dialog),
+            Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
+            Event::Progress { dialog, .. } => self.progress(dialog),
+            Event::Answered { dialog, sdp } => self.answered(now, dialog, sdp.as_deref()),
+            Event::Failed { dialog, status } => self.failed(now, dialog, status),
+            Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),
+            Event::OfferAnswered { dialog, sdp } => self.offer_answered(now, dialog, sdp.as_deref()),
+            Event::OfferFailed { .. } => {}
+            Event::Info { dialog, content_type, body } => self.info(now, dialog, &content_type, &body),
+            Event::Refer { dialog, refer_to } => self.refer(now, dialog, &refer_to),
+            Event::Ended { dialog, .. } => self.dialog_ended(now, dialog),
+            Event::Request { tx, request, flow } => self.request(now, tx, &request, flow),
+            Event::Replied { .. } => {}
+            Event::Refused { status } => self.notice(Notice::Refused { status }),
+            Event::Dropped { reason } => self.notice(Notice::Dropped { reason: dropped(reason) }),
+        }
+    }
+
+    // --- helpers of every file ------------------------------------------------------------------------
+
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    fn media(&mut self, command: MediaCommand) {
+        self.outputs.push_back(Output::Media(command));
+    }
+
+    fn leg_of(&self, dialog: DialogKey) -> Option<LegKey> {
+        self.dialogs.get(&dialog).copied()
+    }
+
+    /// The call that code works for now, should it panic.
+    fn working_for(&mut self, call: CallKey) {
+        self.state.current = Some(call);
+    }
+
+    /// Runs a step; a panic in it ends the call that it worked for, and nothing else.
+    fn guarded(&mut self, now: Now, step: impl FnOnce(&mut Self)) {
+        self.state.current = None;
+        if catch_unwind(AssertUnwindSafe(|| step(self))).is_ok() {
+            return;
+        }
+        if let Some(call) = self.state.current.take() {
+            self.notice(Notice::CallPanicked { call });
+            if catch_unwind(AssertUnwindSafe(|| self.abandon(now, call))).is_err() {
+                self.calls.remove(&call);
+            }
+        }
+    }
+}
+
+fn dropped(reason: Dropped) -> notice::Drop {
+    match reason {
+        Dropped::Unreadable => notice::Drop::Unreadable,
+        Dropped::StrayResponse => notice::Drop::StrayResponse,
+        Dropped::StrayAck => notice::Drop::StrayAck,
+        Dropped::Full => notice::Drop::Flood,
+    }
+}

@@ -230,6 +230,21 @@ impl Endpoint {
         Ok(number)
     }
 
+    /// The session description of a request, `None` without one (or with one that was refused before).
+    pub fn session(&self, request: &Request) -> Option<Vec<u8>> {
+        super::session_of(request).unwrap_or(None)
+    }
+
+    /// The methods that are carried out, as `Allow` says it.
+    pub fn allow(&self) -> &'static str {
+        ALLOW
+    }
+
+    /// Nothing waits to be polled.
+    pub fn is_drained(&self) -> bool {
+        self.events.is_empty() && self.transmits.is_empty()
+    }
+
     // --- parts ---------------------------------------------------------------------------------------
 
     fn accept_invite(

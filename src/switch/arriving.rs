@@ -1,0 +1,199 @@
+//! A new call: who may call what, and the answer once there is a port for its audio.
+
+use super::call::{Call, Phase};
+use super::leg::{Description, Leg, Role, connect};
+use super::{Owner, Switch, What};
+use crate::base::id::{CallKey, DialogKey, LegKey};
+use crate::base::time::Now;
+use crate::callflow::machine::Machine;
+use crate::media::command::MediaCommand;
+use crate::privacy::screen;
+use crate::sdp::session::SdpError;
+use crate::sip::flow::Flow;
+use crate::sip::wire::message::Request;
+use crate::telemetry::notice::{Notice, Outcome};
+use std::time::Duration;
+
+/// No packet from a leg for so long: its dialog is asked whether it still lives. Silence alone never ends
+/// a call: a caller in danger may be silent on purpose.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl Switch {
+    /// Judges a new INVITE. The caller's words are read here once, by `privacy::screen`, and nowhere else.
+    pub(super) fn arrive(&mut self, now: Now, dialog: DialogKey, request: Request, flow: Flow) {
+        let dialled = screen::dialled(&request.uri);
+        if self.is_code(&dialled) {
+            return self.service_call(now, dialog, &request, flow, &dialled);
+        }
+        if !self.policy.is_trunk(flow.peer.ip()) {
+            return self.refuse(now, dialog, 403, &[]);
+        }
+        let Some((number, program)) = self.policy.number(&dialled) else {
+            return self.refuse(now, dialog, 404, &[]);
+        };
+        if self.state.is_draining() || self.calls.is_full() || self.legs.is_full() || !self.admit(now) {
+            self.notice(Notice::Overload);
+            return self.refuse(now, dialog, 503, &[("Retry-After", "10".into())]);
+        }
+        let (facts, identity) = screen::screen(&request, &flow, &self.policy.zones);
+        let offer = self.endpoint.session(&request);
+        let key = CallKey(self.mint.serial.next());
+        self.working_for(key);
+        let caller = self.open_leg(now, key, Role::Caller, flow.local, Description::Theirs(offer));
+        self.attach(caller, dialog);
+        let machine = Machine::new(program);
+        let call = Call {
+            policy: self.policy.clone(),
+            facts,
+            identity: Some(identity),
+            caller,
+            number: Some(number),
+            machine: Some(machine),
+            phase: Phase::Arriving,
+            arrived: now.at,
+            answered: false,
+            outcome: None,
+            talked: Duration::ZERO,
+            play: None,
+            take: None,
+            queue: None,
+        };
+        let _ = self.calls.insert(key, call);
+        self.timers.set(Owner::Call(key), What::Length, now.at + self.policy.config.limits.call_length.value);
+        self.notice(Notice::CallArrived { call: key });
+    }
+
+    /// Refuses a call that has no leg yet.
+    pub(super) fn refuse(&mut self, now: Now, dialog: DialogKey, status: u16, headers: &[(&str, String)]) {
+        self.endpoint.reject(now, dialog, status, headers);
+        self.notice(Notice::Refused { status });
+    }
+
+    /// Opens a leg's media; its description follows when the port is there.
+    pub(super) fn open_leg(
+        &mut self,
+        now: Now,
+        call: CallKey,
+        role: Role,
+        signalling: std::net::SocketAddr,
+        description: Description,
+    ) -> LegKey {
+        let key = LegKey(self.mint.serial.next());
+        let origin = self.mint.origin();
+        let _ = self.legs.insert(key, Leg::new(call, role, signalling, description, now.at));
+        let local = self.policy.media_address(signalling.ip());
+        self.media(MediaCommand::Open { leg: key, local, origin });
+        key
+    }
+
+    pub(super) fn attach(&mut self, leg: LegKey, dialog: DialogKey) {
+        let _ = self.dialogs.insert(dialog, leg);
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.dialog = Some(dialog);
+        }
+    }
+
+    /// A leg has its port: the caller is answered, a line is called.
+    pub(super) fn media_opened(&mut self, now: Now, key: LegKey, local: std::net::SocketAddr) {
+        let Some(leg) = self.legs.get_mut(&key) else {
+            // Gone in the meantime: the `Close` behind it is under way.
+            return;
+        };
+        let call = leg.call;
+        let address = self.policy.announced(local.ip());
+        let session = self.mint.rng.u64() >> 2;
+        leg.opened(address, local.port(), session, &self.policy.codecs);
+        self.working_for(call);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        match std::mem::replace(&mut leg.description, Description::Settled) {
+            Description::Theirs(offer) => self.answer_caller(now, key, offer.as_deref()),
+            Description::Ours => self.call_out(now, key),
+            Description::Settled => {}
+        }
+    }
+
+    pub(super) fn media_failed(&mut self, now: Now, key: LegKey) {
+        self.notice(Notice::MediaFailed);
+        let Some(leg) = self.legs.get(&key) else { return };
+        match (leg.role, leg.dialog) {
+            (Role::Caller | Role::Service(_), Some(dialog)) => {
+                let call = leg.call;
+                self.endpoint.reject(now, dialog, 503, &[("Retry-After", "10".into())]);
+                self.end_call(now, call, Outcome::Failed);
+            }
+            (Role::Caller | Role::Service(_) | Role::Line(_) | Role::Destination, _) => {
+                self.attempt_failed(now, key, crate::telemetry::notice::Miss::Unreachable);
+            }
+        }
+    }
+
+    fn answer_caller(&mut self, now: Now, key: LegKey, offer: Option<&[u8]>) {
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let (Some(dialog), call) = (leg.dialog, leg.call) else { return };
+        let described = match offer {
+            Some(offer) => leg.make_answer(offer).map(|(sdp, stream)| (sdp, Some(stream))),
+            None => leg.make_offer().map(|sdp| (sdp, None)).ok_or(SdpError::NoAudio),
+        };
+        match described {
+            Ok((sdp, stream)) => {
+                if let Some(stream) = stream {
+                    self.media(connect(key, stream));
+                }
+                self.endpoint.accept(now, dialog, sdp, offer.is_none());
+                if let Some(call) = self.calls.get_mut(&call) {
+                    call.answered = true;
+                }
+                self.notice(Notice::Answered { call });
+            }
+            Err(error) => {
+                let status = refusal(error);
+                self.endpoint.reject(now, dialog, status, &[]);
+                self.notice(Notice::Refused { status });
+                self.end_call(now, call, Outcome::Refused);
+            }
+        }
+    }
+
+    /// Our answer has arrived: the script begins, so that its first word is heard.
+    pub(super) fn acked(&mut self, now: Now, dialog: DialogKey, sdp: Option<&[u8]>) {
+        let Some(key) = self.leg_of(dialog) else { return };
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let (call, role) = (leg.call, leg.role);
+        self.working_for(call);
+        if leg.waits_for_answer() {
+            match sdp.map(|sdp| leg.take_answer(sdp)) {
+                Some(Ok(stream)) => self.media(connect(key, stream)),
+                Some(Err(_)) | None => return self.end_call(now, call, Outcome::Failed),
+            }
+        }
+        self.media(MediaCommand::Watch { leg: key, after: Some(SILENCE) });
+        if !self.calls.get(&call).is_some_and(|c| matches!(c.phase, Phase::Arriving)) {
+            return;
+        }
+        self.enter(now, call, Phase::InFlow);
+        match role {
+            Role::Service(line) => self.serve_code(now, call, line),
+            Role::Caller | Role::Line(_) | Role::Destination => self.start_flow(now, call),
+        }
+    }
+
+    /// No packet for a while: ask the peer whether it still knows the dialog.
+    pub(super) fn leg_is_silent(&mut self, now: Now, key: LegKey) {
+        if let Some(dialog) = self.legs.get(&key).and_then(|l| l.dialog) {
+            self.endpoint.probe(now, dialog);
+        }
+    }
+
+    /// Whether one more call keeps within the calls a second.
+    fn admit(&mut self, now: Now) -> bool {
+        self.state.admission.take(now.at, self.policy.config.limits.calls_per_second.value)
+    }
+}
+
+/// RFC 3261 21.4.26 and RFC 3264: what an offer that can't be taken gets.
+pub(super) fn refusal(error: SdpError) -> u16 {
+    match error {
+        SdpError::Form | SdpError::Limit => 400,
+        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Mismatch => 488,
+    }
+}

@@ -1,0 +1,128 @@
+//! Two legs together: the tone, the bridge, hold and resume, and either side leaving.
+
+use super::arriving::refusal;
+use super::call::{Phase, Together};
+use super::leg::connect;
+use super::{Owner, Switch, What};
+use crate::base::id::{CallKey, DialogKey, LegKey, PlayKey};
+use crate::base::time::Now;
+use crate::media::command::MediaCommand;
+use crate::telemetry::notice::{Miss, Outcome};
+
+impl Switch {
+    /// Both hear a short tone, then each other.
+    pub(super) fn begin_join(&mut self, now: Now, key: CallKey, other: LegKey) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        call.play = None;
+        let (caller, tone) = (call.caller, call.policy.join_tone.clone());
+        for leg in [caller, other] {
+            let play = PlayKey(self.mint.serial.next());
+            self.media(MediaCommand::Play { leg, play, clips: vec![tone.clone()], repeat: false });
+        }
+        self.timers.set(Owner::Call(key), What::Join, now.at + tone.duration());
+    }
+
+    pub(super) fn join_now(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let caller = call.caller;
+        let Phase::Together(together) = &mut call.phase else { return };
+        together.bridged = true;
+        let other = together.other;
+        self.refresh_bridge(key, caller, other);
+    }
+
+    /// Bridged, or music for a caller whom the counsellor holds.
+    fn refresh_bridge(&mut self, key: CallKey, caller: LegKey, other: LegKey) {
+        let held = self.legs.get(&other).is_some_and(|l| l.held);
+        if held {
+            self.media(MediaCommand::Unbridge { leg: caller });
+            self.music(key);
+        } else {
+            self.media(MediaCommand::Bridge { a: caller, b: other });
+        }
+    }
+
+    /// The leg joined with this one.
+    pub(super) fn other_side(&self, leg: LegKey) -> Option<LegKey> {
+        let call = self.calls.get(&self.legs.get(&leg)?.call)?;
+        match &call.phase {
+            Phase::Together(Together { other, bridged: true, .. }) if *other == leg => Some(call.caller),
+            Phase::Together(Together { other, bridged: true, .. }) if call.caller == leg => Some(*other),
+            _ => None,
+        }
+    }
+
+    /// A new session from a peer: hold, resume, another codec, another address. Each leg settles its own;
+    /// the other side is not troubled, since media converts between them.
+    pub(super) fn offered(&mut self, now: Now, dialog: DialogKey, sdp: Option<&[u8]>) {
+        let Some(key) = self.leg_of(dialog) else { return };
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let was_held = leg.held;
+        let Some(offer) = sdp else {
+            // They want our offer; their answer comes with the ACK (14.2).
+            let ours = leg.make_offer().ok_or(488);
+            return self.endpoint.answer_offer(now, dialog, ours, true);
+        };
+        match leg.make_answer(offer) {
+            Ok((answer, stream)) => {
+                self.endpoint.answer_offer(now, dialog, Ok(answer), false);
+                self.media(connect(key, stream));
+                self.hold_changed(key, was_held);
+            }
+            Err(error) => self.endpoint.answer_offer(now, dialog, Err(refusal(error)), false),
+        }
+    }
+
+    /// The answer to an offer of ours within a dialog.
+    pub(super) fn offer_answered(&mut self, _now: Now, dialog: DialogKey, sdp: Option<&[u8]>) {
+        let Some(key) = self.leg_of(dialog) else { return };
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let was_held = leg.held;
+        if let Some(Ok(stream)) = sdp.map(|sdp| leg.take_answer(sdp)) {
+            self.media(connect(key, stream));
+            self.hold_changed(key, was_held);
+        }
+    }
+
+    fn hold_changed(&mut self, key: LegKey, was_held: bool) {
+        let Some(leg) = self.legs.get(&key) else { return };
+        let (call_key, held) = (leg.call, leg.held);
+        let Some(call) = self.calls.get(&call_key) else { return };
+        let caller = call.caller;
+        if let Phase::Together(Together { other, bridged: true, .. }) = &call.phase {
+            if *other == key && held != was_held {
+                let other = *other;
+                self.refresh_bridge(call_key, caller, other);
+            }
+        }
+    }
+
+    /// A line or destination hung up, or is gone.
+    pub(super) fn other_left(&mut self, now: Now, key: CallKey, leg: LegKey) {
+        let Some(call) = self.calls.get(&key) else { return self.close_leg(now, leg) };
+        match &call.phase {
+            Phase::Together(together) if together.other == leg => {
+                if self.transfer_maker_left(now, key) {
+                    return;
+                }
+                self.end_call(now, key, Outcome::Joined);
+            }
+            Phase::Together(_) | Phase::Offering(_) => self.attempt_failed(now, leg, Miss::Declined),
+            Phase::Arriving | Phase::InFlow | Phase::Waiting(_) | Phase::Recording(_) | Phase::Farewell(_) => {
+                self.close_leg(now, leg);
+            }
+        }
+    }
+
+    /// Gives a joined leg's line back and hangs the leg up.
+    pub(super) fn release(&mut self, now: Now, leg: LegKey, queue: Option<&str>) {
+        let line = self.legs.get(&leg).and_then(|l| l.line());
+        self.close_leg(now, leg);
+        let Some(key) = line else { return };
+        let wrap_up = self.floor.wrap_up(queue);
+        if let Some(line) = self.floor.line_mut(key) {
+            line.released(now.at, wrap_up);
+        }
+        self.tell_line(now, key);
+    }
+}

@@ -1,0 +1,66 @@
+//! The whole contract of the core with the world, on one page.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::policy::Policy;
+use crate::base::id::{FlowKey, QueryKey};
+use crate::media::command::{MediaCommand, MediaEvent};
+use crate::sip::flow::{Destination, Flow};
+use crate::sip::transaction::Bytes;
+use crate::store::request::{StoreReply, StoreRequest};
+use crate::telemetry::notice::{Drop, Notice};
+
+/// Everything that can happen to the core.
+pub enum Input {
+    /// One datagram, or one framed message of a stream.
+    Sip { flow: Flow, bytes: Vec<u8> },
+    /// A stream was closed by either side.
+    FlowClosed { flow: FlowKey },
+    /// Nothing could be sent there.
+    TransmitFailed { to: Destination },
+    /// A socket dropped something before it reached the core.
+    NetDropped { reason: Drop },
+    /// The answer to `Output::Resolve`; empty when the name has no address.
+    Resolved { query: QueryKey, addresses: Vec<SocketAddr> },
+    Media(MediaEvent),
+    Stored(StoreReply),
+    /// A new configuration, compiled and checked (SIGHUP).
+    Policy(Arc<Policy>),
+    Operator(Command),
+    /// `next_timeout` has come.
+    Timeout,
+}
+
+/// What the operator, or the driver on the operator's behalf, tells the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// SIGTERM: no new calls, wait for those that are, then say goodbye.
+    Drain,
+    /// A new configuration was broken; the old one stays.
+    ConfigRefused { mistakes: u32 },
+    /// Free space of the data directory.
+    FreeSpace { mebibytes: u64 },
+}
+
+/// Everything that the core wants done; drained to `None` after each `handle`.
+#[derive(PartialEq)]
+pub enum Output {
+    Transmit { to: Destination, bytes: Bytes },
+    /// Look up the addresses of a host (A, AAAA). `Input::Resolved` must follow.
+    Resolve { query: QueryKey, host: String, port: u16 },
+    Media(MediaCommand),
+    Store(StoreRequest),
+    Notice(Notice),
+    /// After `Command::Drain`: the last call is over, the process may end.
+    Drained,
+}
+
+/// Why the core wants to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// A timer of SIP: a retransmission, a transaction, a dialog.
+    Sip,
+    /// A timer of a call, a leg or a line.
+    Call,
+}

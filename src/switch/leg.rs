@@ -1,0 +1,172 @@
+//! A leg: one dialog plus one media stream, on the caller's side or another's.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
+use crate::media::command::{self, Direction, MediaCommand, Stream};
+use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer, SdpError, Way};
+use crate::sip::digest::Credentials;
+use crate::sip::flow::Destination;
+
+/// Whose leg it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Caller,
+    Line(LineKey),
+    /// A configured number such as 106.
+    Destination,
+    /// A counsellor's phone that dialled a `*` code.
+    Service(LineKey),
+}
+
+/// How far a leg that we call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Waits for its RTP port, or for an address.
+    Preparing,
+    Calling,
+    Ringing,
+    /// Answered by a telephone that must press 1.
+    Confirming,
+    Up,
+}
+
+/// Where a leg of ours is to go.
+#[derive(Clone)]
+pub struct Target {
+    /// Request-URI.
+    pub uri: String,
+    pub to_header: String,
+    pub place: Place,
+    pub credentials: Option<Credentials>,
+    /// Must press 1 before the caller is joined.
+    pub confirm: bool,
+}
+
+/// An address, or a host name that must be looked up.
+#[derive(Clone)]
+pub enum Place {
+    Known(Destination),
+    Named { host: String, port: u16, transport: crate::sip::flow::Transport },
+}
+
+/// What the leg's description waits for.
+pub enum Description {
+    /// The caller's offer, to be answered once there is a port. `None`: the caller wants our offer.
+    Theirs(Option<Vec<u8>>),
+    /// We offer.
+    Ours,
+    Settled,
+}
+
+pub struct Leg {
+    pub call: CallKey,
+    pub role: Role,
+    pub dialog: Option<DialogKey>,
+    pub progress: Progress,
+    pub target: Option<Target>,
+    pub description: Description,
+    negotiation: Option<Negotiation>,
+    pending: Option<PendingOffer>,
+    /// Our signalling address on this leg.
+    pub signalling: SocketAddr,
+    /// The peer wants to hear nothing from us.
+    pub held: bool,
+    pub since: Instant,
+}
+
+impl Leg {
+    pub fn new(call: CallKey, role: Role, signalling: SocketAddr, description: Description, since: Instant) -> Self {
+        Self {
+            call,
+            role,
+            dialog: None,
+            progress: Progress::Preparing,
+            target: None,
+            description,
+            negotiation: None,
+            pending: None,
+            signalling,
+            held: false,
+            since,
+        }
+    }
+
+    pub fn line(&self) -> Option<LineKey> {
+        match self.role {
+            Role::Line(line) | Role::Service(line) => Some(line),
+            Role::Caller | Role::Destination => None,
+        }
+    }
+
+    /// A telephone that was asked to press 1.
+    pub fn is_confirming(&self) -> bool {
+        self.progress == Progress::Confirming
+    }
+
+    /// Our offer is out, its answer not yet in.
+    pub fn waits_for_answer(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// The RTP port is there.
+    pub fn opened(&mut self, address: std::net::IpAddr, port: u16, session_id: u64, codecs: &[Codec]) {
+        let local = Local { address, port, session_id, codecs: codecs.to_vec(), dtmf: true };
+        self.negotiation = Some(Negotiation::new(local));
+    }
+
+    /// Our offer; its answer goes to `take_answer`.
+    pub fn make_offer(&mut self) -> Option<Vec<u8>> {
+        let (sdp, pending) = self.negotiation.as_mut()?.offer(Way::SendRecv);
+        self.pending = Some(pending);
+        Some(sdp)
+    }
+
+    /// Answers the peer's offer.
+    pub fn make_answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Stream), SdpError> {
+        let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
+        let (sdp, agreed) = negotiation.answer(offer)?;
+        Ok((sdp, self.take(&agreed)))
+    }
+
+    /// Takes the answer to our offer.
+    pub fn take_answer(&mut self, answer: &[u8]) -> Result<Stream, SdpError> {
+        let pending = self.pending.take().ok_or(SdpError::NoAudio)?;
+        let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
+        let agreed = negotiation.accept_answer(pending, answer)?;
+        Ok(self.take(&agreed))
+    }
+
+    fn take(&mut self, agreed: &Agreed) -> Stream {
+        let stream = stream(agreed);
+        self.held = !stream.direction.sends();
+        stream
+    }
+}
+
+/// What media needs of an exchange; here the words of `sdp` become those of `media`.
+fn stream(agreed: &Agreed) -> Stream {
+    Stream {
+        remote: agreed.remote,
+        remote_rtcp: agreed.remote_rtcp,
+        codec: match agreed.send_codec {
+            Codec::Pcma => command::Codec::Pcma,
+            Codec::Pcmu => command::Codec::Pcmu,
+        },
+        pcma_pt: agreed.pcma_pt,
+        pcmu_pt: agreed.pcmu_pt,
+        dtmf_pt: agreed.dtmf_pt,
+        direction: match agreed.way {
+            Way::SendRecv => Direction::SendRecv,
+            Way::SendOnly => Direction::SendOnly,
+            Way::RecvOnly => Direction::RecvOnly,
+            Way::Inactive => Direction::Inactive,
+        },
+    }
+}
+
+/// The command that tells media of an exchange.
+pub fn connect(leg: LegKey, stream: Stream) -> MediaCommand {
+    MediaCommand::Connect { leg, stream }
+}

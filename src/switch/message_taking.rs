@@ -1,0 +1,187 @@
+//! A message on the answering machine, from the tone to the row in the store. The WAV is whole on disk
+//! before its row is written; a row that the database refuses waits in the store's spool.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Switch;
+use super::call::Phase;
+use super::io::Output;
+use crate::base::id::{CallKey, LegKey, PlayKey, TakeKey};
+use crate::base::time::Now;
+use crate::callflow::machine::{FlowEvent, HungUp};
+use crate::media::command::{MediaCommand, RecordEnd};
+use crate::store::request::{MessageRow, MessageState, StoreReply, StoreRequest};
+use crate::telemetry::notice::{Notice, Outcome};
+use crate::voicemail::mailbox;
+
+/// A recording, from its first sample until it is kept or thrown away.
+pub(super) struct Take {
+    id: String,
+    path: PathBuf,
+    called: String,
+    /// `None` while it is being recorded.
+    done: Option<Done>,
+    /// The caller has hung up; what is to become of it when the recording is closed.
+    left: Option<Left>,
+}
+
+#[derive(Clone, Copy)]
+struct Done {
+    length: Duration,
+    broken: bool,
+}
+
+struct Left {
+    min: Duration,
+    callback: Option<String>,
+}
+
+impl Switch {
+    /// Records the caller. The tone has been played before.
+    pub(super) fn record(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        max: Duration,
+        silence: Duration,
+        finish_key: char,
+    ) -> Option<FlowEvent> {
+        let call = self.calls.get(&key)?;
+        let needed = u64::from(call.policy.config.voicemail.min_free_mib.value);
+        if self.state.free_mebibytes.is_some_and(|free| free < needed) || self.takes.is_full() {
+            self.notice(Notice::DiskFull);
+            return Some(FlowEvent::RecordFailed);
+        }
+        let id = mailbox::message_id(&mut self.mint.rng);
+        let path = call.policy.messages.join(mailbox::file_name(&id));
+        let called = call.number.map_or(String::new(), |at| call.policy.number_name(at).to_owned());
+        let leg = call.caller;
+        let take = TakeKey(self.mint.serial.next());
+        let _ = self.takes.insert(take, Take { id, path: path.clone(), called, done: None, left: None });
+        self.enter(now, key, Phase::Recording(take));
+        let finish_key = Some(finish_key);
+        self.media(MediaCommand::Record { leg, take, path, max, silence, finish_key });
+        None
+    }
+
+    /// A recording was closed, by the caller's key, by silence, by its limit, or because the caller left.
+    pub(super) fn recorded(&mut self, now: Now, key: TakeKey, length: Duration, end: RecordEnd, voice: bool) {
+        let broken = end == RecordEnd::Disk;
+        if broken {
+            self.notice(Notice::DiskFull);
+        }
+        let Some(take) = self.takes.get_mut(&key) else { return };
+        take.done = Some(Done { length, broken });
+        if let Some(left) = &take.left {
+            let keep = (voice && length >= left.min) || (broken && !length.is_zero());
+            let callback = left.callback.clone();
+            return if keep { self.save(now, key, callback) } else { self.discard(key) };
+        }
+        let call = self.calls.iter().find(|(_, c)| matches!(c.phase, Phase::Recording(t) if t == key)).map(|(k, _)| *k);
+        let Some(call) = call else { return self.discard(key) };
+        self.enter(now, call, Phase::InFlow);
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.take = Some(key);
+        }
+        if broken {
+            // What was flushed is kept and the operator told; the caller hears that it went wrong.
+            self.save(now, key, None);
+            if let Some(call) = self.calls.get_mut(&call) {
+                call.take = None;
+            }
+            return self.flow(now, call, FlowEvent::RecordFailed);
+        }
+        self.flow(now, call, FlowEvent::Recorded { length, voice });
+    }
+
+    pub(super) fn play_take(&mut self, key: CallKey) -> Option<FlowEvent> {
+        let call = self.calls.get(&key)?;
+        let take = call.take.and_then(|take| self.takes.get(&take));
+        let Some(path) = take.map(|t| t.path.clone()) else { return Some(FlowEvent::PlayEnded) };
+        let play = PlayKey(self.mint.serial.next());
+        let leg = call.caller;
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.play = Some(play);
+        }
+        self.media(MediaCommand::PlayFile { leg, play, path });
+        None
+    }
+
+    pub(super) fn keep_take(&mut self, now: Now, key: CallKey, callback: Option<String>) -> FlowEvent {
+        let Some(call) = self.calls.get_mut(&key) else { return FlowEvent::RecordFailed };
+        let Some(take) = call.take.take() else { return FlowEvent::RecordFailed };
+        call.outcome = Some(Outcome::Message);
+        self.save(now, take, callback);
+        FlowEvent::Kept
+    }
+
+    pub(super) fn drop_take(&mut self, key: CallKey) {
+        if let Some(take) = self.calls.get_mut(&key).and_then(|c| c.take.take()) {
+            self.discard(take);
+        }
+    }
+
+    /// The caller hung up, or the call ends otherwise: a message in hand is kept when it has a voice.
+    pub(super) fn finish_take(&mut self, now: Now, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let wish = call.machine.as_ref().map(|m| m.hung_up());
+        let min = call.policy.config.voicemail.min.value;
+        if let Phase::Recording(take) = call.phase {
+            call.outcome.get_or_insert(Outcome::Message);
+            let leg = call.caller;
+            if let Some(take) = self.takes.get_mut(&take) {
+                take.left = Some(Left { min, callback: None });
+            }
+            return self.media(MediaCommand::StopRecord { leg });
+        }
+        let Some(take) = call.take.take() else { return };
+        match wish {
+            Some(HungUp::KeepTake { callback }) => {
+                call.outcome = Some(Outcome::Message);
+                self.save(now, take, callback);
+            }
+            Some(HungUp::DropTake | HungUp::Nothing) | None => self.discard(take),
+        }
+    }
+
+    /// The finishing key by INFO: media only hears RTP.
+    pub(super) fn finish_by_info(&mut self, leg: LegKey, digit: char) {
+        let call = self.legs.get(&leg).and_then(|l| self.calls.get(&l.call));
+        let Some(call) = call.filter(|c| matches!(c.phase, Phase::Recording(_)) && c.caller == leg) else { return };
+        if call.policy.config.voicemail.finish_key.value == digit {
+            self.media(MediaCommand::StopRecord { leg });
+        }
+    }
+
+    fn save(&mut self, now: Now, key: TakeKey, callback: Option<String>) {
+        let Some(take) = self.takes.remove(&key) else { return };
+        let Some(done) = take.done else { return };
+        let row = MessageRow {
+            id: take.id,
+            called: take.called,
+            taken_at: now.utc,
+            length: done.length,
+            state: if done.broken { MessageState::Interrupted } else { MessageState::New },
+            callback,
+        };
+        self.outputs.push_back(Output::Store(StoreRequest::SaveMessage(row)));
+        let notice =
+            if done.broken { Notice::MessageInterrupted } else { Notice::MessageTaken { length: done.length } };
+        self.notice(notice);
+    }
+
+    fn discard(&mut self, key: TakeKey) {
+        if let Some(take) = self.takes.remove(&key) {
+            self.media(MediaCommand::Discard { path: take.path });
+        }
+    }
+
+    /// What the store says: a failure is the operator's to know; the row waits in the spool.
+    pub(super) fn stored(&mut self, reply: &StoreReply) {
+        match reply {
+            StoreReply::Saved { .. } => {}
+            StoreReply::Failed { .. } => self.notice(Notice::StoreFailed),
+        }
+    }
+}

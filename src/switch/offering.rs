@@ -1,0 +1,416 @@
+//! A call is offered: lines ring, one answers, the others are taken back. Crossings are the endpoint's.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::call::{Attempts, Phase, Ticket, Together};
+use super::io::Output;
+use super::leg::{Description, Place, Progress, Role, Target, connect};
+use super::line_invite;
+use super::{Owner, Switch, What};
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, PlayKey, QueryKey};
+use crate::base::time::Now;
+use crate::callflow::machine::FlowEvent;
+use crate::config::raw::Reach;
+use crate::media::command::MediaCommand;
+use crate::sip::flow::{Destination, Transport};
+use crate::sip::header_ext::{Reason, ReasonProtocol};
+use crate::sip::target::{Plan, plan};
+use crate::sip::uri::{Host, Uri};
+use crate::telemetry::notice::{Miss, Notice, Outcome};
+
+/// How long a leg that is called directly rings.
+const DIRECT_RING: Duration = Duration::from_secs(45);
+/// How long a telephone has for the 1.
+const CONFIRM: Duration = Duration::from_secs(15);
+
+impl Switch {
+    /// Rings these lines for a caller who waits.
+    pub(super) fn offer_lines(&mut self, now: Now, key: CallKey, lines: &[LineKey]) {
+        let Some(Phase::Waiting(ticket)) =
+            self.enter(now, key, Phase::Offering(Attempts { ticket: None, legs: Vec::new() }))
+        else {
+            return;
+        };
+        let ring = self.floor.ring_time(&ticket.queue).unwrap_or(DIRECT_RING);
+        if let Some(Phase::Offering(attempts)) = self.calls.get_mut(&key).map(|c| &mut c.phase) {
+            attempts.ticket = Some(ticket);
+        }
+        for line in lines {
+            if let Some(leg) = self.ring_line(now, key, *line, ring) {
+                self.add_attempt(key, leg);
+            } else if let Some(Phase::Offering(Attempts { ticket: Some(ticket), .. })) =
+                self.calls.get_mut(&key).map(|c| &mut c.phase)
+            {
+                ticket.tried.push(*line);
+            }
+        }
+        self.after_loss(now, key);
+    }
+
+    fn add_attempt(&mut self, key: CallKey, leg: LegKey) {
+        if let Some(Phase::Offering(attempts)) = self.calls.get_mut(&key).map(|c| &mut c.phase) {
+            attempts.legs.push(leg);
+        }
+    }
+
+    /// Straight to one line, without a queue.
+    pub(super) fn dial_line(&mut self, now: Now, key: CallKey, name: &str) -> Option<FlowEvent> {
+        let line = self.policy.line_named(name).filter(|l| {
+            self.floor.line(*l).is_some_and(|line| line.ringable(now.at).is_ok())
+        });
+        let leg = line.and_then(|line| self.ring_line(now, key, line, DIRECT_RING));
+        let Some(leg) = leg else { return Some(FlowEvent::DialFailed) };
+        self.enter(now, key, Phase::Offering(Attempts { ticket: None, legs: vec![leg] }));
+        self.music(key);
+        None
+    }
+
+    /// A configured number over its trunk, such as 106.
+    pub(super) fn dial(&mut self, now: Now, key: CallKey, name: &str) -> Option<FlowEvent> {
+        let Some(leg) = self.ring_destination(now, key, name) else { return Some(FlowEvent::DialFailed) };
+        self.enter(now, key, Phase::Offering(Attempts { ticket: None, legs: vec![leg] }));
+        self.music(key);
+        None
+    }
+
+    pub(super) fn ring_destination(&mut self, now: Now, key: CallKey, name: &str) -> Option<LegKey> {
+        let destination = self.policy.destination(name)?;
+        let (number, trunk, ring) = (&destination.number.value, &destination.trunk.value, destination.ring.value);
+        let target = self.trunk_target(trunk, number, false)?;
+        self.call_leg(now, key, Role::Destination, target, ring)
+    }
+
+    /// Begins to ring a line; `None` when it can't be reached at all.
+    pub(super) fn ring_line(&mut self, now: Now, key: CallKey, line: LineKey, ring: Duration) -> Option<LegKey> {
+        let Some(target) = self.line_target(now, line) else {
+            let rule = self.floor.miss_rule(None);
+            if let Some(line) = self.floor.line_mut(line) {
+                line.offered();
+                line.missed(Miss::Unreachable, now.at, rule);
+            }
+            self.notice(Notice::Missed { call: key, line, miss: Miss::Unreachable, rang: Duration::ZERO });
+            return None;
+        };
+        let leg = self.call_leg(now, key, Role::Line(line), target, ring)?;
+        if let Some(line) = self.floor.line_mut(line) {
+            line.offered();
+        }
+        self.notice(Notice::Offered { call: key, line });
+        self.tell_line(now, line);
+        Some(leg)
+    }
+
+    fn call_leg(&mut self, now: Now, key: CallKey, role: Role, target: Target, ring: Duration) -> Option<LegKey> {
+        if self.legs.is_full() {
+            return None;
+        }
+        let signalling = match &target.place {
+            Place::Known(Destination::Flow(flow)) => flow.local,
+            Place::Known(Destination::Address { transport, peer }) => self.policy.signalling(*transport, peer.ip())?,
+            Place::Named { transport, .. } => {
+                self.policy.signalling(*transport, std::net::Ipv4Addr::UNSPECIFIED.into())?
+            }
+        };
+        let leg = self.open_leg(now, key, role, signalling, Description::Ours);
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.target = Some(target);
+        }
+        self.timers.set(Owner::Leg(leg), What::Ring, now.at + ring);
+        Some(leg)
+    }
+
+    // --- targets --------------------------------------------------------------------------------------
+
+    fn line_target(&self, now: Now, key: LineKey) -> Option<Target> {
+        let line = self.policy.line(key)?;
+        match &line.reach {
+            Reach::Registers { .. } => {
+                let binding = self.gate.registrar.bindings(&line.name.value, now.at).into_iter().next()?;
+                let local = Host::Address(binding.flow.local.ip());
+                Some(Target {
+                    uri: binding.contact.to_string(),
+                    to_header: format!("<{}>", Uri::sip(&line.name.value, local, None)),
+                    place: Place::Known(Destination::Flow(binding.flow)),
+                    credentials: None,
+                    confirm: false,
+                })
+            }
+            Reach::Fixed { uri } => {
+                let parsed = Uri::parse(&uri.value).ok()?;
+                let place = place(plan(&parsed).ok()?);
+                Some(Target {
+                    uri: uri.value.clone(),
+                    to_header: format!("<{}>", uri.value),
+                    place,
+                    credentials: None,
+                    confirm: false,
+                })
+            }
+            Reach::Telephone { number, trunk } => self.trunk_target(&trunk.value, &number.value, true),
+        }
+    }
+
+    fn trunk_target(&self, trunk: &str, number: &str, confirm: bool) -> Option<Target> {
+        let trunk = self.policy.trunk(trunk)?;
+        let base = Uri::parse(&trunk.target.as_ref()?.value).ok()?;
+        let place = place(plan(&base).ok()?);
+        let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
+        if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
+            uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
+        }
+        let username = trunk.username.as_ref().map(|u| u.value.as_str());
+        let password = trunk.password.as_ref().map(|p| p.value.0.as_str());
+        let credentials = line_invite::credentials(username, password);
+        Some(Target { uri: uri.to_string(), to_header: format!("<{uri}>"), place, credentials, confirm })
+    }
+
+    // --- out ------------------------------------------------------------------------------------------
+
+    /// The port is there: to the network, or first to the name server.
+    pub(super) fn call_out(&mut self, now: Now, key: LegKey) {
+        let Some(target) = self.legs.get(&key).and_then(|l| l.target.clone()) else { return };
+        match target.place {
+            Place::Known(to) => self.send_invite(now, key, to),
+            Place::Named { host, port, .. } => {
+                let query = QueryKey(self.mint.serial.next());
+                let _ = self.lookups.insert(query, key);
+                self.outputs.push_back(Output::Resolve { query, host, port });
+            }
+        }
+    }
+
+    pub(super) fn resolved(&mut self, now: Now, query: QueryKey, addresses: &[SocketAddr]) {
+        let Some(key) = self.lookups.remove(&query) else { return };
+        let Some(leg) = self.legs.get(&key) else { return };
+        let Some(Target { place: Place::Named { transport, .. }, .. }) = leg.target else { return };
+        let family = leg.signalling.is_ipv4();
+        match addresses.iter().find(|a| a.is_ipv4() == family) {
+            Some(peer) => self.send_invite(now, key, Destination::Address { transport, peer: *peer }),
+            None => self.attempt_failed(now, key, Miss::Unreachable),
+        }
+    }
+
+    fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
+        let shown = self.policy.config.helpline.name.value.clone();
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let (Some(target), Some(sdp)) = (leg.target.clone(), leg.make_offer()) else { return };
+        leg.progress = Progress::Calling;
+        let invite = line_invite::write(&shown, &target, to, leg.signalling, sdp);
+        match self.endpoint.invite(now, invite) {
+            Ok(dialog) => self.attach(key, dialog),
+            Err(_) => self.attempt_failed(now, key, Miss::Unreachable),
+        }
+    }
+
+    // --- what comes of it -----------------------------------------------------------------------------
+
+    pub(super) fn progress(&mut self, dialog: DialogKey) {
+        if let Some(leg) = self.leg_of(dialog).and_then(|key| self.legs.get_mut(&key)) {
+            if leg.progress == Progress::Calling {
+                leg.progress = Progress::Ringing;
+            }
+        }
+    }
+
+    /// A leg that we called has answered.
+    pub(super) fn answered(&mut self, now: Now, dialog: DialogKey, sdp: Option<&[u8]>) {
+        let Some(key) = self.leg_of(dialog) else { return };
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        self.state.current = Some(leg.call);
+        self.timers.cancel(Owner::Leg(key), What::Ring);
+        let stream = sdp.map(|sdp| leg.take_answer(sdp));
+        let confirm = leg.target.as_ref().is_some_and(|t| t.confirm);
+        let Some(Ok(stream)) = stream else {
+            // Answered with nothing that we could talk by.
+            return self.attempt_failed(now, key, Miss::Unreachable);
+        };
+        leg.progress = if confirm { Progress::Confirming } else { Progress::Up };
+        self.media(connect(key, stream));
+        if confirm {
+            self.ask_to_confirm(now, key);
+        } else {
+            self.won(now, key);
+        }
+    }
+
+    /// "A call for 1712, press 1": a private voicemail can't press it.
+    fn ask_to_confirm(&mut self, now: Now, key: LegKey) {
+        let play = PlayKey(self.mint.serial.next());
+        let clip = self.policy.own_clip("line-confirm");
+        self.media(MediaCommand::Play { leg: key, play, clips: vec![clip], repeat: true });
+        self.timers.set(Owner::Leg(key), What::Confirm, now.at + CONFIRM);
+    }
+
+    pub(super) fn confirm_digit(&mut self, now: Now, key: LegKey, digit: char) {
+        if digit != '1' {
+            return;
+        }
+        self.timers.cancel(Owner::Leg(key), What::Confirm);
+        if let Some(leg) = self.legs.get_mut(&key) {
+            leg.progress = Progress::Up;
+        }
+        self.won(now, key);
+    }
+
+    pub(super) fn not_confirmed(&mut self, now: Now, key: LegKey) {
+        self.attempt_failed(now, key, Miss::NotConfirmed);
+    }
+
+    pub(super) fn rang_out(&mut self, now: Now, key: LegKey) {
+        self.attempt_failed(now, key, Miss::NoAnswer);
+    }
+
+    /// Our INVITE failed.
+    pub(super) fn failed(&mut self, now: Now, dialog: DialogKey, status: u16) {
+        let Some(key) = self.leg_of(dialog) else { return };
+        self.dialogs.remove(&dialog);
+        if let Some(leg) = self.legs.get_mut(&key) {
+            leg.dialog = None;
+        }
+        let miss = match status {
+            486 | 600 => Miss::Busy,
+            603 | 480 | 403 => Miss::Declined,
+            408 | 487 => Miss::NoAnswer,
+            _ => Miss::Unreachable,
+        };
+        self.attempt_failed(now, key, miss);
+    }
+
+    /// The first to answer has the caller; the others are taken back.
+    fn won(&mut self, now: Now, key: LegKey) {
+        let Some(call_key) = self.legs.get(&key).map(|l| l.call) else { return };
+        if self.transfer_won(now, call_key, key) {
+            return;
+        }
+        let Some(call) = self.calls.get(&call_key) else { return };
+        if !matches!(&call.phase, Phase::Offering(attempts) if attempts.legs.contains(&key)) {
+            return self.close_leg(now, key);
+        }
+        let together =
+            Together { other: key, queue: None, since: now.at, bridged: false, transfer: None };
+        let Some(Phase::Offering(attempts)) = self.enter(now, call_key, Phase::Together(together)) else { return };
+        for other in attempts.legs.into_iter().filter(|leg| *leg != key) {
+            self.withdraw(now, other, Miss::Lost);
+        }
+        let waited = attempts.ticket.as_ref().map_or(Duration::ZERO, |t| now.at.saturating_duration_since(t.since));
+        if let Some(ticket) = attempts.ticket {
+            self.floor.serve(&ticket.queue, call_key, now.at);
+            self.told_length(&ticket.queue);
+            if let Some(Phase::Together(together)) = self.calls.get_mut(&call_key).map(|c| &mut c.phase) {
+                together.queue = Some(ticket.queue);
+            }
+        }
+        self.joined(now, call_key, key, waited);
+    }
+
+    /// Books the line and lets both hear the tone.
+    pub(super) fn joined(&mut self, now: Now, call: CallKey, leg: LegKey, waited: Duration) {
+        let Some(found) = self.legs.get(&leg) else { return };
+        let (role, rang) = (found.role, now.at.saturating_duration_since(found.since));
+        self.timers.cancel(Owner::Call(call), What::Flow);
+        self.flow(now, call, FlowEvent::Connected);
+        let outcome = match role {
+            Role::Line(line) => {
+                if let Some(line) = self.floor.line_mut(line) {
+                    line.answered();
+                }
+                self.notice(Notice::Joined { call, line, waited, rang });
+                self.tell_line(now, line);
+                Outcome::Joined
+            }
+            Role::Destination | Role::Caller | Role::Service(_) => Outcome::Referred,
+        };
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.outcome = Some(outcome);
+        }
+        self.begin_join(now, call, leg);
+    }
+
+    /// An attempt came to nothing.
+    pub(super) fn attempt_failed(&mut self, now: Now, key: LegKey, miss: Miss) {
+        let Some(call) = self.legs.get(&key).map(|l| l.call) else { return };
+        self.state.current = Some(call);
+        let line = self.legs.get(&key).and_then(|l| l.line());
+        self.withdraw(now, key, miss);
+        if self.transfer_lost(now, call, key, miss) {
+            return;
+        }
+        let Some(Phase::Offering(attempts)) = self.calls.get_mut(&call).map(|c| &mut c.phase) else { return };
+        attempts.legs.retain(|leg| *leg != key);
+        if let (Some(ticket), Some(line)) = (&mut attempts.ticket, line) {
+            ticket.tried.push(line);
+        }
+        self.after_loss(now, call);
+    }
+
+    /// When no attempt is left: the next line, or the script's own way on.
+    fn after_loss(&mut self, now: Now, key: CallKey) {
+        let Some(Phase::Offering(attempts)) = self.calls.get(&key).map(|c| &c.phase) else { return };
+        if !attempts.legs.is_empty() {
+            return;
+        }
+        let Some(Phase::Offering(attempts)) = self.enter(now, key, Phase::InFlow) else { return };
+        match attempts.ticket {
+            Some(ticket) => {
+                let queue = ticket.queue.clone();
+                self.enter(now, key, Phase::Waiting(ticket));
+                self.look(now, &queue);
+            }
+            None => self.direct_failed(now, key),
+        }
+    }
+
+    fn direct_failed(&mut self, now: Now, key: CallKey) {
+        let Some(call) = self.calls.get(&key) else { return };
+        if call.machine.as_ref().is_some_and(|m| m.is_waiting()) {
+            return self.flow(now, key, FlowEvent::DialFailed);
+        }
+        // A transfer whose maker has gone: back to the queue, at the place of one who came first.
+        match call.queue.clone() {
+            Some(queue) => {
+                let ticket = Ticket { queue: queue.clone(), since: call.arrived, tried: Vec::new() };
+                let max_wait = Duration::from_secs(600);
+                self.requeue(now, key, ticket);
+                self.timers.set(Owner::Call(key), What::MaxWait, now.at + max_wait);
+                self.music(key);
+                self.look(now, &queue);
+            }
+            None => self.farewell(now, key, &["nobody-there", "last-resort", "goodbye"], Outcome::Goodbye),
+        }
+    }
+
+    /// Takes back a leg that rings, and books it with its line.
+    pub(super) fn withdraw(&mut self, now: Now, key: LegKey, miss: Miss) {
+        let Some(leg) = self.legs.remove(&key) else { return };
+        self.timers.cancel_owner(Owner::Leg(key), super::FIRST_WHAT);
+        if let Some(dialog) = leg.dialog {
+            self.dialogs.remove(&dialog);
+            // RFC 3326: a phone need not show a call that another took as missed.
+            let elsewhere = Reason { protocol: ReasonProtocol::Sip, cause: 200 };
+            self.endpoint.hang_up(now, dialog, (miss == Miss::Lost).then_some(elsewhere));
+        }
+        self.media(MediaCommand::Close { leg: key });
+        if let Role::Line(line) = leg.role {
+            let rule = self.rule_for(leg.call);
+            if let Some(line) = self.floor.line_mut(line) {
+                line.missed(miss, now.at, rule);
+            }
+            let rang = now.at.saturating_duration_since(leg.since);
+            self.notice(Notice::Missed { call: leg.call, line, miss, rang });
+            self.tell_line(now, line);
+        }
+    }
+
+    fn rule_for(&self, call: CallKey) -> crate::routing::line::MissRule {
+        let queue = self.calls.get(&call).and_then(|c| c.queue.clone());
+        self.floor.miss_rule(queue.as_deref())
+    }
+}
+
+fn place(plan: Plan) -> Place {
+    match plan {
+        Plan::Known(to) => Place::Known(to),
+        Plan::Ask { host, port, transport } => Place::Named { host, port, transport },
+    }
+}

@@ -1,0 +1,231 @@
+//! One configuration, compiled: what every decision of the core is taken by. Immutable; a call keeps the
+//! one that it began with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::base::id::LineKey;
+use crate::callflow::program::{self, Program};
+use crate::calendar::schedule::Schedule;
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::raw;
+use crate::media::audio;
+use crate::media::command::Clip;
+use crate::media::prompt_bank::PromptBank;
+use crate::privacy::screen::{BELGIUM, ZoneTable};
+use crate::sdp::offer_answer::Codec;
+use crate::sip::flow::Transport;
+
+/// A compiled configuration.
+pub struct Policy {
+    pub generation: u64,
+    pub config: raw::Config,
+    pub schedule: Schedule,
+    pub prompts: Arc<PromptBank>,
+    pub zones: ZoneTable,
+    pub codecs: Vec<Codec>,
+    pub languages: Vec<String>,
+    /// Where messages are written.
+    pub messages: PathBuf,
+    pub join_tone: Arc<Clip>,
+    pub beep: Arc<Clip>,
+    numbers: IndexMap<String, (usize, Arc<Program>)>,
+    lines: IndexMap<LineKey, usize>,
+    next_line: u64,
+}
+
+impl Policy {
+    /// Compiles everything and names every mistake at once. Warnings come with the policy. `old` keeps
+    /// the keys of lines that were there before.
+    pub fn compile(
+        config: raw::Config,
+        prompts: Arc<PromptBank>,
+        generation: u64,
+        old: Option<&Self>,
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let mut found = Vec::new();
+        let schedule = Schedule::compile(&config.helpline, &config.hours).map_err(|e| found.extend(e)).ok();
+        let has = |language: &str, name: &str| prompts.has(language, name);
+        let programs = match program::compile(&config, &has) {
+            Ok((programs, warnings)) => {
+                found.extend(warnings);
+                programs
+            }
+            Err(mistakes) => {
+                found.extend(mistakes);
+                Vec::new()
+            }
+        };
+        let (Some(schedule), false) = (schedule, found.iter().any(|d| d.severity == Severity::Error)) else {
+            return Err(found);
+        };
+        let (lines, next_line) = line_keys(&config, old);
+        let zone_names: Vec<&str> =
+            config.lines.iter().flat_map(|l| l.zones.iter().map(|z| z.value.as_str())).collect();
+        let policy = Self {
+            generation,
+            schedule,
+            zones: ZoneTable::new(BELGIUM, zone_names),
+            codecs: codecs(&config),
+            languages: config.helpline.languages.iter().map(|l| l.value.clone()).collect(),
+            messages: config.site.data.value.join("messages"),
+            join_tone: audio::join_tone(),
+            beep: audio::beep(),
+            numbers: numbers(&config, &programs),
+            lines,
+            next_line,
+            prompts,
+            config,
+        };
+        Ok((policy, found))
+    }
+
+    /// The flow of a number of ours, with the number as the config writes it.
+    pub fn number(&self, dialled: &str) -> Option<(usize, Arc<Program>)> {
+        self.numbers.get(dialled).cloned()
+    }
+
+    /// The number at that place of the config.
+    pub fn number_name(&self, at: usize) -> &str {
+        self.config.numbers.get(at).map_or("", |n| n.dial.value.as_str())
+    }
+
+    /// All lines with their keys, in the order of the config.
+    pub fn lines(&self) -> impl Iterator<Item = (LineKey, &raw::Line)> {
+        self.lines.iter().filter_map(|(key, at)| Some((*key, self.config.lines.get(*at)?)))
+    }
+
+    pub fn line(&self, key: LineKey) -> Option<&raw::Line> {
+        self.config.lines.get(*self.lines.get(&key)?)
+    }
+
+    pub fn line_named(&self, name: &str) -> Option<LineKey> {
+        self.lines().find(|(_, line)| line.name.value == name).map(|(key, _)| key)
+    }
+
+    pub fn destination(&self, name: &str) -> Option<&raw::Destination> {
+        self.config.destinations.iter().find(|d| d.name.value == name)
+    }
+
+    pub fn trunk(&self, name: &str) -> Option<&raw::Trunk> {
+        self.config.trunks.iter().find(|t| t.name.value == name)
+    }
+
+    /// Whether calls from this address are a carrier's.
+    pub fn is_trunk(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.config.trunks.iter().flat_map(|t| &t.sources).any(|network| contains(network.value, source))
+    }
+
+    /// The RTP address for a leg whose signalling runs over `local`.
+    pub fn media_address(&self, local: IpAddr) -> IpAddr {
+        let same = |a: &&raw::At<IpAddr>| a.value.is_ipv4() == local.is_ipv4();
+        self.config.media.addresses.iter().find(same).map_or(local, |a| a.value)
+    }
+
+    /// The RTP address that SDP names (behind NAT it is another one).
+    pub fn announced(&self, local: IpAddr) -> IpAddr {
+        match &self.config.media.external {
+            Some(external) if external.value.is_ipv4() == local.is_ipv4() && !local.is_loopback() => external.value,
+            _ => local,
+        }
+    }
+
+    /// Our address for requests to `peer`: the listener of that transport and family.
+    pub fn signalling(&self, transport: Transport, peer: IpAddr) -> Option<SocketAddr> {
+        let kind = match transport {
+            Transport::Udp => raw::ListenTransport::Udp,
+            Transport::Tcp => raw::ListenTransport::Tcp,
+            Transport::Tls | Transport::Ws | Transport::Wss => return None,
+        };
+        let fits = |l: &&raw::Listen| l.transport.value == kind && l.address.value.is_ipv4() == peer.is_ipv4();
+        let listen = self.config.listen.iter().find(fits)?;
+        let external = listen.external.as_ref().filter(|_| !peer.is_loopback());
+        Some(external.map_or(listen.address.value, |e| e.value))
+    }
+
+    /// Every address that we listen on.
+    pub fn own_addresses(&self) -> Vec<SocketAddr> {
+        let listen = &self.config.listen;
+        listen.iter().flat_map(|l| [Some(l.address.value), l.external.as_ref().map(|e| e.value)]).flatten().collect()
+    }
+
+    /// A prompt, in the language or one that has it; in the end the built-in last resort.
+    pub fn clip(&self, language: &str, name: &str) -> Arc<Clip> {
+        self.prompts.clip(language, name)
+    }
+
+    /// A prompt in the helpline's first language.
+    pub fn own_clip(&self, name: &str) -> Arc<Clip> {
+        self.prompts.clip(self.languages.first().map_or("", String::as_str), name)
+    }
+}
+
+/// Whether an address lies in a network.
+pub fn contains(network: raw::Network, address: IpAddr) -> bool {
+    let (own, other) = match (network.address, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(u32::from(a)) << 96, u128::from(u32::from(b)) << 96),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a), u128::from(b)),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+    };
+    let mask = u128::MAX.checked_shl(128 - u32::from(network.prefix)).unwrap_or(0);
+    own & mask == other & mask
+}
+
+fn line_keys(config: &raw::Config, old: Option<&Policy>) -> (IndexMap<LineKey, usize>, u64) {
+    let mut next = old.map_or(1, |p| p.next_line);
+    let mut keys = IndexMap::with_capacity(config.lines.len());
+    for (at, line) in config.lines.iter().enumerate() {
+        let known = old.and_then(|p| p.line_named(&line.name.value));
+        let key = known.unwrap_or_else(|| {
+            next += 1;
+            LineKey(next - 1)
+        });
+        keys.insert(key, at);
+    }
+    (keys, next)
+}
+
+fn numbers(config: &raw::Config, programs: &[Arc<Program>]) -> IndexMap<String, (usize, Arc<Program>)> {
+    let program = |name: &str| programs.iter().find(|p| p.name() == name).cloned();
+    let entry = |(at, number): (usize, &raw::Number)| {
+        Some((number.dial.value.clone(), (at, program(&number.flow.value)?)))
+    };
+    config.numbers.iter().enumerate().filter_map(entry).collect()
+}
+
+fn codecs(config: &raw::Config) -> Vec<Codec> {
+    let known = |name: &raw::At<String>| match name.value.as_str() {
+        "pcma" => Some(Codec::Pcma),
+        "pcmu" => Some(Codec::Pcmu),
+        _ => None,
+    };
+    let codecs: Vec<Codec> = config.helpline.codecs.iter().filter_map(known).collect();
+    if codecs.is_empty() { vec![Codec::Pcma, Codec::Pcmu] } else { codecs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_addresses_and_no_others() {
+        let network = |text: &str, prefix| raw::Network { address: text.parse().unwrap(), prefix };
+        let cases = [
+            ("10.1.0.0", 16, "10.1.255.1", true),
+            ("10.1.0.0", 16, "10.2.0.1", false),
+            ("127.0.0.1", 32, "127.0.0.1", true),
+            ("127.0.0.1", 32, "127.0.0.2", false),
+            ("0.0.0.0", 0, "8.8.8.8", true),
+            ("0.0.0.0", 0, "::1", false),
+            ("2001:db8::", 32, "2001:db8:1::1", true),
+            ("::1", 128, "::2", false),
+        ];
+        for (net, prefix, address, inside) in cases {
+            assert_eq!(contains(network(net, prefix), address.parse().unwrap()), inside, "{net}/{prefix} {address}");
+        }
+    }
+}

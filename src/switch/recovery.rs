@@ -1,0 +1,171 @@
+//! Reload, graceful stop, and the few facts that belong to the switch as a whole.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use indexmap::IndexMap;
+
+use super::io::Output;
+use super::policy::Policy;
+use super::service::Code;
+use super::{Owner, Switch, What};
+use crate::base::id::CallKey;
+use crate::base::time::Now;
+use crate::calendar::schedule::{LocalTime, State as Calendar};
+use crate::telemetry::notice::{Notice, Outcome};
+
+/// How long the goodbye of a stop may take before the rest is cut.
+const GOODBYE: Duration = Duration::from_secs(15);
+
+/// Facts of the whole switch.
+pub(super) struct State {
+    /// The call that code works for at this moment.
+    pub current: Option<CallKey>,
+    pub free_mebibytes: Option<u64>,
+    pub codes: IndexMap<CallKey, Code>,
+    pub admission: Admission,
+    draining: Option<Stop>,
+    calendar: Option<Known>,
+}
+
+/// What the calendar said, and until when that holds.
+struct Known {
+    generation: u64,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+    state: Calendar,
+    next_opening: Option<LocalTime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Waiting,
+    SayingGoodbye,
+    Told,
+}
+
+/// New calls a second, in whole seconds' allowance.
+pub(super) struct Admission {
+    since: Instant,
+    taken: u32,
+}
+
+impl Admission {
+    pub(super) fn take(&mut self, now: Instant, per_second: u32) -> bool {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            self.since = now;
+            self.taken = 0;
+        }
+        let room = self.taken < per_second;
+        self.taken += u32::from(room);
+        room
+    }
+}
+
+impl State {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            current: None,
+            free_mebibytes: None,
+            codes: IndexMap::new(),
+            admission: Admission { since: now, taken: 0 },
+            draining: None,
+            calendar: None,
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Whether the helpline is open. Kept until the calendar's next edge, at most a minute: the words
+    /// "today" and "tomorrow" change at midnight.
+    pub(super) fn calendar(&mut self, policy: &Policy, utc: DateTime<Utc>) -> (Calendar, Option<LocalTime>) {
+        let holds =
+            |k: &&Known| k.generation == policy.generation && k.from <= utc && utc < k.until;
+        if let Some(known) = self.calendar.as_ref().filter(holds) {
+            return (known.state, known.next_opening);
+        }
+        let state = policy.schedule.state_at(utc);
+        let next_opening = policy.schedule.next_opening(utc);
+        let minute = utc + chrono::Duration::seconds(60 - utc.timestamp().rem_euclid(60));
+        let until = state.until.map_or(minute, |edge| edge.min(minute));
+        self.calendar = Some(Known { generation: policy.generation, from: utc, until, state, next_opening });
+        (state, next_opening)
+    }
+}
+
+impl Switch {
+    /// A new configuration. Running calls keep theirs; lines and queues that stay keep their state.
+    pub(super) fn apply_policy(&mut self, now: Now, policy: Arc<Policy>) {
+        let generation = policy.generation;
+        self.floor.apply(now.at, &policy);
+        self.policy = policy;
+        self.refresh_reachability(now);
+        self.notice(Notice::ConfigApplied { generation });
+        self.tell_lines(now);
+        self.look_everywhere(now);
+    }
+
+    /// A line that is new or reached in a new way may have a binding already.
+    fn refresh_reachability(&mut self, now: Now) {
+        let policy = self.policy.clone();
+        for (key, raw) in policy.lines() {
+            let registers = matches!(raw.reach, crate::config::raw::Reach::Registers { .. });
+            let bound = !self.gate.registrar.bindings(&raw.name.value, now.at).is_empty();
+            if let Some(line) = self.floor.line_mut(key) {
+                line.set_reachable(!registers || bound);
+            }
+        }
+    }
+
+    /// SIGTERM: no new calls; those that are may go on for the grace time.
+    pub(super) fn drain(&mut self, now: Now) {
+        if self.state.draining.is_some() {
+            return;
+        }
+        self.state.draining = Some(Stop::Waiting);
+        self.notice(Notice::Draining { calls: self.calls.len() as u32 });
+        let grace = self.policy.config.shutdown.grace.value;
+        self.timers.set(Owner::Switch, What::Drain, now.at + grace);
+    }
+
+    /// The grace is over: every caller is told, then the rest is cut.
+    pub(super) fn drain_over(&mut self, now: Now) {
+        let keys: Vec<CallKey> = self.calls.keys().copied().collect();
+        match self.state.draining {
+            Some(Stop::Waiting) => {
+                self.state.draining = Some(Stop::SayingGoodbye);
+                for key in keys {
+                    let answered = self.calls.get(&key).is_some_and(|c| c.answered);
+                    if answered {
+                        self.farewell(now, key, &["shutdown-goodbye"], Outcome::Goodbye);
+                    } else {
+                        self.end_call(now, key, Outcome::Refused);
+                    }
+                }
+                self.timers.set(Owner::Switch, What::Drain, now.at + GOODBYE);
+            }
+            Some(Stop::SayingGoodbye) => {
+                for key in keys {
+                    self.end_call(now, key, Outcome::Goodbye);
+                }
+            }
+            Some(Stop::Told) | None => {}
+        }
+    }
+
+    /// Tells the driver once that nothing is left to do.
+    pub(super) fn check_drained(&mut self) {
+        let over = self.state.draining.is_some_and(|stop| stop != Stop::Told)
+            && self.calls.is_empty()
+            && self.takes.is_empty()
+            && self.endpoint.counts().dialogs == 0;
+        if over {
+            self.state.draining = Some(Stop::Told);
+            self.timers.cancel(Owner::Switch, What::Drain);
+            self.outputs.push_back(Output::Drained);
+        }
+    }
+}

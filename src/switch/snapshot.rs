@@ -1,0 +1,36 @@
+//! An immutable picture of the switch, for metrics, the console and the leak checks of the tests.
+
+use super::Switch;
+use crate::base::id::LineKey;
+use crate::base::time::Now;
+use crate::sip::endpoint::Counts;
+use crate::telemetry::notice::LineWord;
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub calls: usize,
+    pub legs: usize,
+    pub waiting: usize,
+    pub takes: usize,
+    pub lookups: usize,
+    pub sip: Counts,
+    /// Timers of calls, legs and lines.
+    pub timers: usize,
+    pub lines: Vec<(LineKey, LineWord)>,
+}
+
+impl Switch {
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        Snapshot {
+            calls: self.calls.len(),
+            legs: self.legs.len(),
+            waiting: self.floor.waiting(),
+            takes: self.takes.len(),
+            lookups: self.lookups.len(),
+            sip: self.endpoint.counts(),
+            timers: self.timers.len(),
+            lines: self.floor.lines().map(|l| (l.settings.key, l.word(now.at))).collect(),
+        }
+    }
+}

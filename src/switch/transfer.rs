@@ -1,0 +1,131 @@
+//! Blind transfer by a line's phone (REFER, RFC 3515 and 5589): to another line or to a destination that
+//! the config allows; anything else is refused. The caller stays with the first line until the second
+//! answers, or hears music when the first has hung up.
+
+use std::time::Duration;
+
+use super::Switch;
+use super::call::{Attempts, Phase, Together};
+use super::leg::Role;
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
+use crate::base::time::Now;
+use crate::media::command::MediaCommand;
+use crate::sip::header_ext::ReferTo;
+use crate::telemetry::notice::Miss;
+
+/// How long the target of a transfer rings.
+const RING: Duration = Duration::from_secs(30);
+
+/// Where a transfer may go.
+enum Goal {
+    Line(LineKey),
+    Destination(String),
+}
+
+impl Switch {
+    pub(super) fn refer(&mut self, now: Now, dialog: DialogKey, refer_to: &str) {
+        let ringing = self.leg_of(dialog).ok_or(481).and_then(|leg| self.begin_transfer(now, leg, refer_to));
+        self.endpoint.refer_answer(now, dialog, ringing);
+    }
+
+    fn begin_transfer(&mut self, now: Now, from: LegKey, refer_to: &str) -> Result<(), u16> {
+        let leg = self.legs.get(&from).ok_or(481u16)?;
+        let key = leg.call;
+        self.state.current = Some(key);
+        if !matches!(self.legs.get(&from).map(|l| l.role), Some(Role::Line(_))) {
+            return Err(403);
+        }
+        let goal = self.goal(refer_to)?;
+        let call = self.calls.get(&key).ok_or(481u16)?;
+        let free = matches!(&call.phase, Phase::Together(t) if t.other == from && t.transfer.is_none());
+        if !free {
+            return Err(491);
+        }
+        let leg = match goal {
+            Goal::Line(line) => {
+                let ringable = self.floor.line(line).is_some_and(|l| l.ringable(now.at).is_ok());
+                if !ringable {
+                    return Err(480);
+                }
+                self.ring_line(now, key, line, RING)
+            }
+            Goal::Destination(name) => self.ring_destination(now, key, &name),
+        };
+        let leg = leg.ok_or(503u16)?;
+        if let Some(Phase::Together(together)) = self.calls.get_mut(&key).map(|c| &mut c.phase) {
+            together.transfer = Some(leg);
+        }
+        Ok(())
+    }
+
+    /// Reads Refer-To: the user part names a line, or a destination by name or number.
+    fn goal(&self, refer_to: &str) -> Result<Goal, u16> {
+        let target = ReferTo::parse(refer_to).map_err(|_| 400u16)?;
+        if target.replaces.is_some() {
+            // An attended transfer needs a second call of the line, which a line does not have here.
+            return Err(501);
+        }
+        let user = target.target.uri.user().ok_or(403u16)?;
+        if let Some(line) = self.policy.line_named(&user) {
+            return Ok(Goal::Line(line));
+        }
+        let destinations = self.policy.config.destinations.iter();
+        let mut allowed = destinations.filter(|d| d.transfer.value);
+        let found = allowed.find(|d| d.name.value == user || d.number.value == user).ok_or(403u16)?;
+        Ok(Goal::Destination(found.name.value.clone()))
+    }
+
+    /// The target answered: true when this leg was a transfer's.
+    pub(super) fn transfer_won(&mut self, now: Now, key: CallKey, leg: LegKey) -> bool {
+        let Some(Phase::Together(together)) = self.calls.get(&key).map(|c| &c.phase) else { return false };
+        if together.transfer != Some(leg) {
+            return false;
+        }
+        let maker = together.other;
+        let queue = together.queue.clone();
+        if let Some(dialog) = self.legs.get(&maker).and_then(|l| l.dialog) {
+            self.endpoint.refer_progress(now, dialog, 200, true);
+        }
+        if let Some(caller) = self.calls.get(&key).map(|c| c.caller) {
+            self.media(MediaCommand::Unbridge { leg: caller });
+        }
+        let together = Together { other: leg, queue: queue.clone(), since: now.at, bridged: false, transfer: None };
+        self.enter(now, key, Phase::Together(together));
+        self.release(now, maker, queue.as_deref());
+        self.joined(now, key, leg, Duration::ZERO);
+        true
+    }
+
+    /// The target did not answer: true when this leg was a transfer's. The caller is still with the first.
+    pub(super) fn transfer_lost(&mut self, now: Now, key: CallKey, leg: LegKey, miss: Miss) -> bool {
+        let Some(Phase::Together(together)) = self.calls.get_mut(&key).map(|c| &mut c.phase) else { return false };
+        if together.transfer != Some(leg) {
+            return false;
+        }
+        together.transfer = None;
+        let status = match miss {
+            Miss::Busy => 486,
+            Miss::NoAnswer | Miss::NotConfirmed => 408,
+            Miss::Declined | Miss::Lost => 603,
+            Miss::Unreachable => 480,
+        };
+        if let Some(dialog) = self.legs.get(&together.other).and_then(|l| l.dialog) {
+            self.endpoint.refer_progress(now, dialog, status, true);
+        }
+        true
+    }
+
+    /// The line that asked for a transfer hung up while the target rings: the caller waits for it with music.
+    pub(super) fn transfer_maker_left(&mut self, now: Now, key: CallKey) -> bool {
+        let Some(Phase::Together(together)) = self.calls.get(&key).map(|c| &c.phase) else { return false };
+        let Some(target) = together.transfer else { return false };
+        let Some(caller) = self.calls.get(&key).map(|c| c.caller) else { return false };
+        self.media(MediaCommand::Unbridge { leg: caller });
+        let attempts = Attempts { ticket: None, legs: vec![target] };
+        if let Some(Phase::Together(together)) = self.enter(now, key, Phase::Offering(attempts)) {
+            self.release(now, together.other, together.queue.as_deref());
+        }
+        self.music(key);
+        true
+    }
+}
