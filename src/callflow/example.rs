@@ -1,123 +1,23 @@
 //! A small configuration and a walk through its flows, for tests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::machine::{Act, FlowEvent, Instruction, Machine, Say, View};
 use super::program::compile;
 use crate::base::time::Now;
-use crate::config::raw::{self, Action, At, Flow, Place, Step};
+use crate::config::raw::{self, At, Place};
 
 pub fn at<T>(value: T) -> At<T> {
     At { value, place: Place::default() }
 }
 
-fn names(list: &[&str]) -> Vec<At<String>> {
-    list.iter().map(|n| at((*n).to_owned())).collect()
-}
-
-fn to(name: &str) -> At<String> {
-    at(name.to_owned())
-}
-
-fn step(name: &str, action: Action) -> Step {
-    Step { name: to(name), action }
-}
-
-fn seconds(n: u64) -> At<Duration> {
-    at(Duration::from_secs(n))
-}
-
-fn play(prompts: &[&str], next: &str) -> Action {
-    Action::Play { prompts: names(prompts), next: to(next) }
-}
-
-fn goodbye() -> Step {
-    step("goodbye", Action::HangUp { prompts: names(&["goodbye"]) })
-}
-
-fn message() -> Step {
-    step(
-        "message",
-        Action::Message {
-            prompts: names(&["message-intro"]),
-            ask_callback: at(true),
-            done: to("goodbye"),
-            deleted: to("goodbye"),
-            failed: to("goodbye"),
-        },
-    )
-}
-
-/// The caller's way of a helpline, whole.
-fn main_flow() -> Vec<Step> {
-    let menu = Action::Menu {
-        prompts: names(&["closed-menu"]),
-        keys: vec![(at('1'), to("refer")), (at('2'), to("message"))],
-        timeout: seconds(6),
-        tries: at(2),
-        otherwise: to("message"),
-    };
-    let queue = Action::Queue {
-        queue: to("1712"),
-        announce_every: seconds(60),
-        announce: names(&["queue-choice"]),
-        keys: vec![(at('2'), to("message"))],
-        full: to("full"),
-        nobody: to("nobody"),
-        too_long: to("too-long"),
-    };
-    let refer =
-        Action::Dial { destination: to("tele-onthaal"), prompts: names(&["refer-106"]), failed: to("refer-failed") };
-    vec![
-        step("welcome", play(&["welcome", "emergency"], "hours")),
-        step("hours", Action::Hours { open: to("enter"), closed: to("closed"), holiday: Some(to("holiday")) }),
-        step("enter", play(&["queue-enter"], "queue")),
-        step("queue", queue),
-        step("full", play(&["queue-full"], "menu")),
-        step("nobody", play(&["nobody-there"], "menu")),
-        step("too-long", play(&["queue-too-long"], "menu")),
-        step("closed", Action::NextOpening { prompts: names(&["closed"]), next: to("menu") }),
-        step("holiday", Action::NextOpening { prompts: names(&["holiday"]), next: to("menu") }),
-        step("menu", menu),
-        step("refer", refer),
-        step("refer-failed", play(&["refer-failed"], "message")),
-        message(),
-        goodbye(),
-    ]
-}
-
-fn language_flow() -> Vec<Step> {
-    let language = Action::Language {
-        prompts: names(&["language"]),
-        keys: vec![(at('1'), to("nl")), (at('2'), to("fr"))],
-        timeout: seconds(5),
-        next: to("welcome"),
-    };
-    vec![step("language", language), step("welcome", play(&["welcome"], "goodbye")), goodbye()]
-}
-
-fn flow(name: &str, start: &str, steps: Vec<Step>) -> Flow {
-    Flow { name: to(name), start: to(start), steps }
-}
-
-/// The shipped configuration with these flows in place of its own.
+/// The configuration of the simulated world.
 pub fn config() -> raw::Config {
-    let mut config = raw::example();
-    config.helpline.languages = names(&["nl", "fr"]);
-    config.voicemail.max = seconds(180);
-    config.voicemail.silence = seconds(8);
-    config.voicemail.min = seconds(2);
-    config.voicemail.finish_key = at('#');
-    config.flows = vec![
-        flow("main", "welcome", main_flow()),
-        flow("languages", "language", language_flow()),
-        flow("message", "message", vec![message(), goodbye()]),
-        flow("wait", "wait", vec![step("wait", Action::Wait)]),
-        flow("loop", "loop", vec![step("loop", Action::Loop { prompts: names(&["welcome"]) })]),
-        flow("line", "line", vec![step("line", Action::Line { line: to("anna"), failed: to("goodbye") }), goodbye()]),
-    ];
-    config
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+    match crate::config::load_with(&dir, &|_| None) {
+        Ok(config) => config,
+        Err(found) => panic!("{}", found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
 }
 
 /// One caller in a flow, with instructions as short text.

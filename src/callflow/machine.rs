@@ -28,7 +28,10 @@ pub struct View {
 /// Something to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Say {
-    Prompt { language: String, name: String },
+    Prompt {
+        language: String,
+        name: String,
+    },
     /// The tone before a recording.
     Beep,
 }
@@ -41,18 +44,30 @@ pub enum Act {
     /// Stop playing and wait for keys or the timeout.
     Silence,
     /// Into the queue with music: `QueueFull`, `NobodyThere`, `TooLong` or `Connected`.
-    Enqueue { queue: String },
+    Enqueue {
+        queue: String,
+    },
     /// Said in the queue without losing the place; music again after it.
     Announce(Vec<Say>),
     /// `Connected` or `DialFailed`.
-    Dial { destination: String },
-    Line { line: String },
+    Dial {
+        destination: String,
+    },
+    Line {
+        line: String,
+    },
     /// `Recorded` or `RecordFailed`.
-    Record { max: Duration, silence: Duration, finish_key: char },
+    Record {
+        max: Duration,
+        silence: Duration,
+        finish_key: char,
+    },
     /// Then `PlayEnded`.
     PlayTake,
     /// `Kept` or `RecordFailed`.
-    KeepTake { callback: Option<String> },
+    KeepTake {
+        callback: Option<String>,
+    },
     DropTake,
     HangUp,
 }
@@ -89,7 +104,10 @@ pub enum FlowEvent {
     /// Joined with a line or destination: the script has done its work.
     Connected,
     DialFailed,
-    Recorded { length: Duration, voice: bool },
+    Recorded {
+        length: Duration,
+        voice: bool,
+    },
     RecordFailed,
     Kept,
 }
@@ -106,8 +124,12 @@ pub enum HungUp {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Prompts play; then this step.
-    Playing { next: usize },
-    Menu { tries: u32 },
+    Playing {
+        next: usize,
+    },
+    Menu {
+        tries: u32,
+    },
     Language,
     Queueing,
     /// The prompts before a dial.
@@ -203,7 +225,9 @@ impl Machine {
                 Some(self.go(*failed, view))
             }
             (Mode::Message(_), Step::Message { .. }) => message::on(self, &event, view, step),
-            (Mode::Looping, Step::Loop { prompts }) if event == FlowEvent::PlayEnded => Some(self.say(prompts)),
+            (Mode::Looping, Step::Loop { prompts }) if event == FlowEvent::PlayEnded => {
+                Some(self.say(prompts))
+            }
             (Mode::Parting, _) if event == FlowEvent::PlayEnded => {
                 self.mode = Mode::Done;
                 Some(Act::HangUp.into())
@@ -241,7 +265,9 @@ impl Machine {
     }
 
     fn queueing(&mut self, event: &FlowEvent, view: &View, step: &Step) -> Option<Instruction> {
-        let Step::Queue { announce_every, announce, keys, full, nobody, too_long, .. } = step else { return None };
+        let Step::Queue { announce_every, announce, keys, full, nobody, too_long, .. } = step else {
+            return None;
+        };
         match event {
             FlowEvent::Digit(digit) => {
                 let (_, to) = keys.iter().find(|(key, _)| key == digit)?;

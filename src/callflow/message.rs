@@ -12,6 +12,8 @@ use crate::voicemail::mailbox;
 const PAUSE: Duration = Duration::from_secs(6);
 /// How often a question is put before silence decides.
 const ASKED: u32 = 2;
+/// Keys past this are not taken (E.164: 15 digits).
+const LONGEST_NUMBER: usize = 15;
 /// How often nothing recorded leads to another recording.
 const EMPTY: u32 = 1;
 
@@ -19,18 +21,35 @@ const EMPTY: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MessageMode {
     /// Instructions and tone; `empty` recordings were heard before.
-    Intro { empty: u32 },
-    Recording { empty: u32 },
+    Intro {
+        empty: u32,
+    },
+    Recording {
+        empty: u32,
+    },
     /// Keep, listen, again or delete; asked so often.
-    Menu { asked: u32 },
+    Menu {
+        asked: u32,
+    },
     /// The caller listens to the own message.
     Hearing,
-    Ask { asked: u32 },
-    Enter { digits: String, tried: u32 },
-    Read { digits: String },
-    Keeping { callback: bool },
+    Ask {
+        asked: u32,
+    },
+    Enter {
+        digits: String,
+        tried: u32,
+    },
+    Read {
+        digits: String,
+    },
+    Keeping {
+        callback: bool,
+    },
     /// The last prompt of the step; then there.
-    Leaving { next: usize },
+    Leaving {
+        next: usize,
+    },
 }
 
 impl MessageMode {
@@ -55,7 +74,7 @@ pub(super) fn begin(machine: &mut Machine, prompts: &[String]) -> Instruction {
 }
 
 /// What follows from an event within the step.
-pub(super) fn on(machine: &mut Machine, event: &FlowEvent, _view: &View, step: &Step) -> Option<Instruction> {
+pub(super) fn on(machine: &mut Machine, event: &FlowEvent, view: &View, step: &Step) -> Option<Instruction> {
     let Step::Message { ask_callback, done, deleted, failed, .. } = step else { return None };
     let Mode::Message(mode) = machine.mode.clone() else { return None };
     if *event == FlowEvent::RecordFailed {
@@ -79,7 +98,7 @@ pub(super) fn on(machine: &mut Machine, event: &FlowEvent, _view: &View, step: &
             let said = if callback { "callback-thanks" } else { "message-kept" };
             Some(leave(machine, said, *done))
         }
-        (MessageMode::Leaving { next }, FlowEvent::PlayEnded) => Some(machine.go(next, _view)),
+        (MessageMode::Leaving { next }, FlowEvent::PlayEnded) => Some(machine.go(next, view)),
         _ => None,
     }
 }
@@ -124,7 +143,9 @@ fn menu_event(
     deleted: usize,
 ) -> Option<Instruction> {
     match event {
-        FlowEvent::Digit('1') if ask_callback => Some(ask(machine, "callback-ask", MessageMode::Ask { asked: 1 })),
+        FlowEvent::Digit('1') if ask_callback => {
+            Some(ask(machine, "callback-ask", MessageMode::Ask { asked: 1 }))
+        }
         FlowEvent::Digit('1') => Some(keep(machine, None)),
         FlowEvent::Digit('2') => {
             machine.mode = Mode::Message(MessageMode::Hearing);
@@ -166,10 +187,15 @@ fn enter(machine: &mut Machine, tried: u32) -> Instruction {
     ask(machine, "callback-enter", MessageMode::Enter { digits: String::new(), tried })
 }
 
-fn enter_event(machine: &mut Machine, event: &FlowEvent, mut digits: String, tried: u32) -> Option<Instruction> {
+fn enter_event(
+    machine: &mut Machine,
+    event: &FlowEvent,
+    mut digits: String,
+    tried: u32,
+) -> Option<Instruction> {
     match event {
         FlowEvent::Digit(digit @ '0'..='9') => {
-            if digits.len() < mailbox::LONGEST_NUMBER {
+            if digits.len() < LONGEST_NUMBER {
                 digits.push(*digit);
             }
             machine.mode = Mode::Message(MessageMode::Enter { digits, tried });

@@ -34,11 +34,32 @@ pub(super) type Keys<T> = Vec<(char, T)>;
 /// A compiled step; jumps are places in `Program::steps`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    Play { prompts: Vec<String>, next: usize },
-    Menu { prompts: Vec<String>, keys: Keys<usize>, timeout: Duration, tries: u32, otherwise: usize },
-    Language { prompts: Vec<String>, keys: Keys<String>, timeout: Duration, next: usize },
-    Hours { open: usize, closed: usize, holiday: usize },
-    NextOpening { prompts: Vec<String>, next: usize },
+    Play {
+        prompts: Vec<String>,
+        next: usize,
+    },
+    Menu {
+        prompts: Vec<String>,
+        keys: Keys<usize>,
+        timeout: Duration,
+        tries: u32,
+        otherwise: usize,
+    },
+    Language {
+        prompts: Vec<String>,
+        keys: Keys<String>,
+        timeout: Duration,
+        next: usize,
+    },
+    Hours {
+        open: usize,
+        closed: usize,
+        holiday: usize,
+    },
+    NextOpening {
+        prompts: Vec<String>,
+        next: usize,
+    },
     Queue {
         queue: String,
         announce_every: Duration,
@@ -48,12 +69,29 @@ pub(super) enum Step {
         nobody: usize,
         too_long: usize,
     },
-    Dial { destination: String, prompts: Vec<String>, failed: usize },
-    Message { prompts: Vec<String>, ask_callback: bool, done: usize, deleted: usize, failed: usize },
-    Line { line: String, failed: usize },
+    Dial {
+        destination: String,
+        prompts: Vec<String>,
+        failed: usize,
+    },
+    Message {
+        prompts: Vec<String>,
+        ask_callback: bool,
+        done: usize,
+        deleted: usize,
+        failed: usize,
+    },
+    Line {
+        line: String,
+        failed: usize,
+    },
     Wait,
-    Loop { prompts: Vec<String> },
-    HangUp { prompts: Vec<String> },
+    Loop {
+        prompts: Vec<String>,
+    },
+    HangUp {
+        prompts: Vec<String>,
+    },
 }
 
 impl Program {
@@ -77,12 +115,15 @@ const CALLBACK_PROMPTS: [&str; 6] = [
     "callback-invalid",
 ];
 
+/// Programs, and warnings about them.
+pub type Compiled = (Vec<Arc<Program>>, Vec<Diagnostic>);
+
 /// Compiles every flow. `has_prompt(language, name)` says whether a prompt is there (in that language, or
 /// for all). Gives the programs and warnings, or all that is wrong.
 pub fn compile(
     config: &raw::Config,
     has_prompt: &dyn Fn(&str, &str) -> bool,
-) -> Result<(Vec<Arc<Program>>, Vec<Diagnostic>), Vec<Diagnostic>> {
+) -> Result<Compiled, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let mut programs = Vec::new();
     for flow in &config.flows {
@@ -206,8 +247,11 @@ impl Compiler<'_> {
         if at.is_none() {
             let names: Vec<&str> = self.flow.steps.iter().map(|s| s.name.value.as_str()).collect();
             self.found.push(
-                Diagnostic::error(&to.place, format!("no step `{}` in flow `{}`", to.value, self.flow.name.value))
-                    .nearest(&to.value, names),
+                Diagnostic::error(
+                    &to.place,
+                    format!("no step `{}` in flow `{}`", to.value, self.flow.name.value),
+                )
+                .nearest(&to.value, names),
             );
         }
         at
@@ -293,7 +337,9 @@ impl Compiler<'_> {
             self.error(&place, format!("step `{name}` can't be reached"));
         }
         let out = leads_out(steps);
-        for ((step, _), reached) in self.flow.steps.iter().zip(&out).zip(&reached).filter(|((_, out), _)| !**out) {
+        for ((step, _), reached) in
+            self.flow.steps.iter().zip(&out).zip(&reached).filter(|((_, out), _)| !**out)
+        {
             if *reached {
                 let (place, name) = (step.name.place.clone(), step.name.value.clone());
                 self.error(&place, format!("from step `{name}` there is no way out of the flow")).allowed =
@@ -393,7 +439,12 @@ mod tests {
         change(&mut config);
         match compile(&config, has) {
             Ok((_, warnings)) => warnings.iter().map(|d| d.what.clone()).collect(),
-            Err(found) => found.iter().map(|d| format!("{}{}", d.what, d.nearest.as_deref().map_or(String::new(), |n| format!(" → {n}")))).collect(),
+            Err(found) => found
+                .iter()
+                .map(|d| {
+                    format!("{}{}", d.what, d.nearest.as_deref().map_or(String::new(), |n| format!(" → {n}")))
+                })
+                .collect(),
         }
     }
 
@@ -413,9 +464,14 @@ mod tests {
             |config| {
                 config.flows[0].start = jump("welcom");
                 step(config, "goodbye", Action::Wait);
-                let keys = vec![(at('1'), jump("goodbye")), (at('1'), jump("goodby")), (at('x'), jump("goodbye"))];
+                let keys =
+                    vec![(at('1'), jump("goodbye")), (at('1'), jump("goodby")), (at('x'), jump("goodbye"))];
                 let (timeout, tries) = (at(Duration::from_secs(5)), at(2));
-                step(config, "m", Action::Menu { prompts: vec![], keys, timeout, tries, otherwise: jump("goodbye") });
+                step(
+                    config,
+                    "m",
+                    Action::Menu { prompts: vec![], keys, timeout, tries, otherwise: jump("goodbye") },
+                );
                 step(config, "l", Action::Line { line: jump("anne"), failed: jump("goodbye") });
                 step(config, "r", Action::Loop { prompts: vec![] });
             },

@@ -11,7 +11,11 @@ use super::uri::{Host, Scheme, Uri};
 pub enum Plan {
     Known(Destination),
     /// Ask for A and AAAA of the host.
-    Ask { host: String, port: u16, transport: Transport },
+    Ask {
+        host: String,
+        port: u16,
+        transport: Transport,
+    },
 }
 
 /// A URI that no request can be sent to.

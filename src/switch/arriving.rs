@@ -35,7 +35,8 @@ impl Switch {
             self.notice(Notice::Overload);
             return self.refuse(now, dialog, 503, &[("Retry-After", "10".into())]);
         }
-        let (facts, identity) = screen::screen(&request, &flow, &self.policy.zones);
+        // Nothing here uses the identity yet: it is wiped at once.
+        let (facts, _sealed) = screen::screen(&request, &flow, &self.policy.zones);
         let offer = self.endpoint.session(&request);
         let key = CallKey(self.mint.serial.next());
         self.working_for(key);
@@ -45,7 +46,6 @@ impl Switch {
         let call = Call {
             policy: self.policy.clone(),
             facts,
-            identity: Some(identity),
             caller,
             number: Some(number),
             machine: Some(machine),
@@ -159,7 +159,7 @@ impl Switch {
         let Some(key) = self.leg_of(dialog) else { return };
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let (call, role) = (leg.call, leg.role);
-        self.working_for(call);
+        self.state.current = Some(call);
         if leg.waits_for_answer() {
             match sdp.map(|sdp| leg.take_answer(sdp)) {
                 Some(Ok(stream)) => self.media(connect(key, stream)),

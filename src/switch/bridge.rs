@@ -108,7 +108,11 @@ impl Switch {
                 self.end_call(now, key, Outcome::Joined);
             }
             Phase::Together(_) | Phase::Offering(_) => self.attempt_failed(now, leg, Miss::Declined),
-            Phase::Arriving | Phase::InFlow | Phase::Waiting(_) | Phase::Recording(_) | Phase::Farewell(_) => {
+            Phase::Arriving
+            | Phase::InFlow
+            | Phase::Waiting(_)
+            | Phase::Recording(_)
+            | Phase::Farewell(_) => {
                 self.close_leg(now, leg);
             }
         }
@@ -116,7 +120,7 @@ impl Switch {
 
     /// Gives a joined leg's line back and hangs the leg up.
     pub(super) fn release(&mut self, now: Now, leg: LegKey, queue: Option<&str>) {
-        let line = self.legs.get(&leg).and_then(|l| l.line());
+        let line = self.legs.get(&leg).and_then(super::leg::Leg::line);
         self.close_leg(now, leg);
         let Some(key) = line else { return };
         let wrap_up = self.floor.wrap_up(queue);

@@ -9,9 +9,7 @@ use crate::base::id::{CallKey, LegKey, LineKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::callflow::machine::Machine;
 use crate::media::command::MediaCommand;
-use crate::privacy::identity::SealedIdentity;
 use crate::privacy::screen::CallFacts;
-use crate::routing::queue::Waiting;
 use crate::sip::header_ext::{Reason, ReasonProtocol};
 use crate::telemetry::notice::{Miss, Notice, Outcome};
 
@@ -66,8 +64,6 @@ pub struct Call {
     /// The configuration that it began with.
     pub policy: Arc<Policy>,
     pub facts: CallFacts,
-    /// Wiped when the call goes.
-    pub identity: Option<SealedIdentity>,
     pub caller: LegKey,
     /// Place of the dialled number in the config; `None` for a `*` code of a line.
     pub number: Option<usize>,
@@ -112,7 +108,8 @@ impl Switch {
         self.leave_phase(now, key);
         let Some(call) = self.calls.remove(&key) else { return };
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
-        let legs: Vec<LegKey> = self.legs.iter().filter(|(_, leg)| leg.call == key).map(|(k, _)| *k).collect();
+        let legs: Vec<LegKey> =
+            self.legs.iter().filter(|(_, leg)| leg.call == key).map(|(k, _)| *k).collect();
         for leg in legs {
             self.close_leg(now, leg);
         }
@@ -192,9 +189,10 @@ impl Switch {
 
     /// The call's code failed: everything of it goes, as little code as may be.
     pub(super) fn abandon(&mut self, now: Now, key: CallKey) {
-        let legs: Vec<LegKey> = self.legs.iter().filter(|(_, leg)| leg.call == key).map(|(k, _)| *k).collect();
+        let legs: Vec<LegKey> =
+            self.legs.iter().filter(|(_, leg)| leg.call == key).map(|(k, _)| *k).collect();
         for leg in legs {
-            if let Some(line) = self.legs.get(&leg).and_then(|l| l.line()) {
+            if let Some(line) = self.legs.get(&leg).and_then(super::leg::Leg::line) {
                 self.floor.forget_load(line);
             }
             self.close_leg(now, leg);
@@ -205,11 +203,5 @@ impl Switch {
             let lasted = now.at.saturating_duration_since(call.arrived);
             self.notice(Notice::Ended { call: key, outcome: Outcome::Failed, lasted, talked: call.talked });
         }
-    }
-}
-
-impl Ticket {
-    pub fn from_waiting(queue: &Arc<str>, waiting: &Waiting) -> Self {
-        Self { queue: queue.clone(), since: waiting.since, tried: Vec::new() }
     }
 }

@@ -53,15 +53,12 @@ impl Floor {
         let mut lines = IndexMap::new();
         for (key, raw) in policy.lines() {
             let settings = settings(key, raw);
-            let place = match self.lines.swap_remove(&key) {
-                Some(mut place) => {
-                    place.line.settings = settings;
-                    place
-                }
-                None => {
-                    let fixed = !matches!(raw.reach, Reach::Registers { .. });
-                    Place { line: Line::new(settings, raw.logged_in.value, fixed, now), told: None }
-                }
+            let place = if let Some(mut place) = self.lines.swap_remove(&key) {
+                place.line.settings = settings;
+                place
+            } else {
+                let fixed = !matches!(raw.reach, Reach::Registers { .. });
+                Place { line: Line::new(settings, raw.logged_in.value, fixed, now), told: None }
             };
             lines.insert(key, place);
         }
@@ -78,8 +75,8 @@ impl Floor {
             let keys = raw.lines.iter().filter_map(|l| policy.line_named(&l.value)).collect();
             let capacity = raw.capacity.value as usize;
             let old = self.rooms.swap_remove(raw.name.value.as_str());
-            let (mut queue, round_robin) =
-                old.map_or_else(|| (Queue::new(capacity), RoundRobin::default()), |r| (r.queue, r.round_robin));
+            let (mut queue, round_robin) = old
+                .map_or_else(|| (Queue::new(capacity), RoundRobin::default()), |r| (r.queue, r.round_robin));
             queue.set_capacity(capacity);
             let room = Room { settings: raw.clone(), number: number as u32, lines: keys, queue, round_robin };
             rooms.insert(Arc::from(raw.name.value.as_str()), room);
@@ -113,9 +110,8 @@ impl Floor {
     }
 
     pub(super) fn miss_rule(&self, queue: Option<&str>) -> MissRule {
-        queue.and_then(|q| self.rooms.get(q)).map_or(MissRule { misses: 0, rest: Duration::ZERO }, |r| MissRule {
-            misses: r.settings.misses.value,
-            rest: r.settings.rest.value,
+        queue.and_then(|q| self.rooms.get(q)).map_or(MissRule { misses: 0, rest: Duration::ZERO }, |r| {
+            MissRule { misses: r.settings.misses.value, rest: r.settings.rest.value }
         })
     }
 
@@ -181,7 +177,11 @@ impl Switch {
         }
         let length = room.queue.len() as u32;
         call.queue = Some(name.clone());
-        self.enter(now, key, Phase::Waiting(Ticket { queue: name.clone(), since: now.at, tried: Vec::new() }));
+        self.enter(
+            now,
+            key,
+            Phase::Waiting(Ticket { queue: name.clone(), since: now.at, tried: Vec::new() }),
+        );
         self.timers.set(Owner::Call(key), What::MaxWait, now.at + max_wait);
         self.notice(Notice::Queued { call: key, length });
         self.notice(Notice::QueueLength { queue: number, length });
@@ -204,9 +204,15 @@ impl Switch {
     pub(super) fn leave_queue(&mut self, key: CallKey, queue: &str) {
         let Some(room) = self.floor.rooms.get_mut(queue) else { return };
         if room.queue.leave(key).is_some() {
-            let (queue, length) = (room.number, room.queue.len() as u32);
-            self.notice(Notice::QueueLength { queue, length });
+            self.told_length(queue);
         }
+    }
+
+    /// Tells how many wait.
+    pub(super) fn told_length(&mut self, queue: &str) {
+        let Some(room) = self.floor.rooms.get(queue) else { return };
+        let (queue, length) = (room.number, room.queue.len() as u32);
+        self.notice(Notice::QueueLength { queue, length });
     }
 
     /// Rings lines for those who wait, longest waiting first, as long as a line can ring.
@@ -278,7 +284,11 @@ impl Switch {
     /// The queue can't help: the script goes on, or, when it has ended (a transfer that fell through), the
     /// caller is told and referred.
     fn give_up(&mut self, now: Now, key: CallKey, event: FlowEvent, prompt: &str) {
-        let scripted = self.calls.get(&key).and_then(|c| c.machine.as_ref()).is_some_and(|m| m.is_waiting());
+        let scripted = self
+            .calls
+            .get(&key)
+            .and_then(|c| c.machine.as_ref())
+            .is_some_and(super::super::callflow::machine::Machine::is_waiting);
         if scripted {
             self.flow(now, key, event);
         } else {

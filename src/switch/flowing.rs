@@ -44,7 +44,8 @@ impl Switch {
                 Some(after) => self.timers.set(Owner::Call(key), What::Flow, now.at + after),
                 None => self.timers.cancel(Owner::Call(key), What::Flow),
             }
-            let Some(event) = self.act(now, key, instruction.act) else { return };
+            let mut acts = instruction.acts.into_iter();
+            let Some(event) = acts.find_map(|act| self.act(now, key, act)) else { return };
             let Some(view) = self.view(now, key) else { return };
             let machine = self.calls.get_mut(&key).and_then(|c| c.machine.as_mut());
             next = machine.and_then(|m| m.on(event, &view));
@@ -68,7 +69,9 @@ impl Switch {
             Act::Enqueue { queue } => return self.enqueue(now, key, &queue),
             Act::Dial { destination } => return self.dial(now, key, &destination),
             Act::Line { line } => return self.dial_line(now, key, &line),
-            Act::Record { max, silence, finish_key } => return self.record(now, key, max, silence, finish_key),
+            Act::Record { max, silence, finish_key } => {
+                return self.record(now, key, max, silence, finish_key);
+            }
             Act::PlayTake => return self.play_take(key),
             Act::KeepTake { callback } => return Some(self.keep_take(now, key, callback)),
             Act::DropTake => self.drop_take(key),
@@ -102,7 +105,9 @@ impl Switch {
     pub(super) fn music(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(&key) else { return };
         let queue = match &call.phase {
-            Phase::Waiting(ticket) | Phase::Offering(Attempts { ticket: Some(ticket), .. }) => Some(&ticket.queue),
+            Phase::Waiting(ticket) | Phase::Offering(Attempts { ticket: Some(ticket), .. }) => {
+                Some(&ticket.queue)
+            }
             _ => None,
         };
         let name = queue.and_then(|q| self.floor.music(q)).unwrap_or_else(|| "music".to_owned());
@@ -146,7 +151,9 @@ impl Switch {
         }
         let Some(call) = self.calls.get(&key).filter(|c| c.caller == leg) else { return };
         match call.phase {
-            Phase::InFlow | Phase::Waiting(_) | Phase::Offering(_) => self.flow(now, key, FlowEvent::Digit(digit)),
+            Phase::InFlow | Phase::Waiting(_) | Phase::Offering(_) => {
+                self.flow(now, key, FlowEvent::Digit(digit));
+            }
             // The finishing key is media's; others are part of the message.
             Phase::Recording(_) | Phase::Arriving | Phase::Together(_) | Phase::Farewell(_) => {}
         }
@@ -156,17 +163,13 @@ impl Switch {
     pub(super) fn info(&mut self, now: Now, dialog: crate::base::id::DialogKey, kind: &str, body: &[u8]) {
         let Some(leg) = self.leg_of(dialog) else { return };
         let Some(digit) = info_digit(kind, body) else { return };
-        let other = self.other_side(leg);
-        match other {
+        if let Some(other) = self.other_side(leg) {
             // Joined: the key goes across as the other side understands it.
-            Some(other) => {
-                self.media(MediaCommand::SendDigit { leg: other, digit, duration: Duration::from_millis(160) });
-            }
-            None => {
-                self.finish_by_info(leg, digit);
-                self.digit(now, leg, digit);
-            }
+            let duration = Duration::from_millis(160);
+            return self.media(MediaCommand::SendDigit { leg: other, digit, duration });
         }
+        self.finish_by_info(leg, digit);
+        self.digit(now, leg, digit);
     }
 
     pub(super) fn flow_timeout(&mut self, now: Now, key: CallKey) {
@@ -192,7 +195,7 @@ impl Switch {
         self.farewell(now, key, &["goodbye"], Outcome::Goodbye);
     }
 
-    fn view(&mut self, now: Now, key: CallKey) -> Option<View<'_>> {
+    fn view(&mut self, now: Now, key: CallKey) -> Option<View> {
         let position = self.position(key);
         let call = self.calls.get(&key)?;
         let (state, next_opening) = self.state.calendar(&call.policy, now.utc);
@@ -204,11 +207,10 @@ impl Switch {
 fn info_digit(kind: &str, body: &[u8]) -> Option<char> {
     let text = std::str::from_utf8(body).ok()?;
     let word = if kind == "application/dtmf-relay" {
-        let signal = text.lines().find_map(|line| {
+        text.lines().find_map(|line| {
             let (name, value) = line.split_once('=')?;
             name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
-        })?;
-        signal
+        })?
     } else {
         text.trim()
     };

@@ -14,15 +14,27 @@ use crate::telemetry::notice::{Drop, Notice};
 /// Everything that can happen to the core.
 pub enum Input {
     /// One datagram, or one framed message of a stream.
-    Sip { flow: Flow, bytes: Vec<u8> },
+    Sip {
+        flow: Flow,
+        bytes: Vec<u8>,
+    },
     /// A stream was closed by either side.
-    FlowClosed { flow: FlowKey },
+    FlowClosed {
+        flow: FlowKey,
+    },
     /// Nothing could be sent there.
-    TransmitFailed { to: Destination },
+    TransmitFailed {
+        to: Destination,
+    },
     /// A socket dropped something before it reached the core.
-    NetDropped { reason: Drop },
+    NetDropped {
+        reason: Drop,
+    },
     /// The answer to `Output::Resolve`; empty when the name has no address.
-    Resolved { query: QueryKey, addresses: Vec<SocketAddr> },
+    Resolved {
+        query: QueryKey,
+        addresses: Vec<SocketAddr>,
+    },
     Media(MediaEvent),
     Stored(StoreReply),
     /// A new configuration, compiled and checked (SIGHUP).
@@ -46,9 +58,16 @@ pub enum Command {
 /// Everything that the core wants done; drained to `None` after each `handle`.
 #[derive(PartialEq)]
 pub enum Output {
-    Transmit { to: Destination, bytes: Bytes },
+    Transmit {
+        to: Destination,
+        bytes: Bytes,
+    },
     /// Look up the addresses of a host (A, AAAA). `Input::Resolved` must follow.
-    Resolve { query: QueryKey, host: String, port: u16 },
+    Resolve {
+        query: QueryKey,
+        host: String,
+        port: u16,
+    },
     Media(MediaCommand),
     Store(StoreRequest),
     Notice(Notice),

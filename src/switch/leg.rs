@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
 use crate::media::command::{self, Direction, MediaCommand, Stream};
-use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer, SdpError, Way};
+use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer};
+use crate::sdp::session::{SdpError, Way};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
 
@@ -77,7 +78,13 @@ pub struct Leg {
 }
 
 impl Leg {
-    pub fn new(call: CallKey, role: Role, signalling: SocketAddr, description: Description, since: Instant) -> Self {
+    pub fn new(
+        call: CallKey,
+        role: Role,
+        signalling: SocketAddr,
+        description: Description,
+        since: Instant,
+    ) -> Self {
         Self {
             call,
             role,

@@ -12,7 +12,13 @@ use crate::sip::flow::Destination;
 const NOBODY: &str = "sip:anonymous@anonymous.invalid";
 
 /// The INVITE for a leg. `shown` is the helpline's name, such as `1712`; from the config.
-pub(super) fn write(shown: &str, target: &Target, to: Destination, local: SocketAddr, sdp: Vec<u8>) -> Invite {
+pub(super) fn write(
+    shown: &str,
+    target: &Target,
+    to: Destination,
+    local: SocketAddr,
+    sdp: Vec<u8>,
+) -> Invite {
     Invite {
         to,
         local,

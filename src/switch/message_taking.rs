@@ -11,9 +11,9 @@ use crate::base::id::{CallKey, LegKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::callflow::machine::{FlowEvent, HungUp};
 use crate::media::command::{MediaCommand, RecordEnd};
-use crate::store::request::{MessageRow, MessageState, StoreReply, StoreRequest};
+use crate::store::request::{MessageState, StoreReply, StoreRequest};
 use crate::telemetry::notice::{Notice, Outcome};
-use crate::voicemail::mailbox;
+use crate::voicemail::mailbox::{self, Ending};
 
 /// A recording, from its first sample until it is kept or thrown away.
 pub(super) struct Take {
@@ -34,7 +34,6 @@ struct Done {
 
 struct Left {
     min: Duration,
-    callback: Option<String>,
 }
 
 impl Switch {
@@ -48,8 +47,8 @@ impl Switch {
         finish_key: char,
     ) -> Option<FlowEvent> {
         let call = self.calls.get(&key)?;
-        let needed = u64::from(call.policy.config.voicemail.min_free_mib.value);
-        if self.state.free_mebibytes.is_some_and(|free| free < needed) || self.takes.is_full() {
+        let needed = call.policy.config.voicemail.min_free_mib.value;
+        if !mailbox::enough_space(self.state.free_mebibytes, needed) || self.takes.is_full() {
             self.notice(Notice::DiskFull);
             return Some(FlowEvent::RecordFailed);
         }
@@ -74,11 +73,15 @@ impl Switch {
         let Some(take) = self.takes.get_mut(&key) else { return };
         take.done = Some(Done { length, broken });
         if let Some(left) = &take.left {
-            let keep = (voice && length >= left.min) || (broken && !length.is_zero());
-            let callback = left.callback.clone();
-            return if keep { self.save(now, key, callback) } else { self.discard(key) };
+            let ending = if broken { Ending::Broken } else { Ending::Whole { voice } };
+            let fate = mailbox::fate(ending, length, left.min);
+            return if fate.is_some() { self.save(now, key, None) } else { self.discard(key) };
         }
-        let call = self.calls.iter().find(|(_, c)| matches!(c.phase, Phase::Recording(t) if t == key)).map(|(k, _)| *k);
+        let call = self
+            .calls
+            .iter()
+            .find(|(_, c)| matches!(c.phase, Phase::Recording(t) if t == key))
+            .map(|(k, _)| *k);
         let Some(call) = call else { return self.discard(key) };
         self.enter(now, call, Phase::InFlow);
         if let Some(call) = self.calls.get_mut(&call) {
@@ -125,13 +128,13 @@ impl Switch {
     /// The caller hung up, or the call ends otherwise: a message in hand is kept when it has a voice.
     pub(super) fn finish_take(&mut self, now: Now, key: CallKey) {
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let wish = call.machine.as_ref().map(|m| m.hung_up());
+        let wish = call.machine.as_ref().map(super::super::callflow::machine::Machine::hung_up);
         let min = call.policy.config.voicemail.min.value;
         if let Phase::Recording(take) = call.phase {
             call.outcome.get_or_insert(Outcome::Message);
             let leg = call.caller;
             if let Some(take) = self.takes.get_mut(&take) {
-                take.left = Some(Left { min, callback: None });
+                take.left = Some(Left { min });
             }
             return self.media(MediaCommand::StopRecord { leg });
         }
@@ -148,7 +151,9 @@ impl Switch {
     /// The finishing key by INFO: media only hears RTP.
     pub(super) fn finish_by_info(&mut self, leg: LegKey, digit: char) {
         let call = self.legs.get(&leg).and_then(|l| self.calls.get(&l.call));
-        let Some(call) = call.filter(|c| matches!(c.phase, Phase::Recording(_)) && c.caller == leg) else { return };
+        let Some(call) = call.filter(|c| matches!(c.phase, Phase::Recording(_)) && c.caller == leg) else {
+            return;
+        };
         if call.policy.config.voicemail.finish_key.value == digit {
             self.media(MediaCommand::StopRecord { leg });
         }
@@ -157,17 +162,14 @@ impl Switch {
     fn save(&mut self, now: Now, key: TakeKey, callback: Option<String>) {
         let Some(take) = self.takes.remove(&key) else { return };
         let Some(done) = take.done else { return };
-        let row = MessageRow {
-            id: take.id,
-            called: take.called,
-            taken_at: now.utc,
-            length: done.length,
-            state: if done.broken { MessageState::Interrupted } else { MessageState::New },
-            callback,
-        };
+        let state = if done.broken { MessageState::Interrupted } else { MessageState::New };
+        let row = mailbox::row(take.id, take.called, now.utc, done.length, state, callback);
         self.outputs.push_back(Output::Store(StoreRequest::SaveMessage(row)));
-        let notice =
-            if done.broken { Notice::MessageInterrupted } else { Notice::MessageTaken { length: done.length } };
+        let notice = if done.broken {
+            Notice::MessageInterrupted
+        } else {
+            Notice::MessageTaken { length: done.length }
+        };
         self.notice(notice);
     }
 

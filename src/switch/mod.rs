@@ -235,7 +235,9 @@ impl Switch {
             MediaEvent::OpenFailed { leg } => self.media_failed(now, leg),
             MediaEvent::Digit { leg, digit } => self.digit(now, leg, digit),
             MediaEvent::PlayEnded { leg, play } => self.play_ended(now, leg, play),
-            MediaEvent::Recorded { take, length, end, voice, .. } => self.recorded(now, take, length, end, voice),
+            MediaEvent::Recorded { take, length, end, voice, .. } => {
+                self.recorded(now, take, length, end, voice);
+            }
             MediaEvent::Silent { leg, .. } => self.leg_is_silent(now, leg),
             MediaEvent::Flowing { .. } => {}
             MediaEvent::Closed { stats, .. } => self.notice(Notice::MediaStats {

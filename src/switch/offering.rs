@@ -56,9 +56,10 @@ impl Switch {
 
     /// Straight to one line, without a queue.
     pub(super) fn dial_line(&mut self, now: Now, key: CallKey, name: &str) -> Option<FlowEvent> {
-        let line = self.policy.line_named(name).filter(|l| {
-            self.floor.line(*l).is_some_and(|line| line.ringable(now.at).is_ok())
-        });
+        let line = self
+            .policy
+            .line_named(name)
+            .filter(|l| self.floor.line(*l).is_some_and(|line| line.ringable(now.at).is_ok()));
         let leg = line.and_then(|line| self.ring_line(now, key, line, DIRECT_RING));
         let Some(leg) = leg else { return Some(FlowEvent::DialFailed) };
         self.enter(now, key, Phase::Offering(Attempts { ticket: None, legs: vec![leg] }));
@@ -76,13 +77,20 @@ impl Switch {
 
     pub(super) fn ring_destination(&mut self, now: Now, key: CallKey, name: &str) -> Option<LegKey> {
         let destination = self.policy.destination(name)?;
-        let (number, trunk, ring) = (&destination.number.value, &destination.trunk.value, destination.ring.value);
+        let (number, trunk, ring) =
+            (&destination.number.value, &destination.trunk.value, destination.ring.value);
         let target = self.trunk_target(trunk, number, false)?;
         self.call_leg(now, key, Role::Destination, target, ring)
     }
 
     /// Begins to ring a line; `None` when it can't be reached at all.
-    pub(super) fn ring_line(&mut self, now: Now, key: CallKey, line: LineKey, ring: Duration) -> Option<LegKey> {
+    pub(super) fn ring_line(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        line: LineKey,
+        ring: Duration,
+    ) -> Option<LegKey> {
         let Some(target) = self.line_target(now, line) else {
             let rule = self.floor.miss_rule(None);
             if let Some(line) = self.floor.line_mut(line) {
@@ -101,13 +109,22 @@ impl Switch {
         Some(leg)
     }
 
-    fn call_leg(&mut self, now: Now, key: CallKey, role: Role, target: Target, ring: Duration) -> Option<LegKey> {
+    fn call_leg(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        role: Role,
+        target: Target,
+        ring: Duration,
+    ) -> Option<LegKey> {
         if self.legs.is_full() {
             return None;
         }
         let signalling = match &target.place {
             Place::Known(Destination::Flow(flow)) => flow.local,
-            Place::Known(Destination::Address { transport, peer }) => self.policy.signalling(*transport, peer.ip())?,
+            Place::Known(Destination::Address { transport, peer }) => {
+                self.policy.signalling(*transport, peer.ip())?
+            }
             Place::Named { transport, .. } => {
                 self.policy.signalling(*transport, std::net::Ipv4Addr::UNSPECIFIED.into())?
             }
@@ -287,13 +304,15 @@ impl Switch {
         if !matches!(&call.phase, Phase::Offering(attempts) if attempts.legs.contains(&key)) {
             return self.close_leg(now, key);
         }
-        let together =
-            Together { other: key, queue: None, since: now.at, bridged: false, transfer: None };
-        let Some(Phase::Offering(attempts)) = self.enter(now, call_key, Phase::Together(together)) else { return };
+        let together = Together { other: key, queue: None, since: now.at, bridged: false, transfer: None };
+        let Some(Phase::Offering(attempts)) = self.enter(now, call_key, Phase::Together(together)) else {
+            return;
+        };
         for other in attempts.legs.into_iter().filter(|leg| *leg != key) {
             self.withdraw(now, other, Miss::Lost);
         }
-        let waited = attempts.ticket.as_ref().map_or(Duration::ZERO, |t| now.at.saturating_duration_since(t.since));
+        let waited =
+            attempts.ticket.as_ref().map_or(Duration::ZERO, |t| now.at.saturating_duration_since(t.since));
         if let Some(ticket) = attempts.ticket {
             self.floor.serve(&ticket.queue, call_key, now.at);
             self.told_length(&ticket.queue);
@@ -331,7 +350,7 @@ impl Switch {
     pub(super) fn attempt_failed(&mut self, now: Now, key: LegKey, miss: Miss) {
         let Some(call) = self.legs.get(&key).map(|l| l.call) else { return };
         self.state.current = Some(call);
-        let line = self.legs.get(&key).and_then(|l| l.line());
+        let line = self.legs.get(&key).and_then(super::leg::Leg::line);
         self.withdraw(now, key, miss);
         if self.transfer_lost(now, call, key, miss) {
             return;
@@ -363,7 +382,7 @@ impl Switch {
 
     fn direct_failed(&mut self, now: Now, key: CallKey) {
         let Some(call) = self.calls.get(&key) else { return };
-        if call.machine.as_ref().is_some_and(|m| m.is_waiting()) {
+        if call.machine.as_ref().is_some_and(super::super::callflow::machine::Machine::is_waiting) {
             return self.flow(now, key, FlowEvent::DialFailed);
         }
         // A transfer whose maker has gone: back to the queue, at the place of one who came first.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::base::id::LineKey;
-use crate::callflow::program::{self, Program};
 use crate::calendar::schedule::Schedule;
+use crate::callflow::program::{self, Program};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw;
 use crate::media::audio;
@@ -129,7 +129,9 @@ impl Policy {
     /// The RTP address that SDP names (behind NAT it is another one).
     pub fn announced(&self, local: IpAddr) -> IpAddr {
         match &self.config.media.external {
-            Some(external) if external.value.is_ipv4() == local.is_ipv4() && !local.is_loopback() => external.value,
+            Some(external) if external.value.is_ipv4() == local.is_ipv4() && !local.is_loopback() => {
+                external.value
+            }
             _ => local,
         }
     }
@@ -141,7 +143,8 @@ impl Policy {
             Transport::Tcp => raw::ListenTransport::Tcp,
             Transport::Tls | Transport::Ws | Transport::Wss => return None,
         };
-        let fits = |l: &&raw::Listen| l.transport.value == kind && l.address.value.is_ipv4() == peer.is_ipv4();
+        let fits =
+            |l: &&raw::Listen| l.transport.value == kind && l.address.value.is_ipv4() == peer.is_ipv4();
         let listen = self.config.listen.iter().find(fits)?;
         let external = listen.external.as_ref().filter(|_| !peer.is_loopback());
         Some(external.map_or(listen.address.value, |e| e.value))
@@ -150,7 +153,11 @@ impl Policy {
     /// Every address that we listen on.
     pub fn own_addresses(&self) -> Vec<SocketAddr> {
         let listen = &self.config.listen;
-        listen.iter().flat_map(|l| [Some(l.address.value), l.external.as_ref().map(|e| e.value)]).flatten().collect()
+        listen
+            .iter()
+            .flat_map(|l| [Some(l.address.value), l.external.as_ref().map(|e| e.value)])
+            .flatten()
+            .collect()
     }
 
     /// A prompt, in the language or one that has it; in the end the built-in last resort.
@@ -225,7 +232,11 @@ mod tests {
             ("::1", 128, "::2", false),
         ];
         for (net, prefix, address, inside) in cases {
-            assert_eq!(contains(network(net, prefix), address.parse().unwrap()), inside, "{net}/{prefix} {address}");
+            assert_eq!(
+                contains(network(net, prefix), address.parse().unwrap()),
+                inside,
+                "{net}/{prefix} {address}"
+            );
         }
     }
 }

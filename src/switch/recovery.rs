@@ -82,8 +82,7 @@ impl State {
     /// Whether the helpline is open. Kept until the calendar's next edge, at most a minute: the words
     /// "today" and "tomorrow" change at midnight.
     pub(super) fn calendar(&mut self, policy: &Policy, utc: DateTime<Utc>) -> (Calendar, Option<LocalTime>) {
-        let holds =
-            |k: &&Known| k.generation == policy.generation && k.from <= utc && utc < k.until;
+        let holds = |k: &&Known| k.generation == policy.generation && k.from <= utc && utc < k.until;
         if let Some(known) = self.calendar.as_ref().filter(holds) {
             return (known.state, known.next_opening);
         }

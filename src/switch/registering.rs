@@ -41,7 +41,9 @@ struct Penalty {
 pub(super) enum Proof {
     Line(LineKey, String),
     /// 401 now: no credentials yet, or a stale nonce.
-    Challenge { stale: bool },
+    Challenge {
+        stale: bool,
+    },
     /// 401 later.
     Wrong,
     Malformed,
@@ -93,7 +95,8 @@ impl Switch {
             Method::REGISTER => self.register(now, tx, request, flow),
             Method::OPTIONS if self.state.is_draining() => self.endpoint.respond(now, tx, 503, &[]),
             _ => {
-                let headers = [("Accept", "application/sdp".to_owned()), ("Allow", self.endpoint.allow().to_owned())];
+                let headers =
+                    [("Accept", "application/sdp".to_owned()), ("Allow", self.endpoint.allow().to_owned())];
                 self.endpoint.respond(now, tx, 200, &headers);
             }
         }
@@ -136,7 +139,9 @@ impl Switch {
 
     /// Judges the credentials of a phone.
     pub(super) fn prove(&mut self, now: Now, request: &Request, flow: Flow) -> Proof {
-        let Some(value) = request.headers.get("Authorization") else { return Proof::Challenge { stale: false } };
+        let Some(value) = request.headers.get("Authorization") else {
+            return Proof::Challenge { stale: false };
+        };
         let policy = self.policy.clone();
         let password = |name: &str| {
             let line = policy.line(policy.line_named(name)?)?;
@@ -185,7 +190,11 @@ impl Switch {
         let was = line.is_reachable();
         line.set_reachable(reachable);
         if was != reachable {
-            self.notice(if reachable { Notice::Registered { line: key } } else { Notice::Unregistered { line: key } });
+            self.notice(if reachable {
+                Notice::Registered { line: key }
+            } else {
+                Notice::Unregistered { line: key }
+            });
         }
         self.line_changed(now, key);
     }

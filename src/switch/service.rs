@@ -39,7 +39,14 @@ impl Switch {
         codes.into_iter().find(|(word, _)| word.value == dialled).map(|(_, code)| code)
     }
 
-    pub(super) fn service_call(&mut self, now: Now, dialog: DialogKey, request: &Request, flow: Flow, dialled: &str) {
+    pub(super) fn service_call(
+        &mut self,
+        now: Now,
+        dialog: DialogKey,
+        request: &Request,
+        flow: Flow,
+        dialled: &str,
+    ) {
         let line = match self.prove(now, request, flow) {
             Proof::Line(line, _) => line,
             Proof::Challenge { stale } => {
@@ -62,7 +69,6 @@ impl Switch {
         let call = Call {
             policy: self.policy.clone(),
             facts,
-            identity: None,
             caller,
             number: None,
             machine: None,

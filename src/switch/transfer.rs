@@ -89,7 +89,8 @@ impl Switch {
         if let Some(caller) = self.calls.get(&key).map(|c| c.caller) {
             self.media(MediaCommand::Unbridge { leg: caller });
         }
-        let together = Together { other: leg, queue: queue.clone(), since: now.at, bridged: false, transfer: None };
+        let together =
+            Together { other: leg, queue: queue.clone(), since: now.at, bridged: false, transfer: None };
         self.enter(now, key, Phase::Together(together));
         self.release(now, maker, queue.as_deref());
         self.joined(now, key, leg, Duration::ZERO);
@@ -98,7 +99,9 @@ impl Switch {
 
     /// The target did not answer: true when this leg was a transfer's. The caller is still with the first.
     pub(super) fn transfer_lost(&mut self, now: Now, key: CallKey, leg: LegKey, miss: Miss) -> bool {
-        let Some(Phase::Together(together)) = self.calls.get_mut(&key).map(|c| &mut c.phase) else { return false };
+        let Some(Phase::Together(together)) = self.calls.get_mut(&key).map(|c| &mut c.phase) else {
+            return false;
+        };
         if together.transfer != Some(leg) {
             return false;
         }
