@@ -6,6 +6,8 @@ pub mod command;
 pub mod dtmf;
 pub mod leg;
 pub mod lock;
+pub mod plane;
+mod plane_thread;
 pub mod player;
 pub mod ports;
 pub mod prompt_bank;

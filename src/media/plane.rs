@@ -1,0 +1,337 @@
+//! The media plane: a few threads, each with its own sockets and clock, apart from tokio. Commands go in and
+//! events come out over bounded queues, as plain values.
+//!
+//! A leg lives on the thread that its key chooses. Legs of one thread are bridged directly; between threads
+//! the packets go over a bounded queue. Per relayed packet there is no allocation, no lock and no log line.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::mpsc;
+
+use super::command::{Clip, MediaCommand, MediaEvent};
+use super::leg::{Heard, Sound};
+use super::plane_thread::PlaneThread;
+use super::ports::PortPool;
+use super::rtp::MAX_PAYLOAD;
+use super::writer::{self, Done};
+use crate::base::bounded::Full;
+use crate::base::id::{LegKey, PlayKey};
+use crate::base::time::Now;
+
+/// Commands that wait for one thread; more are given back to the core.
+const POSTS: usize = 4096;
+/// Packets on their way to one thread; more are lost, as on a wire.
+const CROSSINGS: usize = 512;
+/// Events that wait for the core; each thread keeps the important ones when it is full.
+const EVENTS: usize = 8192;
+/// Work that waits for the disk; each thread keeps some more.
+const JOBS: usize = 1024;
+/// Threads at most.
+const MAX_THREADS: usize = 64;
+
+/// How the plane is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaneConfig {
+    /// RTP takes the even ports, RTCP the next.
+    pub ports: RangeInclusive<u16>,
+    /// How long a port rests before another leg gets it.
+    pub quarantine: Duration,
+    /// Media threads, from 1. One relays some thousands of legs.
+    pub threads: usize,
+    /// Legs at once; an `Open` beyond is answered by `OpenFailed`.
+    pub max_legs: usize,
+}
+
+impl Default for PlaneConfig {
+    fn default() -> Self {
+        Self { ports: 16_384..=32_767, quarantine: Duration::from_secs(10), threads: 1, max_legs: 4000 }
+    }
+}
+
+/// The plane's threads.
+pub struct Plane;
+
+impl Plane {
+    /// Starts the threads and raises the limit of open files as far as the system allows (two per leg).
+    pub fn start(config: PlaneConfig) -> io::Result<(PlaneHandle, mpsc::Receiver<MediaEvent>)> {
+        raise_file_limit();
+        let threads = config.threads.clamp(1, MAX_THREADS);
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let (jobs, waiting) = sync_channel(JOBS);
+        let (mailboxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) =
+            (0..threads).map(|_| Mailbox::new()).collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
+        let pool = PortPool::new(Now::read().at, config.ports, config.quarantine);
+        let shared = Arc::new(Shared {
+            pool: Mutex::new(pool),
+            legs: AtomicUsize::new(0),
+            max_legs: config.max_legs,
+            mailboxes,
+            events,
+        });
+        let mut joins = Vec::new();
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let thread = PlaneThread::new(index, Arc::clone(&shared), inbox, jobs.clone())?;
+            joins.push(Builder::new().name(format!("media-{index}")).spawn(move || thread.run())?);
+        }
+        let told = Arc::clone(&shared);
+        let writer = Builder::new().name("recordings".into());
+        joins.push(writer.spawn(move || writer::run(&waiting, |done| told.on_done(done)))?);
+        Ok((PlaneHandle { shared, joins }, receiver))
+    }
+}
+
+/// The core's end of the plane. When it is dropped the plane ends by itself; `stop` waits for it.
+pub struct PlaneHandle {
+    shared: Arc<Shared>,
+    joins: Vec<JoinHandle<()>>,
+}
+
+impl PlaneHandle {
+    /// Gives a command to the thread that it is for; it comes back when that has too many waiting.
+    pub fn send(&self, command: MediaCommand) -> Result<(), Full<MediaCommand>> {
+        if let MediaCommand::Bridge { a, b } = command {
+            let (first, second) = (self.shared.mailbox(a), self.shared.mailbox(b));
+            if !std::ptr::eq(first, second) {
+                // Each side's thread joins its own; a repetition changes nothing.
+                second.post(Post::Command(command.clone())).map_err(given_back)?;
+            }
+            return first.post(Post::Command(command)).map_err(given_back);
+        }
+        self.shared.mailbox(leg_of(&command)).post(Post::Command(command)).map_err(given_back)
+    }
+
+    /// Legs that are open.
+    pub fn legs(&self) -> usize {
+        self.shared.legs.load(Ordering::Relaxed)
+    }
+
+    /// Ports that no leg has, those that rest included.
+    pub fn free_ports(&self) -> usize {
+        self.shared.pool().len()
+    }
+
+    /// Says goodbye on every leg, ends the recordings and waits until they are on the disk. Take the
+    /// events meanwhile or drop their receiver first.
+    pub fn stop(mut self) {
+        self.shared.halt();
+        for join in self.joins.drain(..) {
+            // A thread that panicked has nothing left to wait for.
+            let _ended = join.join();
+        }
+    }
+}
+
+impl Drop for PlaneHandle {
+    fn drop(&mut self) {
+        if !self.joins.is_empty() {
+            self.shared.halt();
+        }
+    }
+}
+
+/// What all threads of the plane know.
+pub(super) struct Shared {
+    pool: Mutex<PortPool>,
+    pub(super) legs: AtomicUsize,
+    pub(super) max_legs: usize,
+    mailboxes: Vec<Mailbox>,
+    pub(super) events: mpsc::Sender<MediaEvent>,
+}
+
+impl Shared {
+    /// Locked to open or close a leg only.
+    pub(super) fn pool(&self) -> std::sync::MutexGuard<'_, PortPool> {
+        self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The thread on which a leg lives.
+    pub(super) fn thread_of(&self, leg: LegKey) -> usize {
+        (leg.0 % self.mailboxes.len().max(1) as u64) as usize
+    }
+
+    pub(super) fn mailbox(&self, leg: LegKey) -> &Mailbox {
+        &self.mailboxes[self.thread_of(leg)]
+    }
+
+    fn halt(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.stop.store(true, Ordering::SeqCst);
+            mailbox.wake();
+        }
+    }
+
+    /// On the writer's thread, which may wait.
+    fn on_done(&self, done: Done) {
+        match done {
+            Done::Event(event) => {
+                // The core is gone: nobody has to know.
+                let _told = self.events.blocking_send(event);
+            }
+            Done::Loaded { leg, play, clip } => {
+                let mailbox = self.mailbox(leg);
+                if mailbox.posts.send(Post::Loaded { leg, play, clip }).is_ok() {
+                    mailbox.wake();
+                }
+            }
+        }
+    }
+}
+
+/// What a thread is told.
+pub(super) enum Post {
+    Command(MediaCommand),
+    /// A recording was read.
+    Loaded {
+        leg: LegKey,
+        play: PlayKey,
+        clip: Option<Arc<Clip>>,
+    },
+    /// The other leg of the bridge has left it.
+    Unpair {
+        leg: LegKey,
+        from: LegKey,
+    },
+}
+
+/// A packet from a leg on one thread to a leg on another.
+pub(super) struct Crossing {
+    pub(super) to: LegKey,
+    source: u32,
+    timestamp: u32,
+    marker: bool,
+    sound: Sound,
+    length: usize,
+    payload: [u8; MAX_PAYLOAD],
+}
+
+impl Crossing {
+    pub(super) fn new(to: LegKey, heard: &Heard<'_>) -> Self {
+        let mut payload = [0; MAX_PAYLOAD];
+        let length = heard.payload.len().min(MAX_PAYLOAD);
+        payload[..length].copy_from_slice(&heard.payload[..length]);
+        let Heard { source, timestamp, marker, sound, .. } = *heard;
+        Self { to, source, timestamp, marker, sound, length, payload }
+    }
+
+    pub(super) fn heard(&self) -> Heard<'_> {
+        let payload = self.payload.get(..self.length).unwrap_or_default();
+        let Self { source, timestamp, marker, sound, .. } = *self;
+        Heard { source, timestamp, marker, sound, payload }
+    }
+}
+
+/// How to reach a thread.
+pub(super) struct Mailbox {
+    posts: SyncSender<Post>,
+    crossings: SyncSender<Crossing>,
+    wake: Arc<OwnedFd>,
+    /// A wake-up is on its way.
+    woken: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The thread's end of it.
+pub(super) struct Inbox {
+    pub(super) posts: Receiver<Post>,
+    pub(super) crossings: Receiver<Crossing>,
+    pub(super) wake: Arc<OwnedFd>,
+    woken: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Mailbox {
+    fn new() -> io::Result<(Self, Inbox)> {
+        let (posts, posted) = sync_channel(POSTS);
+        let (crossings, crossed) = sync_channel(CROSSINGS);
+        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let woken = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
+        let inbox = Inbox {
+            posts: posted,
+            crossings: crossed,
+            wake: Arc::clone(&wake),
+            woken: Arc::clone(&woken),
+            stop: Arc::clone(&stop),
+        };
+        Ok((Self { posts, crossings, wake, woken, stop }, inbox))
+    }
+
+    pub(super) fn post(&self, post: Post) -> Result<(), Full<Post>> {
+        match self.posts.try_send(post) {
+            Ok(()) => {
+                self.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(post) | TrySendError::Disconnected(post)) => Err(Full(post)),
+        }
+    }
+
+    pub(super) fn cross(&self, crossing: Crossing) {
+        if self.crossings.try_send(crossing).is_ok() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            // Fails only when the counter is at its end, and then the thread is awake.
+            let _written = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Inbox {
+    /// From here on a new post wakes the thread again; what came before is in the queues.
+    pub(super) fn listen(&self) {
+        self.woken.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+fn given_back(Full(post): Full<Post>) -> Full<MediaCommand> {
+    match post {
+        Post::Command(command) => Full(command),
+        Post::Loaded { leg, .. } | Post::Unpair { leg, .. } => Full(MediaCommand::Stop { leg }),
+    }
+}
+
+fn leg_of(command: &MediaCommand) -> LegKey {
+    match command {
+        MediaCommand::Open { leg, .. }
+        | MediaCommand::Connect { leg, .. }
+        | MediaCommand::Play { leg, .. }
+        | MediaCommand::PlayFile { leg, .. }
+        | MediaCommand::Stop { leg }
+        | MediaCommand::Bridge { a: leg, .. }
+        | MediaCommand::Unbridge { leg }
+        | MediaCommand::SendDigit { leg, .. }
+        | MediaCommand::Record { leg, .. }
+        | MediaCommand::StopRecord { leg }
+        | MediaCommand::Watch { leg, .. }
+        | MediaCommand::Close { leg } => *leg,
+        MediaCommand::Discard { .. } => LegKey(0),
+    }
+}
+
+/// The soft limit goes up to the hard one; when that is too low for all legs, `Open` will fail and say so.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _raised = setrlimit(Resource::Nofile, limit);
+}
+
+#[cfg(test)]
+#[path = "plane_tests.rs"]
+mod tests;

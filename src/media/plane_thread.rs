@@ -1,0 +1,589 @@
+//! One thread of the media plane: its legs with their sockets, its clock, and what it owes to the core and
+//! to the disk.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use slab::Slab;
+use tokio::sync::mpsc::error::TrySendError as EventNotSent;
+
+use super::command::{MediaCommand, MediaEvent, Origin, RecordEnd};
+use super::leg::{Heard, LOOK, MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use super::plane::{Crossing, Inbox, Post, Shared};
+use super::ports::SocketPair;
+use super::rtcp::MAX_REPORT;
+use super::writer::Job;
+use crate::base::id::{LegKey, PlayKey, TakeKey};
+use crate::base::time::Now;
+
+/// The legs' ticks are spread over the 20 ms, so that they don't go out in one burst.
+const PHASES: usize = 4;
+const SLOT: Duration = Duration::from_millis(TICK.as_millis() as u64 / PHASES as u64);
+/// Each leg is looked at once in so many slots.
+const SLOTS_A_LOOK: usize = (LOOK.as_millis() / SLOT.as_millis()) as usize;
+/// A thread that was held up for longer leaves out what it missed.
+const MAX_LAG: Duration = Duration::from_millis(200);
+/// Posts, packets from other threads and ready sockets that are taken in one turn.
+const BATCH: usize = 256;
+/// Beyond so many waiting events, those that a core can miss are dropped; beyond the second, all.
+const MAX_WAITING: usize = 4096;
+const MAX_WAITING_ALL: usize = 65_536;
+/// Jobs that wait for the disk; samples beyond are lost and their recording ends as `Disk`.
+const MAX_JOBS: usize = 2048;
+/// Room for a datagram; what is longer is cut and then refused.
+const DATAGRAM: usize = 2048;
+
+/// The wake-up's mark among the ready sockets, which bear twice the leg's place, plus one for RTCP.
+const WAKE: u64 = u64::MAX;
+
+pub(super) struct PlaneThread {
+    index: usize,
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    epoll: OwnedFd,
+    legs: Legs,
+    /// The time of the next slot, and whose turn it is.
+    slot: Now,
+    phase: usize,
+    /// The next place to look at.
+    cursor: usize,
+    courier: Courier,
+    /// The leg being worked on, so that a fault in its code ends that leg alone.
+    current: Option<usize>,
+    more: bool,
+}
+
+/// The legs of a thread.
+struct Legs {
+    seats: Slab<Seat>,
+    places: BTreeMap<LegKey, usize>,
+    /// Places of the legs that want a tick, by phase.
+    ticking: [Vec<usize>; PHASES],
+    /// One more than the highest place ever taken.
+    span: usize,
+    next_phase: usize,
+}
+
+struct Seat {
+    leg: MediaLeg,
+    sockets: SocketPair,
+    partner: Option<Partner>,
+    phase: usize,
+    ticking: bool,
+    /// A recording is being read, to be played.
+    loading: Option<PlayKey>,
+    /// What is told of it must come after what the writer tells.
+    recorded: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Partner {
+    key: LegKey,
+    /// On this thread.
+    place: Option<usize>,
+}
+
+impl PlaneThread {
+    pub(super) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        inbox: Inbox,
+        jobs: SyncSender<Job>,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &*inbox.wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        let legs = Legs {
+            seats: Slab::new(),
+            places: BTreeMap::new(),
+            ticking: std::array::from_fn(|_| Vec::new()),
+            span: 0,
+            next_phase: 0,
+        };
+        let courier = Courier {
+            shared: Arc::clone(&shared),
+            events: VecDeque::new(),
+            jobs_to: jobs,
+            jobs: VecDeque::new(),
+            starved: BTreeSet::new(),
+        };
+        Ok(Self {
+            index,
+            shared,
+            inbox,
+            epoll,
+            legs,
+            slot: Now::read(),
+            phase: 0,
+            cursor: 0,
+            courier,
+            current: None,
+            more: false,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let mut ready = Vec::with_capacity(BATCH);
+        let mut buffer = [0; DATAGRAM];
+        while !self.inbox.is_stopped() {
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut ready, &mut buffer)));
+            if turn.is_err() {
+                self.abandon();
+            }
+        }
+        let now = Now::read();
+        let keys: Vec<LegKey> = self.legs.places.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.close(now, key));
+        self.courier.finish();
+    }
+
+    fn turn(&mut self, ready: &mut Vec<epoll::Event>, buffer: &mut [u8; DATAGRAM]) {
+        self.current = None;
+        ready.clear();
+        let timeout = self.timeout(Now::read());
+        // A wait that is interrupted brings nothing, and the next one will.
+        let _waited = epoll::wait(&self.epoll, spare_capacity(ready), timeout.as_ref());
+        let now = Now::read();
+        // Commands come before the packets that came after them.
+        self.inbox.listen();
+        self.take_posts(now);
+        self.take_crossings(now);
+        for event in ready.iter() {
+            self.on_ready(now, event.data.u64(), buffer);
+        }
+        self.run_clock(now);
+        self.courier.push();
+    }
+
+    /// Until the next slot; for ever when no leg is here and nothing is owed.
+    fn timeout(&self, now: Now) -> Option<Timespec> {
+        if self.more {
+            return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        }
+        if self.legs.seats.is_empty() && self.courier.is_idle() {
+            return None;
+        }
+        let wait = self.slot.at.saturating_duration_since(now.at).min(SLOT);
+        Some(Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) })
+    }
+
+    fn run_clock(&mut self, now: Now) {
+        if self.legs.seats.is_empty() || now.at.saturating_duration_since(self.slot.at) > MAX_LAG {
+            self.slot = now;
+        }
+        while self.slot.at <= now.at {
+            self.tick(self.slot, self.phase);
+            self.look(now);
+            self.slot = self.slot.plus(SLOT);
+            self.phase = (self.phase + 1) % PHASES;
+        }
+    }
+
+    fn tick(&mut self, due: Now, phase: usize) {
+        let mut out = [0; MAX_PACKET];
+        let mut index = 0;
+        while let Some(&place) = self.legs.ticking.get(phase).and_then(|list| list.get(index)) {
+            self.current = Some(place);
+            let Some(seat) = self.legs.seats.get_mut(place).filter(|s| s.leg.wants_tick()) else {
+                self.legs.stop_ticking(phase, index);
+                continue;
+            };
+            if let Some(datagram) = seat.leg.tick(due, &mut out) {
+                send(&seat.sockets.rtp, datagram.bytes, datagram.to);
+            }
+            seat.settle(&mut self.courier);
+            index += 1;
+        }
+        self.current = None;
+    }
+
+    /// Looks at a part of the legs, so that each is looked at five times a second.
+    fn look(&mut self, now: Now) {
+        let mut out = [0; MAX_REPORT];
+        for _ in 0..self.legs.span.div_ceil(SLOTS_A_LOOK) {
+            self.cursor = if self.cursor + 1 < self.legs.span { self.cursor + 1 } else { 0 };
+            let Some(seat) = self.legs.seats.get_mut(self.cursor) else { continue };
+            self.current = Some(self.cursor);
+            if let Some(datagram) = seat.leg.look(now, &mut out) {
+                send(&seat.sockets.rtcp, datagram.bytes, datagram.to);
+            }
+            self.legs.settle(self.cursor, &mut self.courier);
+        }
+        self.current = None;
+    }
+
+    fn on_ready(&mut self, now: Now, mark: u64, buffer: &mut [u8; DATAGRAM]) {
+        if mark == WAKE {
+            // The count does not matter; the queues are looked at in any case.
+            let _read = rustix::io::read(&*self.inbox.wake, &mut buffer[..8]);
+            return;
+        }
+        let place = (mark >> 1) as usize;
+        self.current = Some(place);
+        let Some(seat) = self.legs.seats.get_mut(place) else { return };
+        let socket = if mark & 1 == 0 { &seat.sockets.rtp } else { &seat.sockets.rtcp };
+        // Not ready after all, or an ICMP error of something sent before: nothing to take.
+        let Ok((length, from)) = socket.recv_from(buffer) else { return };
+        let bytes = buffer.get(..length).unwrap_or_default();
+        if mark & 1 == 1 {
+            seat.leg.handle_rtcp(now, from, bytes);
+        } else if let Some(heard) = seat.leg.handle_rtp(now, from, bytes)
+            && let Some(partner) = seat.partner
+        {
+            match partner.place {
+                Some(other) => self.relay(now, other, &heard),
+                None => self.shared.mailbox(partner.key).cross(Crossing::new(partner.key, &heard)),
+            }
+        }
+        self.legs.settle(place, &mut self.courier);
+        self.current = None;
+    }
+
+    fn relay(&mut self, now: Now, place: usize, heard: &Heard<'_>) {
+        let mut out = [0; MAX_PACKET];
+        let Some(seat) = self.legs.seats.get_mut(place) else { return };
+        if let Some(datagram) = seat.leg.relay(now, heard, &mut out) {
+            send(&seat.sockets.rtp, datagram.bytes, datagram.to);
+        }
+    }
+
+    fn take_crossings(&mut self, now: Now) {
+        for _ in 0..BATCH {
+            let Ok(crossing) = self.inbox.crossings.try_recv() else { return };
+            if let Some(&place) = self.legs.places.get(&crossing.to) {
+                self.relay(now, place, &crossing.heard());
+            }
+        }
+        self.more = true;
+    }
+
+    fn take_posts(&mut self, now: Now) {
+        self.more = false;
+        for _ in 0..BATCH {
+            let Ok(post) = self.inbox.posts.try_recv() else { return };
+            match post {
+                Post::Command(command) => self.on_command(now, command),
+                Post::Loaded { leg, play, clip } => {
+                    if let Some(seat) = self.legs.seat(leg).filter(|s| s.loading == Some(play)) {
+                        seat.loading = None;
+                        seat.leg.play(play, clip.into_iter().collect(), false);
+                        self.legs.settle_key(leg, &mut self.courier);
+                    }
+                }
+                Post::Unpair { leg, from } => self.unpair(leg, from),
+            }
+            self.current = None;
+        }
+        self.more = true;
+    }
+
+    fn on_command(&mut self, now: Now, command: MediaCommand) {
+        match command {
+            MediaCommand::Open { leg, local, origin } => self.open(now, leg, local, origin),
+            MediaCommand::Close { leg } => self.close(now, leg),
+            MediaCommand::Bridge { a, b } => self.bridge(a, b),
+            MediaCommand::Unbridge { leg } => self.unbridge(leg),
+            MediaCommand::Discard { path } => self.courier.job(Job::Discard { path }),
+            MediaCommand::Record { leg, take, path, max, silence, finish_key } => {
+                let Some(seat) = self.legs.seat(leg) else { return };
+                seat.leg.record(now, take, max, silence, finish_key);
+                seat.recorded = true;
+                // What an earlier recording left goes to the writer first.
+                seat.settle(&mut self.courier);
+                self.courier.job(Job::Begin { leg, take, path });
+            }
+            MediaCommand::PlayFile { leg, play, path } => {
+                let Some(seat) = self.legs.seat(leg) else { return };
+                seat.leg.stop();
+                seat.loading = Some(play);
+                self.courier.job(Job::Load { leg, play, path });
+            }
+            MediaCommand::Connect { leg, stream } => self.on_leg(leg, |s| s.leg.connect(stream)),
+            MediaCommand::Play { leg, play, clips, repeat } => self.on_leg(leg, |seat| {
+                seat.loading = None;
+                seat.leg.play(play, clips, repeat);
+            }),
+            MediaCommand::Stop { leg } => self.on_leg(leg, |seat| {
+                seat.loading = None;
+                seat.leg.stop();
+            }),
+            MediaCommand::SendDigit { leg, digit, duration } => {
+                self.on_leg(leg, |seat| seat.leg.send_digit(digit, duration));
+            }
+            MediaCommand::StopRecord { leg } => self.on_leg(leg, |seat| seat.leg.stop_record()),
+            MediaCommand::Watch { leg, after } => self.on_leg(leg, |seat| seat.leg.watch(now, after)),
+        }
+    }
+
+    fn on_leg(&mut self, leg: LegKey, change: impl FnOnce(&mut Seat)) {
+        self.current = self.legs.places.get(&leg).copied();
+        if let Some(seat) = self.legs.seat(leg) {
+            change(seat);
+            self.legs.settle_key(leg, &mut self.courier);
+        }
+    }
+
+    fn open(&mut self, now: Now, leg: LegKey, local: IpAddr, origin: Origin) {
+        let room = self.shared.legs.fetch_add(1, Ordering::Relaxed) < self.shared.max_legs;
+        let opened = (room && !self.legs.places.contains_key(&leg))
+            .then(|| SocketPair::open(&mut self.shared.pool(), now.at, local))
+            .flatten()
+            .and_then(|sockets| self.seat(MediaLeg::new(now, leg, origin), sockets));
+        match opened {
+            Some(port) => {
+                self.courier.tell(MediaEvent::Opened { leg, local: SocketAddr::new(local, port) });
+            }
+            None => {
+                self.shared.legs.fetch_sub(1, Ordering::Relaxed);
+                self.courier.tell(MediaEvent::OpenFailed { leg });
+            }
+        }
+    }
+
+    fn seat(&mut self, leg: MediaLeg, sockets: SocketPair) -> Option<u16> {
+        let (key, port) = (leg.key(), sockets.port);
+        let entry = self.legs.seats.vacant_entry();
+        let place = entry.key();
+        let watched = watch(&self.epoll, &sockets.rtp, place as u64 * 2)
+            .and_then(|()| watch(&self.epoll, &sockets.rtcp, place as u64 * 2 + 1));
+        if watched.is_err() {
+            self.shared.pool().give_back(Now::read().at, port);
+            return None;
+        }
+        self.legs.next_phase = (self.legs.next_phase + 1) % PHASES;
+        let phase = self.legs.next_phase;
+        entry.insert(Seat { leg, sockets, partner: None, phase, ticking: false, loading: None, recorded: false });
+        self.legs.places.insert(key, place);
+        self.legs.span = self.legs.span.max(place + 1);
+        Some(port)
+    }
+
+    fn close(&mut self, now: Now, leg: LegKey) {
+        self.unbridge(leg);
+        let Some(mut seat) = self.legs.remove(leg) else { return };
+        let mut out = [0; MAX_REPORT];
+        if let Some(datagram) = seat.leg.close(now, &mut out) {
+            send(&seat.sockets.rtcp, datagram.bytes, datagram.to);
+        }
+        seat.settle(&mut self.courier);
+        self.release(now, leg, seat);
+    }
+
+    fn release(&mut self, now: Now, leg: LegKey, seat: Seat) {
+        let closed = MediaEvent::Closed { leg, stats: seat.leg.stats() };
+        let port = seat.sockets.port;
+        let recorded = seat.recorded;
+        drop(seat);
+        self.shared.pool().give_back(now.at, port);
+        self.shared.legs.fetch_sub(1, Ordering::Relaxed);
+        if recorded {
+            self.courier.job(Job::Tell(closed));
+        } else {
+            self.courier.tell(closed);
+        }
+    }
+
+    /// A fault in the code for one leg ends that leg; the others go on.
+    fn abandon(&mut self) {
+        let Some(place) = self.current.take() else { return };
+        let Some(leg) = self.legs.seats.get(place).map(|seat| seat.leg.key()) else { return };
+        self.unbridge(leg);
+        if let Some(seat) = self.legs.remove(leg) {
+            self.release(Now::read(), leg, seat);
+        }
+    }
+
+    fn bridge(&mut self, a: LegKey, b: LegKey) {
+        for (own, other) in [(a, b), (b, a)] {
+            if self.shared.thread_of(own) != self.index {
+                continue;
+            }
+            let other_is_here = self.shared.thread_of(other) == self.index;
+            let place = self.legs.places.get(&other).copied();
+            if !self.legs.places.contains_key(&own) || (other_is_here && place.is_none()) {
+                continue;
+            }
+            let partner = Partner { key: other, place };
+            if self.legs.seat(own).is_some_and(|s| s.partner.is_some_and(|p| p != partner)) {
+                self.unbridge(own);
+            }
+            self.on_leg(own, |seat| {
+                seat.loading = None;
+                seat.leg.bridge();
+                seat.partner = Some(partner);
+            });
+        }
+    }
+
+    fn unbridge(&mut self, leg: LegKey) {
+        let Some(partner) = self.legs.seat(leg).and_then(|seat| seat.partner) else { return };
+        self.unpair(leg, partner.key);
+        if partner.place.is_some() {
+            self.unpair(partner.key, leg);
+        } else {
+            // Were it lost, the other leg would send silence until the core has something else for it.
+            let _told = self.shared.mailbox(partner.key).post(Post::Unpair { leg: partner.key, from: leg });
+        }
+    }
+
+    fn unpair(&mut self, leg: LegKey, from: LegKey) {
+        if let Some(seat) = self.legs.seat(leg).filter(|s| s.partner.is_some_and(|p| p.key == from)) {
+            seat.partner = None;
+            seat.leg.unbridge();
+            self.legs.settle_key(leg, &mut self.courier);
+        }
+    }
+}
+
+impl Legs {
+    fn seat(&mut self, leg: LegKey) -> Option<&mut Seat> {
+        self.seats.get_mut(*self.places.get(&leg)?)
+    }
+
+    fn settle_key(&mut self, leg: LegKey, courier: &mut Courier) {
+        if let Some(&place) = self.places.get(&leg) {
+            self.settle(place, courier);
+        }
+    }
+
+    /// After anything that happened to a leg: what it has to say, and whether it wants the clock now.
+    fn settle(&mut self, place: usize, courier: &mut Courier) {
+        let Some(seat) = self.seats.get_mut(place) else { return };
+        seat.settle(courier);
+        if !seat.ticking && seat.leg.wants_tick() {
+            seat.ticking = true;
+            if let Some(list) = self.ticking.get_mut(seat.phase) {
+                list.push(place);
+            }
+        }
+    }
+
+    fn stop_ticking(&mut self, phase: usize, index: usize) {
+        let Some(list) = self.ticking.get_mut(phase) else { return };
+        let place = list.swap_remove(index);
+        if let Some(seat) = self.seats.get_mut(place) {
+            seat.ticking = false;
+        }
+    }
+
+    fn remove(&mut self, leg: LegKey) -> Option<Seat> {
+        let place = self.places.remove(&leg)?;
+        let seat = self.seats.try_remove(place)?;
+        if let Some(list) = self.ticking.get_mut(seat.phase) {
+            list.retain(|p| *p != place);
+        }
+        Some(seat)
+    }
+}
+
+impl Seat {
+    fn settle(&mut self, courier: &mut Courier) {
+        while let Some(event) = self.leg.poll_event() {
+            courier.tell(event);
+        }
+        while let Some(output) = self.leg.poll_take() {
+            courier.job(match output {
+                TakeOutput::Samples { take, samples } => Job::Samples { take, samples },
+                TakeOutput::Ended { take, taken } => Job::End { take, taken },
+            });
+        }
+    }
+}
+
+/// Carries events to the core and jobs to the writer, and keeps them while those are busy: the clock
+/// never waits.
+struct Courier {
+    shared: Arc<Shared>,
+    events: VecDeque<MediaEvent>,
+    jobs_to: SyncSender<Job>,
+    jobs: VecDeque<Job>,
+    /// Recordings that lost samples because the disk was too slow.
+    starved: BTreeSet<TakeKey>,
+}
+
+impl Courier {
+    fn tell(&mut self, event: MediaEvent) {
+        let minor = matches!(
+            event,
+            MediaEvent::Digit { .. } | MediaEvent::Flowing { .. } | MediaEvent::Silent { .. }
+        );
+        if self.events.len() < if minor { MAX_WAITING } else { MAX_WAITING_ALL } {
+            self.events.push_back(event);
+            self.push_events();
+        }
+    }
+
+    fn job(&mut self, mut job: Job) {
+        match &mut job {
+            Job::Samples { take, .. } if self.jobs.len() >= MAX_JOBS => {
+                self.starved.insert(*take);
+                return;
+            }
+            Job::End { take, taken } => {
+                if self.starved.remove(take) {
+                    taken.end = RecordEnd::Disk;
+                }
+            }
+            _ => {}
+        }
+        self.jobs.push_back(job);
+        self.push_jobs();
+    }
+
+    fn push(&mut self) {
+        self.push_events();
+        self.push_jobs();
+    }
+
+    fn push_events(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            match self.shared.events.try_send(event) {
+                Ok(()) => {}
+                Err(EventNotSent::Full(event)) => return self.events.push_front(event),
+                // The core is gone.
+                Err(EventNotSent::Closed(_)) => return self.events.clear(),
+            }
+        }
+    }
+
+    fn push_jobs(&mut self) {
+        while let Some(job) = self.jobs.pop_front() {
+            match self.jobs_to.try_send(job) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job)) => return self.jobs.push_front(job),
+                Err(TrySendError::Disconnected(_)) => return self.jobs.clear(),
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.events.is_empty() && self.jobs.is_empty()
+    }
+
+    /// At the end the disk may be waited for.
+    fn finish(mut self) {
+        self.push_events();
+        for job in self.jobs.drain(..) {
+            if self.jobs_to.send(job).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn watch(epoll: &OwnedFd, socket: &UdpSocket, mark: u64) -> io::Result<()> {
+    Ok(epoll::add(epoll, socket, epoll::EventData::new_u64(mark), epoll::EventFlags::IN)?)
+}
+
+/// A packet that can't be sent is lost, as on a wire.
+fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) {
+    let _sent = socket.send_to(bytes, to);
+}
