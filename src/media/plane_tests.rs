@@ -274,7 +274,10 @@ fn when_the_leg_or_the_plane_ends_the_message_is_kept_first() {
     }
     story.close(1);
     let first = story.others.first().cloned();
-    assert!(matches!(first, Some(MediaEvent::Recorded { leg: LegKey(1), .. })), "before the close: {first:?}");
+    assert!(
+        matches!(first, Some(MediaEvent::Recorded { leg: LegKey(1), .. })),
+        "before the close: {first:?}"
+    );
     drop(story.events);
     story.plane.stop();
     for name in ["1.wav", "2.wav"] {

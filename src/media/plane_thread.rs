@@ -360,7 +360,15 @@ impl PlaneThread {
         }
         self.legs.next_phase = (self.legs.next_phase + 1) % PHASES;
         let phase = self.legs.next_phase;
-        entry.insert(Seat { leg, sockets, partner: None, phase, ticking: false, loading: None, recorded: false });
+        entry.insert(Seat {
+            leg,
+            sockets,
+            partner: None,
+            phase,
+            ticking: false,
+            loading: None,
+            recorded: false,
+        });
         self.legs.places.insert(key, place);
         self.legs.span = self.legs.span.max(place + 1);
         Some(port)
