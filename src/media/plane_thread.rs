@@ -337,14 +337,11 @@ impl PlaneThread {
             .then(|| SocketPair::open(&mut self.shared.pool(), now.at, local))
             .flatten()
             .and_then(|sockets| self.seat(MediaLeg::new(now, leg, origin), sockets));
-        match opened {
-            Some(port) => {
-                self.courier.tell(MediaEvent::Opened { leg, local: SocketAddr::new(local, port) });
-            }
-            None => {
-                self.shared.legs.fetch_sub(1, Ordering::Relaxed);
-                self.courier.tell(MediaEvent::OpenFailed { leg });
-            }
+        if let Some(port) = opened {
+            self.courier.tell(MediaEvent::Opened { leg, local: SocketAddr::new(local, port) });
+        } else {
+            self.shared.legs.fetch_sub(1, Ordering::Relaxed);
+            self.courier.tell(MediaEvent::OpenFailed { leg });
         }
     }
 
@@ -535,11 +532,7 @@ impl Courier {
                 self.starved.insert(*take);
                 return;
             }
-            Job::End { take, taken } => {
-                if self.starved.remove(take) {
-                    taken.end = RecordEnd::Disk;
-                }
-            }
+            Job::End { take, taken } if self.starved.remove(take) => taken.end = RecordEnd::Disk,
             _ => {}
         }
         self.jobs.push_back(job);
