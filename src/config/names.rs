@@ -1,5 +1,5 @@
 //! What the tables say about one another: names that must exist, names and addresses that must differ.
-//! Jumps between steps and prompts are the concern of `callflow`, hours that overlap of `calendar`.
+//! Names within steps and prompts are the concern of `callflow`, hours that overlap of `calendar`.
 //!
 //! A value that could not be read is empty here; its mistake is reported already, so it is passed over.
 
@@ -269,32 +269,15 @@ fn queues(config: &Config, found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// Hours must be written for a step that asks for them. Names within steps are checked by `callflow`.
 fn steps(config: &Config, found: &mut Vec<Diagnostic>) {
-    let queues = names(&config.queues, |queue| &queue.name);
-    let lines = names(&config.lines, |line| &line.name);
-    let destinations = names(&config.destinations, |destination| &destination.name);
-    let languages: Vec<&str> = config.helpline.languages.iter().map(|l| l.value.as_str()).collect();
+    if config.hours.place.line != 0 {
+        return;
+    }
     for step in config.flows.iter().flat_map(|flow| &flow.steps) {
-        match &step.action {
-            Action::Queue { queue, .. } => exists(queue, "queue", &queues, found),
-            Action::Line { line, .. } => exists(line, "line", &lines, found),
-            Action::Dial { destination, .. } => exists(destination, "destination", &destinations, found),
-            Action::Language { keys, .. } if !languages.is_empty() => {
-                keys.iter().for_each(|(_, language)| exists(language, "language", &languages, found));
-            }
-            Action::Hours { .. } | Action::NextOpening { .. } if config.hours.place.line == 0 => {
-                let what = "this step asks for opening hours, and there is no [hours]";
-                found.push(Diagnostic::error(&step.name.place, what).allowed("[hours] in one of the files"));
-            }
-            Action::Language { .. }
-            | Action::Hours { .. }
-            | Action::NextOpening { .. }
-            | Action::Play { .. }
-            | Action::Menu { .. }
-            | Action::Message { .. }
-            | Action::Wait
-            | Action::Loop { .. }
-            | Action::HangUp { .. } => {}
+        if matches!(step.action, Action::Hours { .. } | Action::NextOpening { .. }) {
+            let what = "this step asks for opening hours, and there is no [hours]";
+            found.push(Diagnostic::error(&step.name.place, what).allowed("[hours] in one of the files"));
         }
     }
 }

@@ -17,6 +17,9 @@ const MAX_FILE: u64 = 4 << 20;
 pub struct Reading {
     /// `None` when one of the findings is an error.
     pub config: Option<Config>,
+    /// The configuration also when names in it are wrong, so that other rooms can look for mistakes of theirs;
+    /// `None` when a value could not be read.
+    pub draft: Option<Config>,
     /// Errors and warnings, by file and line.
     pub findings: Vec<Diagnostic>,
 }
@@ -36,18 +39,22 @@ pub fn load_with(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Con
 pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
     let mut findings = Vec::new();
     let Some(root) = merged(dir, &mut findings) else {
-        return Reading { config: None, findings };
+        return Reading { config: None, draft: None, findings };
     };
     let mut reader = Reader { dir: dir.to_owned(), env, findings };
     let nowhere = Place { file: dir.display().to_string().into(), line: 0 };
     let mut config = reader.read(String::new(), &nowhere, &root, fields::config);
-    let mut findings = reader.findings;
-    findings.append(&mut names::check(&config));
-    sort(&mut findings);
     config.site.data.value = dir.join(&config.site.data.value);
     config.site.prompts.value = dir.join(&config.site.prompts.value);
-    let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
-    Reading { config: (!broken).then_some(config), findings }
+    let mut findings = reader.findings;
+    let draft = (!broken(&findings)).then(|| config.clone());
+    findings.append(&mut names::check(&config));
+    sort(&mut findings);
+    Reading { config: (!broken(&findings)).then_some(config), draft, findings }
+}
+
+fn broken(findings: &[Diagnostic]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// All files in one table; `None` when one of them cannot be read or is no TOML, for then what the others
