@@ -10,8 +10,10 @@ use crate::store::request::{MessageRow, MessageState};
 
 /// Characters of a message's id: 100 random bits, so that no name can be guessed or met twice.
 const ID_LENGTH: usize = 20;
-/// Fewest and most digits of a callback number: a helpline's short number, and the longest of E.164.
-const CALLBACK_DIGITS: std::ops::RangeInclusive<usize> = 3..=15;
+/// Fewest digits of a callback number: a short number of a service.
+const SHORTEST_NUMBER: usize = 3;
+/// Most digits of a callback number, as of E.164.
+pub const LONGEST_NUMBER: usize = 15;
 
 /// How a recording came to its end, as far as keeping it is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +65,8 @@ pub fn row(
 /// country is kept as it would be dialled, with its `00`.
 pub fn callback_number(keys: &str) -> Option<String> {
     let digits = keys.strip_suffix('#').unwrap_or(keys);
-    let is_number =
-        CALLBACK_DIGITS.contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = (SHORTEST_NUMBER..=LONGEST_NUMBER).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.to_owned())
 }
 
