@@ -506,4 +506,21 @@ proptest::proptest! {
         }
         assert!(sent.iter().all(|r| r.ssrc == 2));
     }
+
+    #[test]
+    fn whatever_bytes_come_nothing_breaks(
+        mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 2..200), kind in 0usize..8
+    ) {
+        let mut story = Story::new();
+        story.bridge();
+        story.a.leg.record(story.now, TakeKey(1), Duration::from_secs(9), Duration::from_secs(2), Some('#'));
+        bytes[0] = bytes[0] & 0x3f | 0x80;
+        bytes[1] = [8, 0, 101, 200, 201, 203, 0x88, 33][kind];
+        for _ in 0..3 {
+            story.hear_a(CALLER, &bytes);
+            story.a.leg.handle_rtcp(story.now, at("192.0.2.1:4001"), &bytes);
+            story.tick(1);
+        }
+        story.a.leg.stop_record();
+    }
 }
