@@ -24,12 +24,13 @@ pub struct StreamFramer {
     /// Length of the message whose header has been read, so that it is read once.
     total: Option<usize>,
     broken: bool,
+    too_big: bool,
 }
 
 impl StreamFramer {
     /// `limit`: bytes of the largest message, header included.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), limit, searched: 0, total: None, broken: false }
+        Self { buffer: Vec::new(), limit, searched: 0, total: None, broken: false, too_big: false }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -59,7 +60,8 @@ impl StreamFramer {
             Some(total) => total,
             None => match self.read_head()? {
                 Ok(total) if total <= self.limit => total,
-                _ => return self.fail(),
+                Ok(_) => return self.fail(true),
+                Err(()) => return self.fail(self.buffer.len() > self.limit),
             },
         };
         self.total = Some(total);
@@ -68,9 +70,15 @@ impl StreamFramer {
         Some(Frame::Message(message))
     }
 
-    /// Whether an unfinished message waits; its first byte starts the slow-loris clock.
+    /// Whether an unfinished message waits; its first byte starts the slow-loris clock. A line end
+    /// alone is no message: some phones keep a connection alive with one.
     pub fn is_waiting(&self) -> bool {
-        !self.buffer.is_empty()
+        !b"\r\n\r".starts_with(&self.buffer)
+    }
+
+    /// Whether the stream is broken because a message was longer than the limit.
+    pub fn is_too_big(&self) -> bool {
+        self.too_big
     }
 
     /// Length of the whole message. `None`: its header is not whole yet. `Some(Err)`: it can't be cut.
@@ -91,8 +99,9 @@ impl StreamFramer {
         self.total = None;
     }
 
-    fn fail(&mut self) -> Option<Frame> {
+    fn fail(&mut self, too_big: bool) -> Option<Frame> {
         self.broken = true;
+        self.too_big = too_big;
         self.buffer = Vec::new();
         Some(Frame::Broken)
     }
@@ -158,5 +167,21 @@ mod tests {
             assert_eq!(cut(text.as_bytes(), std::iter::repeat(7)), [Frame::Broken], "{text}");
         }
         assert_eq!(cut(&[b'x'; 2000], std::iter::repeat(100)), [Frame::Broken]);
+    }
+
+    #[test]
+    fn a_line_end_is_no_message_begun_and_too_long_is_told_from_unreadable() {
+        let pushed = |bytes: &[u8]| {
+            let mut framer = StreamFramer::new(100);
+            framer.push(bytes);
+            let frame = framer.next();
+            (frame, framer.is_waiting(), framer.is_too_big())
+        };
+        assert_eq!(pushed(b""), (None, false, false));
+        assert_eq!(pushed(b"\r\n"), (None, false, false));
+        assert_eq!(pushed(b"\r\nA"), (None, true, false));
+        assert_eq!(pushed(b"A x SIP/2.0\r\nl: 100\r\n\r\n"), (Some(Frame::Broken), false, true));
+        assert_eq!(pushed(b"A x SIP/2.0\r\n\r\n"), (Some(Frame::Broken), false, false));
+        assert_eq!(pushed(&[b'x'; 101]), (Some(Frame::Broken), false, true));
     }
 }

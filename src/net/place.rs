@@ -1,0 +1,159 @@
+//! Our addresses: which listener speaks to a peer, and what address of ours the peer sees.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::LocalAddress;
+use crate::base::id::FlowKey;
+use crate::sip::flow::Transport;
+
+/// How long the system's answer about a route is believed.
+const ROUTE_AGE: Duration = Duration::from_secs(30);
+/// Routes remembered; past it all are asked anew.
+const ROUTES: usize = 1024;
+
+/// One listener's address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) key: FlowKey,
+    pub(super) transport: Transport,
+    pub(super) bound: SocketAddr,
+    external: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(super) struct Places {
+    places: Vec<Place>,
+    routes: Mutex<BTreeMap<IpAddr, (Instant, Option<IpAddr>)>>,
+}
+
+impl Places {
+    pub(super) fn new() -> Self {
+        Self { places: Vec::new(), routes: Mutex::new(BTreeMap::new()) }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        key: FlowKey,
+        transport: Transport,
+        bound: SocketAddr,
+        external: Option<SocketAddr>,
+    ) {
+        self.places.push(Place { key, transport, bound, external });
+    }
+
+    pub(super) fn by_key(&self, key: FlowKey) -> Option<&Place> {
+        self.places.iter().find(|place| place.key == key)
+    }
+
+    /// The listener for a peer to whom no flow exists: of its family, and when there are several the
+    /// one whose address the system would send from.
+    pub(super) fn towards(&self, transport: Transport, peer: SocketAddr) -> Option<&Place> {
+        let mut fit =
+            self.places.iter().filter(|p| p.transport == transport && p.bound.is_ipv4() == peer.is_ipv4());
+        let first = fit.next()?;
+        let rest: Vec<&Place> = fit.collect();
+        if rest.is_empty() {
+            return Some(first);
+        }
+        let source = self.source(peer.ip());
+        let all = || std::iter::once(first).chain(rest.iter().copied());
+        all()
+            .find(|p| Some(p.bound.ip()) == source)
+            .or_else(|| all().find(|p| p.bound.ip().is_unspecified()))
+            .or(Some(first))
+    }
+
+    /// What the peer should be told. On a wildcard listener the system says which address it sends from.
+    pub(super) fn advertised(&self, place: &Place, peer: SocketAddr) -> SocketAddr {
+        match place.external {
+            Some(external) => external,
+            None if !place.bound.ip().is_unspecified() => place.bound,
+            None => self
+                .source(peer.ip())
+                .map_or(place.bound, |source| SocketAddr::new(source, place.bound.port())),
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<LocalAddress> {
+        self.places.iter().map(|place| self.local_address(place)).collect()
+    }
+
+    fn local_address(&self, place: &Place) -> LocalAddress {
+        // Documentation addresses (RFC 5737, RFC 3849) take the default route; nothing is sent.
+        let (abroad, home) = if place.bound.is_ipv4() {
+            (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V4(Ipv4Addr::LOCALHOST))
+        } else {
+            let abroad = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+            (IpAddr::V6(abroad), IpAddr::V6(Ipv6Addr::LOCALHOST))
+        };
+        let mut advertised = self.advertised(place, SocketAddr::new(abroad, 9));
+        if advertised.ip().is_unspecified() {
+            advertised.set_ip(home);
+        }
+        LocalAddress { transport: place.transport, bound: place.bound, advertised }
+    }
+
+    fn source(&self, peer: IpAddr) -> Option<IpAddr> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, source)) = routes.get(&peer)
+            && asked.elapsed() < ROUTE_AGE
+        {
+            return *source;
+        }
+        let source = ask(peer);
+        if routes.len() >= ROUTES {
+            routes.clear();
+        }
+        routes.insert(peer, (Instant::now(), source));
+        source
+    }
+}
+
+/// Asks the system for the source address towards `peer`: connecting a datagram socket sends nothing.
+fn ask(peer: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr =
+        if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((peer, 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("address")
+    }
+
+    #[test]
+    fn the_listener_is_of_the_peers_family_and_on_the_way_to_it() {
+        let mut places = Places::new();
+        for (key, bound) in [(1, "192.0.2.200:5060"), (2, "127.0.0.1:5070"), (3, "[::1]:5060")] {
+            places.add(FlowKey(key), Transport::Udp, address(bound), None);
+        }
+        let towards = |peer: &str| places.towards(Transport::Udp, address(peer)).map(|p| p.key.0);
+        assert_eq!(towards("127.0.0.3:5060"), Some(2));
+        assert_eq!(towards("[::1]:9"), Some(3));
+        assert_eq!(places.towards(Transport::Tcp, address("127.0.0.1:1")).map(|p| p.key.0), None);
+    }
+
+    #[test]
+    fn a_wildcard_tells_the_address_it_sends_from_and_external_comes_first() {
+        let mut places = Places::new();
+        places.add(FlowKey(1), Transport::Udp, address("0.0.0.0:5060"), None);
+        places.add(FlowKey(2), Transport::Tcp, address("0.0.0.0:5060"), Some(address("203.0.113.5:5062")));
+        let told = |key| {
+            let place = places.by_key(FlowKey(key)).expect("place");
+            places.advertised(place, address("127.0.0.1:9"))
+        };
+        assert_eq!(told(1), address("127.0.0.1:5060"));
+        assert_eq!(told(2), address("203.0.113.5:5062"));
+        assert!(places.all().iter().all(|local| !local.advertised.ip().is_unspecified()));
+    }
+}
