@@ -276,8 +276,10 @@ impl Machine {
             FlowEvent::TimedOut => {
                 let mut says = position(view.position);
                 says.extend(announce.iter().cloned());
-                let says = says.into_iter().map(|name| self.prompt(&name)).collect();
-                Some(Instruction::from(Act::Announce(says)).within(*announce_every))
+                let says: Vec<Say> = says.into_iter().map(|name| self.prompt(&name)).collect();
+                // With nothing to say the music goes on as it is.
+                let acts = if says.is_empty() { Vec::new() } else { vec![Act::Announce(says)] };
+                Some(Instruction { acts, timeout: Some(*announce_every) })
             }
             FlowEvent::QueueFull => Some(self.go(*full, view)),
             FlowEvent::NobodyThere => Some(self.go(*nobody, view)),
@@ -413,6 +415,50 @@ mod tests {
         assert_eq!(walk.event(FlowEvent::Connected), "-");
         assert!(!walk.machine.is_waiting());
         assert_eq!(walk.digit('2'), "-");
+    }
+
+    #[test]
+    fn with_nothing_to_announce_the_music_is_not_disturbed() {
+        let mut walk = walk("all");
+        assert_eq!(walk.begin(), "enqueue all within 60s");
+        assert_eq!(walk.timed_out(), " within 60s");
+        walk.view.position = Some(1);
+        assert_eq!(walk.timed_out(), "announce queue-next within 60s");
+        assert_eq!(walk.played(), "-");
+    }
+
+    #[test]
+    fn after_106_fails_the_caller_may_leave_a_message_in_the_chosen_language() {
+        let mut walk = walk("main");
+        walk.view.open = false;
+        walk.machine.language = "fr".into();
+        walk.begin();
+        walk.played();
+        walk.played();
+        assert_eq!(walk.digit('1'), "play fr/refer-106");
+        assert_eq!(walk.digit('2'), "-", "no way back while it is said");
+        assert_eq!(walk.played(), "dial tele-onthaal");
+        assert!(walk.machine.is_waiting());
+        assert_eq!(walk.digit('2'), "-");
+        assert_eq!(walk.event(FlowEvent::DialFailed), "play fr/refer-failed");
+        assert_eq!(walk.played(), "play fr/message-intro BEEP");
+        walk.played();
+        let spoken = FlowEvent::Recorded { length: Duration::from_secs(9), voice: true };
+        assert_eq!(walk.event(spoken), "play fr/message-keep-menu");
+        assert_eq!(walk.digit('4'), "drop-take, play fr/message-deleted");
+        assert_eq!(walk.played(), "play fr/goodbye");
+        assert_eq!(walk.played(), "hangup");
+        assert_eq!(walk.played(), "-");
+    }
+
+    #[test]
+    fn the_script_is_over_when_the_caller_is_joined_and_late_events_find_nothing() {
+        let mut walk = in_queue();
+        walk.event(FlowEvent::Connected);
+        for event in [FlowEvent::TooLong, FlowEvent::TimedOut, FlowEvent::PlayEnded, FlowEvent::DialFailed] {
+            assert_eq!(walk.event(event), "-");
+        }
+        assert_eq!(walk.machine.hung_up(), HungUp::Nothing);
     }
 
     #[test]

@@ -12,8 +12,6 @@ use crate::voicemail::mailbox;
 const PAUSE: Duration = Duration::from_secs(6);
 /// How often a question is put before silence decides.
 const ASKED: u32 = 2;
-/// Keys past this are not taken (E.164: 15 digits).
-const LONGEST_NUMBER: usize = 15;
 /// How often nothing recorded leads to another recording.
 const EMPTY: u32 = 1;
 
@@ -195,7 +193,8 @@ fn enter_event(
 ) -> Option<Instruction> {
     match event {
         FlowEvent::Digit(digit @ '0'..='9') => {
-            if digits.len() < LONGEST_NUMBER {
+            // One key too many is kept, so that the number is refused and not cut short.
+            if digits.len() <= mailbox::LONGEST_NUMBER {
                 digits.push(*digit);
             }
             machine.mode = Mode::Message(MessageMode::Enter { digits, tried });
@@ -296,6 +295,62 @@ mod tests {
         assert!(walk.timed_out().starts_with("play callback-read"));
         assert_eq!(walk.digit('1'), "keep-take 0912");
         assert_eq!(walk.event(FlowEvent::Kept), "play callback-thanks");
+    }
+
+    #[test]
+    fn a_number_too_long_is_refused_and_a_star_begins_it_anew() {
+        let enter = || {
+            let mut walk = recorded();
+            walk.digit('1');
+            assert_eq!(walk.digit('1'), "play callback-enter");
+            walk
+        };
+        let mut walk = enter();
+        for _ in 0..40 {
+            walk.digit('4');
+        }
+        assert_eq!(walk.digit('#'), "play callback-invalid callback-enter", "not cut to 15 digits");
+        assert_eq!(walk.digit('#'), "keep-take -", "a second slip costs the number, never the message");
+        let mut walk = enter();
+        walk.digit('4');
+        assert_eq!(walk.digit('*'), "play callback-enter");
+        for digit in "106".chars() {
+            walk.digit(digit);
+        }
+        assert_eq!(walk.digit('#'), "play callback-read number-1 number-0 number-6 callback-confirm");
+        assert_eq!(walk.digit('3'), "keep-take -", "no number after all");
+    }
+
+    #[test]
+    fn silence_after_the_question_means_no_number_and_after_the_reading_yes() {
+        let mut walk = recorded();
+        walk.digit('1');
+        assert_eq!(walk.digit('7'), "play callback-ask");
+        assert_eq!(walk.played(), "silence within 6s");
+        assert_eq!(walk.timed_out(), "keep-take -");
+        let mut walk = recorded();
+        walk.digit('1');
+        walk.digit('1');
+        for digit in "0912".chars() {
+            walk.digit(digit);
+        }
+        walk.digit('#');
+        assert_eq!(walk.digit('8'), "-", "a slip while it is read");
+        assert_eq!(walk.played(), "silence within 6s");
+        assert_eq!(walk.timed_out(), "keep-take 0912");
+    }
+
+    #[test]
+    fn a_key_stops_the_own_message_and_a_short_one_is_none() {
+        let mut walk = recorded();
+        walk.digit('2');
+        assert_eq!(walk.machine.hung_up(), HungUp::KeepTake { callback: None });
+        assert_eq!(walk.digit('4'), "drop-take, play message-deleted");
+        let mut walk = super::super::example::walk("message");
+        walk.begin();
+        walk.played();
+        let short = FlowEvent::Recorded { length: Duration::from_secs(1), voice: true };
+        assert_eq!(walk.event(short), "drop-take, play message-empty BEEP");
     }
 
     #[test]

@@ -4,6 +4,9 @@ pub mod machine;
 mod message;
 pub mod program;
 pub mod speak;
+mod ways;
 
 #[cfg(test)]
 pub mod example;
+#[cfg(test)]
+mod liveness;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::speak;
+use super::{speak, ways};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw::{self, Action, At, Jump, Place};
 
@@ -323,78 +323,25 @@ impl Compiler<'_> {
     // --- ways ---------------------------------------------------------------------------------------
 
     fn ways(&mut self, start: usize, steps: &[Step]) {
-        let mut reached = vec![false; steps.len()];
-        let mut open = vec![start];
-        while let Some(at) = open.pop() {
-            if let (Some(mark), Some(step)) = (reached.get_mut(at), steps.get(at)) {
-                if !std::mem::replace(mark, true) {
-                    open.extend(exits(step));
-                }
-            }
+        let names =
+            |list: &[usize]| list.iter().filter_map(|at| self.flow.steps.get(*at)).collect::<Vec<_>>();
+        let ways = ways::look(start, steps);
+        let (unreached, stuck, rounds) = (names(&ways.unreached), names(&ways.stuck), names(&ways.rounds));
+        for step in unreached {
+            self.error(&step.name.place, format!("step `{}` can't be reached", step.name.value));
         }
-        for (step, _) in self.flow.steps.iter().zip(&reached).filter(|(_, reached)| !**reached) {
-            let (place, name) = (step.name.place.clone(), step.name.value.clone());
-            self.error(&place, format!("step `{name}` can't be reached"));
+        for step in stuck {
+            let what =
+                format!("from step `{}` a caller who presses nothing finds no way out", step.name.value);
+            self.error(&step.name.place, what).allowed =
+                Some("a way to `hangup`, `wait` or `loop` without a key".into());
         }
-        let out = leads_out(steps);
-        for ((step, _), reached) in
-            self.flow.steps.iter().zip(&out).zip(&reached).filter(|((_, out), _)| !**out)
-        {
-            if *reached {
-                let (place, name) = (step.name.place.clone(), step.name.value.clone());
-                self.error(&place, format!("from step `{name}` there is no way out of the flow")).allowed =
-                    Some("a way to `hangup`, `queue`, `dial`, `line`, `message`, `wait` or `loop`".into());
-            }
+        if let Some(first) = rounds.first() {
+            let list: Vec<String> = rounds.iter().map(|step| format!("`{}`", step.name.value)).collect();
+            let what =
+                format!("a caller who presses nothing may go round without an end: {}", list.join(", "));
+            self.found.push(Diagnostic::warning(&first.name.place, what));
         }
-    }
-}
-
-/// Steps from which the caller can come to an end, a person or a machine that listens.
-fn leads_out(steps: &[Step]) -> Vec<bool> {
-    let mut out: Vec<bool> = steps.iter().map(is_end).collect();
-    loop {
-        let more: Vec<usize> = steps
-            .iter()
-            .enumerate()
-            .filter(|(at, step)| !out[*at] && exits(step).iter().any(|to| out.get(*to) == Some(&true)))
-            .map(|(at, _)| at)
-            .collect();
-        if more.is_empty() {
-            return out;
-        }
-        for at in more {
-            out[at] = true;
-        }
-    }
-}
-
-fn is_end(step: &Step) -> bool {
-    match step {
-        Step::HangUp { .. } | Step::Wait | Step::Loop { .. } => true,
-        Step::Play { .. }
-        | Step::Menu { .. }
-        | Step::Language { .. }
-        | Step::Hours { .. }
-        | Step::NextOpening { .. }
-        | Step::Queue { .. }
-        | Step::Dial { .. }
-        | Step::Message { .. }
-        | Step::Line { .. } => false,
-    }
-}
-
-/// Where a step may lead.
-fn exits(step: &Step) -> Vec<usize> {
-    match step {
-        Step::Play { next, .. } | Step::Language { next, .. } | Step::NextOpening { next, .. } => vec![*next],
-        Step::Menu { keys, otherwise, .. } => keys.iter().map(|(_, to)| *to).chain([*otherwise]).collect(),
-        Step::Hours { open, closed, holiday } => vec![*open, *closed, *holiday],
-        Step::Queue { keys, full, nobody, too_long, .. } => {
-            keys.iter().map(|(_, to)| *to).chain([*full, *nobody, *too_long]).collect()
-        }
-        Step::Dial { failed, .. } | Step::Line { failed, .. } => vec![*failed],
-        Step::Message { done, deleted, failed, .. } => vec![*done, *deleted, *failed],
-        Step::Wait | Step::Loop { .. } | Step::HangUp { .. } => Vec::new(),
     }
 }
 
@@ -418,6 +365,7 @@ fn prompts_of(action: &Action) -> (Vec<&At<String>>, Vec<String>) {
             implied.push(MESSAGE_FAILED.to_owned());
             if ask_callback.value {
                 implied.extend(names(&CALLBACK_PROMPTS));
+                implied.extend((0..=9).map(speak::number));
             }
             (prompts.iter().collect(), implied)
         }
@@ -502,8 +450,12 @@ mod tests {
             &|_, _| true,
         );
         assert!(found.contains(&"step `alone` can't be reached".to_owned()));
-        assert!(found.contains(&"from step `round` there is no way out of the flow".to_owned()));
-        assert!(found.contains(&"from step `about` there is no way out of the flow".to_owned()));
+        assert!(
+            found.contains(&"from step `round` a caller who presses nothing finds no way out".to_owned())
+        );
+        assert!(
+            found.contains(&"from step `about` a caller who presses nothing finds no way out".to_owned())
+        );
     }
 
     #[test]
@@ -515,5 +467,48 @@ mod tests {
         assert_eq!(found[0].what, "prompt `welcome` is missing in language `nl`");
         let Ok((_, warnings)) = compile(&config, &missing("fr")) else { panic!() };
         assert_eq!((warnings.len(), warnings[0].severity), (1, Severity::Warning));
+    }
+
+    #[test]
+    fn prompts_that_a_step_says_by_itself_are_wanted_too() {
+        let wanted = |flow: &str, ask: bool| {
+            let mut config = example::config();
+            config.flows.retain(|f| f.name.value == flow);
+            for step in config.flows.iter_mut().flat_map(|f| &mut f.steps) {
+                if let Action::Message { ask_callback, .. } = &mut step.action {
+                    ask_callback.value = ask;
+                }
+            }
+            let Err(found) = compile(&config, &|language, _| language == "fr") else { panic!() };
+            found.into_iter().map(|d| d.what).collect::<Vec<_>>().join("\n")
+        };
+        let has =
+            |text: &str, name: &str| text.contains(&format!("prompt `{name}` is missing in language `nl`"));
+        let (with, without) = (wanted("message", true), wanted("message", false));
+        for name in ["message-keep-menu", "message-kept", "message-failed", "goodbye", "last-resort"] {
+            assert!(has(&with, name) && has(&without, name), "{name}");
+        }
+        for name in ["callback-ask", "callback-read", "callback-thanks", "number-0", "number-9"] {
+            assert!(has(&with, name) && !has(&without, name), "{name}");
+        }
+        assert!(!has(&with, "number-10") && !has(&with, "day-monday"));
+        let main = wanted("main", false);
+        for name in ["queue-next", "number-59", "number-more", "day-sunday", "hour-23", "at-hour", "no-key"] {
+            assert!(has(&main, name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_round_that_only_a_change_of_the_world_ends_is_a_warning() {
+        let mut config = example::config();
+        config.flows.truncate(1);
+        for step in &mut config.flows[0].steps {
+            if let Action::Message { failed, .. } = &mut step.action {
+                *failed = at("menu".to_owned());
+            }
+        }
+        let Ok((_, warnings)) = compile(&config, &|_, _| true) else { panic!() };
+        let told: Vec<String> = warnings.into_iter().map(|w| w.what).collect();
+        assert_eq!(told, ["a caller who presses nothing may go round without an end: `menu`, `message`"]);
     }
 }
