@@ -1,1 +1,3 @@
 //! HTTP: health and metrics for the operator.
+
+pub mod server;
