@@ -511,4 +511,20 @@ mod tests {
         let told: Vec<String> = warnings.into_iter().map(|w| w.what).collect();
         assert_eq!(told, ["a caller who presses nothing may go round without an end: `menu`, `message`"]);
     }
+
+    #[test]
+    fn what_is_shipped_has_ways_and_prompts_without_a_finding() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        for dir in ["config", "config/examples/load"] {
+            let Ok(config) = crate::config::load_with(&root.join(dir), &|_| None) else { panic!("{dir}") };
+            let has = |language: &str, name: &str| {
+                [format!("prompts/{language}/{name}.wav"), format!("prompts/{name}.wav")]
+                    .iter()
+                    .any(|path| root.join(path).exists())
+            };
+            let found = compile(&config, &has).map_or_else(|found| found, |(_, warnings)| warnings);
+            let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(told, Vec::<String>::new(), "{dir}");
+        }
+    }
 }
