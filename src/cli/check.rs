@@ -2,15 +2,16 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::exit::Exit;
-use crate::calendar::schedule::Schedule;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw::Config;
 use crate::config::source;
 use crate::media::prompt_bank::PromptBank;
+use crate::switch::policy::Policy;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -23,20 +24,33 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let reading = source::read(&arguments.config, &|name| std::env::var(name).ok());
     let mut findings = reading.findings;
-    if let Some(config) = &reading.config {
-        findings.append(&mut compile(config));
+    if let Some(config) = reading.config {
+        findings.extend(compile(config, 1, None).map_or_else(|found| found, |(_, warnings)| warnings));
     }
     report(&mut findings, out)
 }
 
-/// What the rooms find in their own sections, prompts included.
-pub fn compile(config: &Config) -> Vec<Diagnostic> {
+/// Compiles a configuration with its prompts, as `serve` does: the policy with warnings, or all mistakes.
+/// `old` is the policy of the running switch, whose lines keep their keys.
+pub fn compile(
+    config: Config,
+    generation: u64,
+    old: Option<&Policy>,
+) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     let languages: Vec<String> = config.helpline.languages.iter().map(|at| at.value.clone()).collect();
-    let (_prompts, troubles) = PromptBank::load(&config.site.prompts.value, &languages);
+    let (prompts, troubles) = PromptBank::load(&config.site.prompts.value, &languages);
     let trouble = |trouble: &_| Diagnostic::warning(&config.site.prompts.place, format!("prompt {trouble}"));
     let mut findings: Vec<Diagnostic> = troubles.iter().map(trouble).collect();
-    findings.extend(Schedule::compile(&config.helpline, &config.hours).err().unwrap_or_default());
-    findings
+    match Policy::compile(config, Arc::new(prompts), generation, old) {
+        Ok((policy, more)) => {
+            findings.extend(more);
+            Ok((policy, findings))
+        }
+        Err(more) => {
+            findings.extend(more);
+            Err(findings)
+        }
+    }
 }
 
 /// Writes all findings in the order of the files; any error makes the configuration wrong.

@@ -5,6 +5,7 @@ pub mod exit;
 pub mod make;
 pub mod messages;
 pub mod prompts;
+pub mod serve;
 pub mod site;
 
 use std::io;
@@ -24,6 +25,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the switch.
+    Serve(serve::Arguments),
     /// Shows every mistake of a configuration, with file and line.
     Check(check::Arguments),
     /// Lists, plays, exports, marks and deletes the messages that callers left.
@@ -37,6 +40,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let out = &mut io::stdout().lock();
     let result = match arguments.command {
+        Command::Serve(arguments) => serve::run(&arguments, out),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Messages(arguments) => messages::run(&arguments, out),
         Command::Prompts(arguments) => prompts::run(&arguments, out),

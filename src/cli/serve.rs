@@ -1,0 +1,506 @@
+//! `hulplijn serve`: the driver. Sockets, media, store, name server, clock and signals around one `Switch`;
+//! it decides nothing.
+
+use std::io::{Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::check;
+use super::exit::Exit;
+use crate::base::id::Rng;
+use crate::base::time::Now;
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::raw::{self, ListenTransport};
+use crate::config::source;
+use crate::console::server;
+use crate::media::command::{MediaCommand, MediaEvent};
+use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
+use crate::media::prompt_bank::PromptBank;
+use crate::net::dns::{Dns, Resolved};
+use crate::net::{self, Net, NetInput};
+use crate::privacy::redact;
+use crate::sip::flow::Transport;
+use crate::store::messages::Messages;
+use crate::store::request::{StoreReply, StoreRequest};
+use crate::store::spool;
+use crate::store::sqlite::Store;
+use crate::store::database::StoreError;
+use crate::switch::Switch;
+use crate::switch::io::{Command, Input, Output};
+use crate::switch::policy::Policy;
+use crate::telemetry::export::{Metrics, Names};
+use crate::telemetry::health::{Health, Trouble};
+use crate::telemetry::journal;
+use crate::telemetry::notice::Notice;
+use crate::voicemail::mailbox;
+
+/// Inputs taken in one go before the outputs are carried out and timers looked at.
+const BATCH: usize = 256;
+/// How often free space is measured and the heart beats.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often handled messages that have had their time are deleted.
+const RETENTION: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Directory of the configuration.
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    config: PathBuf,
+}
+
+/// Runs the command until SIGTERM.
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let (policy, mut findings) = match compile(&arguments.config, None) {
+        Ok(compiled) => compiled,
+        Err(mut findings) => return check::report(&mut findings, out),
+    };
+    if !findings.is_empty() {
+        check::report(&mut findings, out)?;
+    }
+    let log = &policy.config.log;
+    redact::install(&log.level.value, log.json.value)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(&arguments.config, Arc::new(policy), out))
+}
+
+/// Reads and compiles a configuration with its prompts; what `hulplijn check` does, too.
+fn compile(dir: &Path, old: Option<&Policy>) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let reading = source::read(dir, &|name| std::env::var(name).ok());
+    let mut findings = reading.findings;
+    let Some(config) = reading.config else { return Err(findings) };
+    let generation = old.map_or(1, |p| p.generation + 1);
+    match check::compile(config, generation, old) {
+        Ok((policy, more)) => {
+            findings.extend(more);
+            Ok((policy, findings))
+        }
+        Err(more) => {
+            findings.extend(more);
+            Err(findings)
+        }
+    }
+}
+
+/// Everything that the core speaks with.
+struct World {
+    net: Net,
+    dns: Dns,
+    plane: PlaneHandle,
+    store: Option<Store>,
+    data: PathBuf,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    names: Arc<RwLock<Names>>,
+    /// Inputs that arise from carrying out outputs.
+    back: Vec<Input>,
+    drained: bool,
+}
+
+/// What comes to the core, in the order in which it is looked at.
+struct Inlets {
+    net: mpsc::Receiver<NetInput>,
+    dns: mpsc::Receiver<Resolved>,
+    media: mpsc::Receiver<MediaEvent>,
+    store: Option<mpsc::Receiver<StoreReply>>,
+    reloaded: mpsc::Receiver<Reloaded>,
+}
+
+type Reloaded = Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>>;
+
+async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let config = &policy.config;
+    let health = Arc::new(Health::new());
+    let metrics = Arc::new(Metrics::new()?);
+    let names = Arc::new(RwLock::new(names(&policy)));
+    let (net, net_inlet) = net::start(net_config(config)).context("SIP can't be listened to")?;
+    let (dns, dns_inlet) = Dns::start();
+    let (plane, media_inlet) = Plane::start(plane_config(config)).context("audio can't be started")?;
+    let data = config.site.data.value.clone();
+    let (store, store_inlet) = open_store(&data, &health)?;
+    if let Some(listen) = &config.metrics.listen {
+        console(listen.value, &metrics, &health).await?;
+    }
+    let (reload, reloaded) = mpsc::channel(1);
+    let mut world = World {
+        net,
+        dns,
+        plane,
+        store,
+        data,
+        metrics,
+        health,
+        names,
+        back: Vec::new(),
+        drained: false,
+    };
+    let mut inlets =
+        Inlets { net: net_inlet, dns: dns_inlet, media: media_inlet, store: store_inlet, reloaded };
+    let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
+    for _ in world.store.iter().flat_map(Store::recovered) {
+        world.report(&Notice::MessageInterrupted);
+    }
+    if world.store.is_none() {
+        world.health.set(Trouble::StoreFailed, true);
+    }
+    world.health.set(Trouble::Starting, false);
+    greet(out, &policy)?;
+    turn(dir, policy, &mut switch, &mut world, &mut inlets, &reload).await?;
+    drop(inlets);
+    world.plane.stop();
+    if let Some(store) = world.store {
+        store.close();
+    }
+    writeln!(out, "stopped")?;
+    Ok(Exit::Fine)
+}
+
+/// The loop: wait for anything, take a batch of it, carry out what follows.
+async fn turn(
+    dir: &Path,
+    mut policy: Arc<Policy>,
+    switch: &mut Switch,
+    world: &mut World,
+    inlets: &mut Inlets,
+    reload: &mpsc::Sender<Reloaded>,
+) -> anyhow::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut terminate = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    let mut retention = tokio::time::interval(RETENTION);
+    let mut asked_to_stop = false;
+    world.carry_out(switch);
+    while !world.drained {
+        let due = switch.next_timeout().map_or_else(|| Instant::now() + Duration::from_secs(60), |(at, _)| at);
+        tokio::select! {
+            biased;
+            () = any(&mut terminate) => {
+                if std::mem::replace(&mut asked_to_stop, true) {
+                    // Asked twice: at once.
+                    return Ok(());
+                }
+                world.health.set(Trouble::Draining, true);
+                switch.handle(Now::read(), Input::Operator(Command::Drain));
+            }
+            Some(event) = inlets.media.recv() => switch.handle(Now::read(), Input::Media(event)),
+            Some(input) = inlets.net.recv() => switch.handle(Now::read(), from_net(input)),
+            Some(answer) = inlets.dns.recv() => {
+                let input = Input::Resolved { query: answer.query, addresses: answer.addresses };
+                switch.handle(Now::read(), input);
+            }
+            Some(reply) = next_reply(&mut inlets.store) => world.stored(switch, reply),
+            Some(result) = inlets.reloaded.recv() => world.reloaded(switch, &mut policy, result),
+            _ = hang_up.recv() => start_reload(dir, &policy, reload),
+            _ = housekeeping.tick() => world.keep_house(switch),
+            _ = retention.tick() => world.forget_old_messages(&policy),
+            () = tokio::time::sleep_until(due.into()) => switch.handle(Now::read(), Input::Timeout),
+        }
+        world.carry_out(switch);
+        for _ in 0..BATCH {
+            let input = match (inlets.media.try_recv(), inlets.net.is_empty()) {
+                (Ok(event), _) => Input::Media(event),
+                (Err(_), true) => break,
+                (Err(_), false) => match inlets.net.try_recv() {
+                    Ok(input) => from_net(input),
+                    Err(_) => break,
+                },
+            };
+            switch.handle(Now::read(), input);
+            world.carry_out(switch);
+        }
+        if switch.next_timeout().is_some_and(|(at, _)| at <= Instant::now()) {
+            switch.handle(Now::read(), Input::Timeout);
+            world.carry_out(switch);
+        }
+    }
+    // Let the last datagrams leave.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    Ok(())
+}
+
+impl World {
+    /// Does all that the core wants done.
+    fn carry_out(&mut self, switch: &mut Switch) {
+        loop {
+            while let Some(output) = switch.poll() {
+                match output {
+                    Output::Transmit { to, bytes } => self.net.send(&to, bytes),
+                    Output::Resolve { query, host, port } => self.dns.resolve(query, host, port),
+                    Output::Media(command) => self.command(command),
+                    Output::Store(request) => self.save(request),
+                    Output::Notice(notice) => self.report(&notice),
+                    Output::Drained => self.drained = true,
+                }
+            }
+            if self.back.is_empty() {
+                return;
+            }
+            for input in std::mem::take(&mut self.back) {
+                switch.handle(Now::read(), input);
+            }
+        }
+    }
+
+    fn command(&mut self, command: MediaCommand) {
+        let Err(full) = self.plane.send(command) else { return };
+        self.report(&Notice::MediaFailed);
+        self.health.set(Trouble::MediaFailed, true);
+        if let MediaCommand::Open { leg, .. } = full.0 {
+            self.back.push(Input::Media(MediaEvent::OpenFailed { leg }));
+        }
+    }
+
+    /// To the store; when that can't take it, at least beside the recording.
+    fn save(&mut self, request: StoreRequest) {
+        let refused = match &self.store {
+            Some(store) => store.send(request).err().map(|full| full.0),
+            None => Some(request),
+        };
+        if let Some(StoreRequest::SaveMessage(row)) = refused {
+            let _ = spool::write(&self.data, &row);
+            self.report(&Notice::StoreFailed);
+        }
+    }
+
+    fn report(&self, notice: &Notice) {
+        let Ok(names) = self.names.read() else { return };
+        self.metrics.record(notice, &names);
+        journal::log(notice, &names);
+        self.health.note(notice);
+    }
+
+    fn stored(&mut self, switch: &mut Switch, reply: StoreReply) {
+        if matches!(reply, StoreReply::Saved { .. }) {
+            let healthy = self.store.as_ref().is_some_and(Store::healthy);
+            self.health.set(Trouble::StoreFailed, !healthy);
+        }
+        switch.handle(Now::read(), Input::Stored(reply));
+    }
+
+    fn keep_house(&mut self, switch: &mut Switch) {
+        self.health.beat(Instant::now());
+        self.health.set(Trouble::MediaFailed, false);
+        if let Some(store) = &self.store {
+            self.health.set(Trouble::StoreFailed, !store.healthy());
+        }
+        if let Some(mebibytes) = free_mebibytes(&self.data) {
+            switch.handle(Now::read(), Input::Operator(Command::FreeSpace { mebibytes }));
+        }
+    }
+
+    fn forget_old_messages(&self, policy: &Policy) {
+        let keep = policy.config.voicemail.keep_done.as_ref().map(|k| k.value);
+        if let Some(before) = mailbox::delete_done_before(Now::read().utc, keep) {
+            if Messages::open(&self.data).delete_done_before(before).is_err() {
+                self.report(&Notice::StoreFailed);
+            }
+        }
+    }
+
+    fn reloaded(&mut self, switch: &mut Switch, policy: &mut Arc<Policy>, result: Reloaded) {
+        match result {
+            Ok((new, warnings)) => {
+                print_findings(&warnings);
+                *policy = Arc::new(new);
+                if let Ok(mut names) = self.names.write() {
+                    *names = self::names(policy);
+                }
+                self.health.set(Trouble::ConfigRefused, false);
+                switch.handle(Now::read(), Input::Policy(policy.clone()));
+            }
+            Err(findings) => {
+                print_findings(&findings);
+                let mistakes = findings.iter().filter(|d| d.severity == Severity::Error).count() as u32;
+                self.health.set(Trouble::ConfigRefused, true);
+                switch.handle(Now::read(), Input::Operator(Command::ConfigRefused { mistakes }));
+            }
+        }
+    }
+}
+
+/// Reads and compiles in the background; the loop goes on meanwhile.
+fn start_reload(dir: &Path, old: &Arc<Policy>, to: &mpsc::Sender<Reloaded>) {
+    let (dir, old, to) = (dir.to_owned(), old.clone(), to.clone());
+    tokio::task::spawn_blocking(move || {
+        let result = compile(&dir, Some(&old)).and_then(|(policy, mut findings)| {
+            let needs = needs_restart(&old.config, &policy.config);
+            if needs.is_empty() {
+                return Ok((policy, findings));
+            }
+            findings.extend(needs);
+            Err(findings)
+        });
+        let _ = to.blocking_send(result);
+    });
+}
+
+/// Sockets, directories and table sizes are made once; changing them by half would be worse than not at all.
+fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
+    let listeners = |config: &raw::Config| -> Vec<_> {
+        config.listen.iter().map(|l| (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value))).collect()
+    };
+    let media = |config: &raw::Config| (config.media.ports.value, config.media.threads.value, config.media.quarantine.value);
+    let limits = |config: &raw::Config| {
+        let l = &config.limits;
+        [l.calls.value, l.registrations.value, l.connections.value, l.connections_per_address.value, l.message_size.value]
+    };
+    let registrar = |config: &raw::Config| {
+        let r = &config.registrar;
+        (r.realm.value.clone(), r.min_expires.value, r.max_expires.value, r.nonce_lifetime.value)
+    };
+    let metrics = |config: &raw::Config| config.metrics.listen.as_ref().map(|l| l.value);
+    let log = |config: &raw::Config| (config.log.level.value.clone(), config.log.json.value);
+    let place = |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
+    let changes = [
+        (listeners(old) != listeners(new), "[[listen]]", place(new)),
+        (media(old) != media(new), "[media] ports, threads or quarantine", new.media.ports.place.clone()),
+        (limits(old) != limits(new), "[limits]", new.limits.calls.place.clone()),
+        (registrar(old) != registrar(new), "[registrar]", new.registrar.realm.place.clone()),
+        (metrics(old) != metrics(new), "[metrics]", new.metrics.listen.as_ref().map(|l| l.place.clone()).unwrap_or_default()),
+        (log(old) != log(new), "[log]", new.log.level.place.clone()),
+        (old.site.data.value != new.site.data.value, "[site] data", new.site.data.place.clone()),
+    ];
+    let changed = changes.into_iter().filter(|(changed, _, _)| *changed);
+    changed.map(|(_, what, place)| Diagnostic::error(&place, format!("a change of {what} needs a restart"))).collect()
+}
+
+fn from_net(input: NetInput) -> Input {
+    match input {
+        NetInput::Message { flow, bytes } => Input::Sip { flow, bytes },
+        NetInput::Closed { flow } => Input::FlowClosed { flow },
+        NetInput::Dropped { reason } => Input::NetDropped { reason },
+        NetInput::Failed { to } => Input::TransmitFailed { to },
+    }
+}
+
+async fn any(signals: &mut [Signal; 2]) {
+    let [first, second] = signals;
+    tokio::select! {
+        _ = first.recv() => {}
+        _ = second.recv() => {}
+    }
+}
+
+async fn next_reply(store: &mut Option<mpsc::Receiver<StoreReply>>) -> Option<StoreReply> {
+    match store {
+        Some(store) => store.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A store that can't be opened is no reason not to answer: callers are told that no message can be left.
+fn open_store(data: &Path, health: &Health) -> anyhow::Result<(Option<Store>, Option<mpsc::Receiver<StoreReply>>)> {
+    match Store::open(data) {
+        Ok((store, replies)) => Ok((Some(store), Some(replies))),
+        Err(error @ (StoreError::InUse { .. } | StoreError::TooNew { .. })) => Err(error.into()),
+        Err(error) => {
+            tracing::error!(event = "store", "the store can't be opened; calls are answered, messages can't be left");
+            eprintln!("hulplijn: {error}");
+            health.set(Trouble::StoreFailed, true);
+            Ok((None, None))
+        }
+    }
+}
+
+async fn console(listen: std::net::SocketAddr, metrics: &Arc<Metrics>, health: &Arc<Health>) -> anyhow::Result<()> {
+    let (metrics, health) = (metrics.clone(), health.clone());
+    let plain = "text/plain; charset=utf-8";
+    let page = move |path: &str| match path {
+        "/metrics" => Some((200, "text/plain; version=0.0.4; charset=utf-8", metrics.text())),
+        "/health/live" if health.live(Instant::now()) => Some((200, plain, "alive\n".to_owned())),
+        "/health/live" => Some((503, plain, "the core does not answer\n".to_owned())),
+        "/health/ready" => {
+            let readiness = health.readiness();
+            Some((if readiness.ready { 200 } else { 503 }, plain, readiness.text()))
+        }
+        _ => None,
+    };
+    server::start(listen, page).await.context("metrics can't be served")?;
+    Ok(())
+}
+
+fn net_config(config: &raw::Config) -> net::NetConfig {
+    let listen = config.listen.iter().map(|l| net::ListenAt {
+        transport: transport(l.transport.value),
+        address: l.address.value,
+        external: l.external.as_ref().map(|e| e.value),
+    });
+    let limits = &config.limits;
+    net::NetConfig::new(
+        listen.collect(),
+        limits.message_size.value as usize,
+        limits.connections.value as usize,
+        limits.connections_per_address.value as usize,
+    )
+}
+
+fn transport(listen: ListenTransport) -> Transport {
+    match listen {
+        ListenTransport::Udp => Transport::Udp,
+        ListenTransport::Tcp => Transport::Tcp,
+    }
+}
+
+fn plane_config(config: &raw::Config) -> PlaneConfig {
+    let (first, last) = config.media.ports.value;
+    PlaneConfig {
+        ports: first..=last,
+        quarantine: config.media.quarantine.value,
+        threads: config.media.threads.value as usize,
+        max_legs: config.limits.calls.value as usize * 3,
+    }
+}
+
+fn names(policy: &Policy) -> Names {
+    Names {
+        lines: policy.lines().map(|(key, line)| (key, line.name.value.clone())).collect(),
+        queues: policy.config.queues.iter().map(|q| q.name.value.clone()).collect(),
+    }
+}
+
+/// Where it listens, and how to place a first call.
+fn greet(out: &mut dyn Write, policy: &Policy) -> anyhow::Result<()> {
+    let config = &policy.config;
+    writeln!(out, "hulplijn {} for {}", env!("CARGO_PKG_VERSION"), config.helpline.name.value)?;
+    for listen in &config.listen {
+        let transport = transport(listen.transport.value).as_str().to_ascii_lowercase();
+        writeln!(out, "  SIP      {transport} {}", listen.address.value)?;
+    }
+    if let Some(metrics) = &config.metrics.listen {
+        writeln!(out, "  metrics  http://{}/metrics", metrics.value)?;
+    }
+    let numbers: Vec<&str> = config.numbers.iter().map(|n| n.dial.value.as_str()).collect();
+    writeln!(out, "  numbers  {}", numbers.join(", "))?;
+    let lines: Vec<&str> = config.lines.iter().map(|l| l.name.value.as_str()).collect();
+    writeln!(out, "  lines    {}", lines.join(", "))?;
+    if let (Some(number), Some(listen)) = (numbers.last(), config.listen.first()) {
+        writeln!(out, "Place a call from another terminal:")?;
+        writeln!(out, "  hulplijn call sip:{number}@{}", listen.address.value)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn print_findings(findings: &[Diagnostic]) {
+    for finding in findings {
+        eprintln!("{finding}");
+    }
+}
+
+/// Free space of the file system that holds the data, in MiB.
+fn free_mebibytes(data: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(data).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize) >> 20)
+}
+
+/// The generator's seed, from the system.
+pub(super) fn seed() -> anyhow::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut seed)).context("no randomness from /dev/urandom")?;
+    Ok(seed)
+}
