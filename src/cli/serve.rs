@@ -21,8 +21,7 @@ use crate::config::source;
 use crate::console::server;
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
-use crate::media::prompt_bank::PromptBank;
-use crate::net::dns::{Dns, Resolved};
+use crate::net::dns::{Dns, DnsConfig, Resolved};
 use crate::net::{self, Net, NetInput};
 use crate::privacy::redact;
 use crate::sip::flow::Transport;
@@ -119,7 +118,7 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     let metrics = Arc::new(Metrics::new()?);
     let names = Arc::new(RwLock::new(names(&policy)));
     let (net, net_inlet) = net::start(net_config(config)).context("SIP can't be listened to")?;
-    let (dns, dns_inlet) = Dns::start();
+    let (dns, dns_inlet) = Dns::start(DnsConfig::default()).context("no name service")?;
     let (plane, media_inlet) = Plane::start(plane_config(config)).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
@@ -229,8 +228,12 @@ impl World {
         loop {
             while let Some(output) = switch.poll() {
                 match output {
-                    Output::Transmit { to, bytes } => self.net.send(&to, bytes),
-                    Output::Resolve { query, host, port } => self.dns.resolve(query, host, port),
+                    Output::Transmit { to, bytes } => self.net.send(&to, bytes.to_vec()),
+                    Output::Resolve { query, host, port } => {
+                        if self.dns.resolve(query, &host, port).is_err() {
+                            self.back.push(Input::Resolved { query, addresses: Vec::new() });
+                        }
+                    }
                     Output::Media(command) => self.command(command),
                     Output::Store(request) => self.save(request),
                     Output::Notice(notice) => self.report(&notice),
@@ -373,7 +376,7 @@ fn from_net(input: NetInput) -> Input {
     match input {
         NetInput::Message { flow, bytes } => Input::Sip { flow, bytes },
         NetInput::Closed { flow } => Input::FlowClosed { flow },
-        NetInput::Dropped { reason } => Input::NetDropped { reason },
+        NetInput::Dropped { reason, .. } => Input::NetDropped { reason },
         NetInput::Failed { to } => Input::TransmitFailed { to },
     }
 }
