@@ -25,11 +25,11 @@ use crate::net::dns::{Dns, DnsConfig, Resolved};
 use crate::net::{self, Net, NetInput};
 use crate::privacy::redact;
 use crate::sip::flow::Transport;
+use crate::store::database::StoreError;
 use crate::store::messages::Messages;
 use crate::store::request::{StoreReply, StoreRequest};
 use crate::store::spool;
 use crate::store::sqlite::Store;
-use crate::store::database::StoreError;
 use crate::switch::Switch;
 use crate::switch::io::{Command, Input, Output};
 use crate::switch::policy::Policy;
@@ -126,18 +126,8 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
         console(listen.value, &metrics, &health).await?;
     }
     let (reload, reloaded) = mpsc::channel(1);
-    let mut world = World {
-        net,
-        dns,
-        plane,
-        store,
-        data,
-        metrics,
-        health,
-        names,
-        back: Vec::new(),
-        drained: false,
-    };
+    let mut world =
+        World { net, dns, plane, store, data, metrics, health, names, back: Vec::new(), drained: false };
     let mut inlets =
         Inlets { net: net_inlet, dns: dns_inlet, media: media_inlet, store: store_inlet, reloaded };
     let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
@@ -175,7 +165,8 @@ async fn turn(
     let mut asked_to_stop = false;
     world.carry_out(switch);
     while !world.drained {
-        let due = switch.next_timeout().map_or_else(|| Instant::now() + Duration::from_secs(60), |(at, _)| at);
+        let due =
+            switch.next_timeout().map_or_else(|| Instant::now() + Duration::from_secs(60), |(at, _)| at);
         tokio::select! {
             biased;
             () = any(&mut terminate) => {
@@ -345,31 +336,56 @@ fn start_reload(dir: &Path, old: &Arc<Policy>, to: &mpsc::Sender<Reloaded>) {
 /// Sockets, directories and table sizes are made once; changing them by half would be worse than not at all.
 fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
     let listeners = |config: &raw::Config| -> Vec<_> {
-        config.listen.iter().map(|l| (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value))).collect()
+        config
+            .listen
+            .iter()
+            .map(|l| (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value)))
+            .collect()
     };
-    let media = |config: &raw::Config| (config.media.ports.value, config.media.threads.value, config.media.quarantine.value);
+    let media = |config: &raw::Config| {
+        (config.media.ports.value, config.media.threads.value, config.media.quarantine.value)
+    };
     let limits = |config: &raw::Config| {
         let l = &config.limits;
-        [l.calls.value, l.registrations.value, l.connections.value, l.connections_per_address.value, l.message_size.value]
+        [
+            l.calls.value,
+            l.registrations.value,
+            l.connections.value,
+            l.connections_per_address.value,
+            l.message_size.value,
+        ]
     };
     let registrar = |config: &raw::Config| {
         let r = &config.registrar;
-        (r.realm.value.clone(), r.min_expires.value, r.max_expires.value, r.nonce_lifetime.value)
+        (
+            r.realm.value.clone(),
+            r.algorithms.iter().map(|a| a.value.clone()).collect::<Vec<_>>(),
+            r.min_expires.value,
+            r.max_expires.value,
+            r.nonce_lifetime.value,
+        )
     };
     let metrics = |config: &raw::Config| config.metrics.listen.as_ref().map(|l| l.value);
     let log = |config: &raw::Config| (config.log.level.value.clone(), config.log.json.value);
-    let place = |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
+    let place =
+        |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
     let changes = [
         (listeners(old) != listeners(new), "[[listen]]", place(new)),
         (media(old) != media(new), "[media] ports, threads or quarantine", new.media.ports.place.clone()),
         (limits(old) != limits(new), "[limits]", new.limits.calls.place.clone()),
         (registrar(old) != registrar(new), "[registrar]", new.registrar.realm.place.clone()),
-        (metrics(old) != metrics(new), "[metrics]", new.metrics.listen.as_ref().map(|l| l.place.clone()).unwrap_or_default()),
+        (
+            metrics(old) != metrics(new),
+            "[metrics]",
+            new.metrics.listen.as_ref().map(|l| l.place.clone()).unwrap_or_default(),
+        ),
         (log(old) != log(new), "[log]", new.log.level.place.clone()),
         (old.site.data.value != new.site.data.value, "[site] data", new.site.data.place.clone()),
     ];
     let changed = changes.into_iter().filter(|(changed, _, _)| *changed);
-    changed.map(|(_, what, place)| Diagnostic::error(&place, format!("a change of {what} needs a restart"))).collect()
+    changed
+        .map(|(_, what, place)| Diagnostic::error(&place, format!("a change of {what} needs a restart")))
+        .collect()
 }
 
 fn from_net(input: NetInput) -> Input {
@@ -397,12 +413,18 @@ async fn next_reply(store: &mut Option<mpsc::Receiver<StoreReply>>) -> Option<St
 }
 
 /// A store that can't be opened is no reason not to answer: callers are told that no message can be left.
-fn open_store(data: &Path, health: &Health) -> anyhow::Result<(Option<Store>, Option<mpsc::Receiver<StoreReply>>)> {
+fn open_store(
+    data: &Path,
+    health: &Health,
+) -> anyhow::Result<(Option<Store>, Option<mpsc::Receiver<StoreReply>>)> {
     match Store::open(data) {
         Ok((store, replies)) => Ok((Some(store), Some(replies))),
         Err(error @ (StoreError::InUse { .. } | StoreError::TooNew { .. })) => Err(error.into()),
         Err(error) => {
-            tracing::error!(event = "store", "the store can't be opened; calls are answered, messages can't be left");
+            tracing::error!(
+                event = "store",
+                "the store can't be opened; calls are answered, messages can't be left"
+            );
             eprintln!("hulplijn: {error}");
             health.set(Trouble::StoreFailed, true);
             Ok((None, None))
@@ -410,7 +432,11 @@ fn open_store(data: &Path, health: &Health) -> anyhow::Result<(Option<Store>, Op
     }
 }
 
-async fn console(listen: std::net::SocketAddr, metrics: &Arc<Metrics>, health: &Arc<Health>) -> anyhow::Result<()> {
+async fn console(
+    listen: std::net::SocketAddr,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+) -> anyhow::Result<()> {
     let (metrics, health) = (metrics.clone(), health.clone());
     let plain = "text/plain; charset=utf-8";
     let page = move |path: &str| match path {
@@ -504,6 +530,8 @@ fn free_mebibytes(data: &Path) -> Option<u64> {
 /// The generator's seed, from the system.
 pub(super) fn seed() -> anyhow::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut seed)).context("no randomness from /dev/urandom")?;
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut seed))
+        .context("no randomness from /dev/urandom")?;
     Ok(seed)
 }

@@ -104,10 +104,16 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     trunk
 }
 
-/// `realm` "hulplijn", `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
+/// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
 fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
+    let algorithms = if s.has("algorithms") {
+        s.some("algorithms", word(&["sha-256", "md5"]))
+    } else {
+        ["sha-256", "md5"].map(|algorithm| at(s, algorithm.to_owned())).into()
+    };
     let registrar = Registrar {
         realm: s.or("realm", name, "hulplijn".to_owned()),
+        algorithms,
         min_expires: s.or("min-expires", duration(10 * SECOND, DAY), MINUTE),
         max_expires: s.or("max-expires", duration(10 * SECOND, DAY), HOUR),
         nonce_lifetime: s.or("nonce-lifetime", duration(10 * SECOND, DAY), 5 * MINUTE),

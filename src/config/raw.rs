@@ -117,6 +117,8 @@ pub struct Network {
 #[derive(Debug, Clone)]
 pub struct Registrar {
     pub realm: At<String>,
+    /// Digest algorithms in the order in which they are offered, `sha-256` and `md5`.
+    pub algorithms: Vec<At<String>>,
     pub min_expires: At<Duration>,
     pub max_expires: At<Duration>,
     pub nonce_lifetime: At<Duration>,

@@ -37,7 +37,8 @@ impl Algorithm {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    /// From its name in a header or the config, any case.
+    pub fn from_name(name: &str) -> Option<Self> {
         [Self::Sha256, Self::Md5].into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
     }
 
@@ -73,6 +74,7 @@ struct Counts {
 pub struct Authenticator {
     realm: String,
     lifetime: Duration,
+    algorithms: Vec<Algorithm>,
     key: [u8; 32],
     /// Times in nonces count from the first challenge.
     epoch: Option<Instant>,
@@ -83,11 +85,13 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    pub fn new(realm: &str, lifetime: Duration, mut rng: Rng) -> Self {
+    /// `algorithms` are offered in this order, and no others accepted.
+    pub fn new(realm: &str, lifetime: Duration, algorithms: &[Algorithm], mut rng: Rng) -> Self {
         let mut key = [0; 32];
         rng.fill(&mut key);
+        let (realm, algorithms) = (realm.to_owned(), algorithms.to_vec());
         let used = BoundedMap::new(NONCES);
-        Self { realm: realm.to_owned(), lifetime, key, epoch: None, used, order: VecDeque::new(), rng }
+        Self { realm, lifetime, algorithms, key, epoch: None, used, order: VecDeque::new(), rng }
     }
 
     /// Values for `WWW-Authenticate`, one an algorithm, the stronger first (RFC 8760 2.4).
@@ -104,7 +108,7 @@ impl Authenticator {
                 algorithm.name()
             )
         };
-        [Algorithm::Sha256, Algorithm::Md5].map(value).to_vec()
+        self.algorithms.iter().copied().map(value).collect()
     }
 
     /// Judges an `Authorization` value. `password` gives the secret of a user, or `None`; unknown users
@@ -118,7 +122,10 @@ impl Authenticator {
         password: impl Fn(&str) -> Option<String>,
     ) -> Verdict {
         let Some(fields) = Fields::parse(value) else { return Verdict::Malformed };
-        if fields.realm != self.realm || !same_target(&fields.uri, request_uri) {
+        if fields.realm != self.realm
+            || !self.algorithms.contains(&fields.algorithm)
+            || !same_target(&fields.uri, request_uri)
+        {
             return Verdict::Wrong;
         }
         let known = password(&fields.username);
@@ -391,7 +398,12 @@ mod tests {
     use crate::base::time::Now;
 
     fn server() -> Authenticator {
-        Authenticator::new("hulplijn", Duration::from_secs(300), Rng::from_number(1))
+        Authenticator::new(
+            "hulplijn",
+            Duration::from_secs(300),
+            &[Algorithm::Sha256, Algorithm::Md5],
+            Rng::from_number(1),
+        )
     }
 
     fn account() -> Credentials {
@@ -497,7 +509,12 @@ mod tests {
     #[test]
     fn a_nonce_that_we_did_not_make_is_stale() {
         let (now, mut server) = (Now::read().at, server());
-        let mut other = Authenticator::new("hulplijn", Duration::from_secs(300), Rng::from_number(2));
+        let mut other = Authenticator::new(
+            "hulplijn",
+            Duration::from_secs(300),
+            &[Algorithm::Sha256, Algorithm::Md5],
+            Rng::from_number(2),
+        );
         let foreign = other.challenge(now, false);
         server.challenge(now, false);
         let mut altered = server.challenge(now, false);

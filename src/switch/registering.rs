@@ -10,7 +10,7 @@ use crate::base::bounded::BoundedMap;
 use crate::base::id::{DialogKey, FlowKey, LineKey, Rng, ServerTxKey};
 use crate::base::time::Now;
 use crate::config::raw::Reach;
-use crate::sip::digest::{Authenticator, Verdict};
+use crate::sip::digest::{Algorithm, Authenticator, Verdict};
 use crate::sip::flow::Flow;
 use crate::sip::header::NameAddr;
 use crate::sip::registrar::{Limits, Refusal, Registrar};
@@ -56,7 +56,16 @@ impl Gate {
             Limits { min_expires: registrar.min_expires.value, max_expires: registrar.max_expires.value };
         Self {
             registrar: Registrar::new(policy.config.limits.registrations.value as usize, limits),
-            authenticator: Authenticator::new(&registrar.realm.value, registrar.nonce_lifetime.value, rng),
+            authenticator: Authenticator::new(
+                &registrar.realm.value,
+                registrar.nonce_lifetime.value,
+                &registrar
+                    .algorithms
+                    .iter()
+                    .filter_map(|a| Algorithm::from_name(&a.value))
+                    .collect::<Vec<_>>(),
+                rng,
+            ),
             penalties: BoundedMap::new(PENALTIES),
         }
     }

@@ -293,9 +293,10 @@ fn bye_against_reinvite_leaves_nothing() {
 
 #[test]
 fn a_challenge_is_answered_once() {
-    use crate::sip::digest::{Authenticator, Verdict};
+    use crate::sip::digest::{Algorithm, Authenticator, Verdict};
     let mut pair = Pair::new(Transport::Udp, 0, 5);
-    let mut gate = Authenticator::new("hulplijn", Duration::from_secs(60), Rng::from_number(1));
+    let mut gate =
+        Authenticator::new("hulplijn", Duration::from_secs(60), &[Algorithm::Md5], Rng::from_number(1));
     pair.call();
     let first = pair.incoming();
     let challenge = gate.challenge(pair.now.at, false);
