@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hulplijn::base::id::Rng;
 use hulplijn::base::time::Now;
-use hulplijn::sip::digest::{Authenticator, Credentials, Verdict, answer};
+use hulplijn::sip::digest::{Algorithm, Authenticator, Credentials, Verdict, answer};
 use hulplijn::sip::flow::Transport;
 use hulplijn::sip::header::{NameAddr, Via, split_list};
 use hulplijn::sip::uri::{Host, Scheme, Uri};
@@ -183,7 +183,12 @@ fn account() -> Credentials {
 #[test]
 fn rsip_digest_is_wrong_for_a_count_of_ten() {
     let now = Now::read().at;
-    let mut server = Authenticator::new("r", Duration::from_secs(60), Rng::from_number(1));
+    let mut server = Authenticator::new(
+        "r",
+        Duration::from_secs(60),
+        &[Algorithm::Sha256, Algorithm::Md5],
+        Rng::from_number(1),
+    );
     let challenges = server.challenge(now, false);
     let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10);
     let value = value.unwrap_or_default();
@@ -204,7 +209,12 @@ fn rsip_digest_fails_on_sha_256_qop_lists_and_uris_with_parameters() {
         assert!(value.contains(part), "{part} in {value}");
     }
     let now = Now::read().at;
-    let mut server = Authenticator::new("r", Duration::from_secs(60), Rng::from_number(1));
+    let mut server = Authenticator::new(
+        "r",
+        Duration::from_secs(60),
+        &[Algorithm::Sha256, Algorithm::Md5],
+        Rng::from_number(1),
+    );
     let challenges = server.challenge(now, false);
     let value = answer(challenges.iter().map(String::as_str), "REGISTER", target, &account(), "c", 1);
     let password = |_: &str| Some("geheim".into());

@@ -18,7 +18,7 @@ use crate::base::time::Now;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw::{self, ListenTransport};
 use crate::config::source;
-use crate::console::server;
+use crate::console::server::{HttpLimits, Server};
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
@@ -122,9 +122,10 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     let (plane, media_inlet) = Plane::start(plane_config(config)).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
-    if let Some(listen) = &config.metrics.listen {
-        console(listen.value, &metrics, &health).await?;
-    }
+    let _console = match &config.metrics.listen {
+        Some(listen) => Some(console(listen.value, &metrics, &health)?),
+        None => None,
+    };
     let (reload, reloaded) = mpsc::channel(1);
     let mut world =
         World { net, dns, plane, store, data, metrics, health, names, back: Vec::new(), drained: false };
@@ -432,11 +433,11 @@ fn open_store(
     }
 }
 
-async fn console(
+fn console(
     listen: std::net::SocketAddr,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Server> {
     let (metrics, health) = (metrics.clone(), health.clone());
     let plain = "text/plain; charset=utf-8";
     let page = move |path: &str| match path {
@@ -449,8 +450,7 @@ async fn console(
         }
         _ => None,
     };
-    server::start(listen, page).await.context("metrics can't be served")?;
-    Ok(())
+    Server::start(listen, HttpLimits::default(), page).context("metrics can't be served")
 }
 
 fn net_config(config: &raw::Config) -> net::NetConfig {
