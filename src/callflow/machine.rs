@@ -165,6 +165,11 @@ impl Machine {
         self.go(self.program.start, view)
     }
 
+    /// The language that is spoken now.
+    pub fn language(&self) -> &str {
+        &self.language
+    }
+
     /// It waits for a queue or a dial to end.
     pub fn is_waiting(&self) -> bool {
         matches!(self.mode, Mode::Queueing | Mode::Dialling)

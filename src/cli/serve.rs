@@ -132,6 +132,9 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     let mut inlets =
         Inlets { net: net_inlet, dns: dns_inlet, media: media_inlet, store: store_inlet, reloaded };
     let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
+    if let Some(store) = &world.store {
+        switch.restore(Now::read(), store.words());
+    }
     for _ in world.store.iter().flat_map(Store::recovered) {
         world.report(&Notice::MessageInterrupted);
     }

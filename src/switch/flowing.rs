@@ -183,10 +183,14 @@ impl Switch {
         self.enter(now, key, Phase::Farewell(play));
         self.timers.cancel(Owner::Call(key), What::Flow);
         let Some(call) = self.calls.get_mut(&key) else { return };
-        call.machine = None;
+        let language = call.machine.take().map(|m| m.language().to_owned());
         call.play = None;
         call.outcome.get_or_insert(outcome);
-        let clips = prompts.iter().map(|name| call.policy.own_clip(name)).collect();
+        let spoken = |name: &&str| match &language {
+            Some(language) => call.policy.clip(language, name),
+            None => call.policy.own_clip(name),
+        };
+        let clips = prompts.iter().map(spoken).collect();
         let leg = call.caller;
         self.media(MediaCommand::Play { leg, play, clips, repeat: false });
     }

@@ -1,17 +1,21 @@
 //! `*` codes that a counsellor dials on the own phone: log in, log out, pause, resume. The phone proves
 //! who it is; the answer is spoken.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::Switch;
 use super::call::{Call, Phase};
+use super::io::Output;
 use super::leg::{Description, Role};
 use super::registering::Proof;
 use crate::base::id::{CallKey, DialogKey, LineKey};
 use crate::base::time::Now;
 use crate::privacy::screen;
+use crate::routing::line::Line;
 use crate::sip::flow::Flow;
 use crate::sip::wire::message::Request;
+use crate::store::request::StoreRequest;
 use crate::telemetry::notice::Outcome;
 
 /// What a code asks for.
@@ -88,27 +92,75 @@ impl Switch {
     /// The phone is connected: the code takes effect and is confirmed by voice.
     pub(super) fn serve_code(&mut self, now: Now, key: CallKey, line: LineKey) {
         let Some(code) = self.state.codes.swap_remove(&key) else { return };
-        let known = self.floor.line_mut(line);
-        let prompt = match (known, code) {
-            (None, _) => "line-refused",
-            (Some(line), Code::LogIn) => {
-                line.log_in(now.at);
-                "line-logged-in"
-            }
-            (Some(line), Code::LogOut) => {
-                line.log_out();
-                "line-logged-out"
-            }
-            (Some(line), Code::Pause) => {
-                line.pause();
-                "line-paused"
-            }
-            (Some(line), Code::Resume) => {
-                line.resume();
-                "line-resumed"
-            }
+        let prompt = match self.floor.line_mut(line) {
+            None => "line-refused",
+            Some(line) => carry_out(line, code, now.at),
         };
+        self.remember(line);
         self.farewell(now, key, &[prompt], Outcome::Goodbye);
         self.line_changed(now, line);
+    }
+}
+
+/// Does what the code asks for; the prompt that confirms it.
+fn carry_out(line: &mut Line, code: Code, now: Instant) -> &'static str {
+    match code {
+        Code::LogIn => {
+            line.log_in(now);
+            "line-logged-in"
+        }
+        Code::LogOut => {
+            line.log_out();
+            "line-logged-out"
+        }
+        Code::Pause => {
+            line.pause();
+            "line-paused"
+        }
+        Code::Resume => {
+            line.resume();
+            "line-resumed"
+        }
+    }
+}
+
+/// What is remembered of a line over a restart.
+const IN: &str = "in";
+const OUT: &str = "out";
+const PAUSED: &str = "paused";
+
+fn word_key(name: &str) -> String {
+    format!("line.{name}")
+}
+
+impl Switch {
+    /// Writes down who is logged in, so that a restart changes nothing for the counsellors.
+    fn remember(&mut self, key: LineKey) {
+        let Some(line) = self.floor.line(key) else { return };
+        let word = match (line.is_logged_in(), line.is_paused()) {
+            (false, _) => OUT,
+            (true, true) => PAUSED,
+            (true, false) => IN,
+        };
+        let key = word_key(&line.settings.name);
+        self.outputs.push_back(Output::Store(StoreRequest::SaveWord { key, value: word.to_owned() }));
+    }
+
+    /// Puts the lines back as they were before a restart. `words` are those of the store.
+    pub fn restore(&mut self, now: Now, words: &BTreeMap<String, String>) {
+        let keys: Vec<LineKey> = self.floor.lines().map(|l| l.settings.key).collect();
+        for key in keys {
+            let Some(line) = self.floor.line_mut(key) else { continue };
+            match words.get(&word_key(&line.settings.name)).map(String::as_str) {
+                Some(IN) => line.log_in(now.at),
+                Some(OUT) => line.log_out(),
+                Some(PAUSED) => {
+                    line.log_in(now.at);
+                    line.pause();
+                }
+                Some(_) | None => {}
+            }
+            self.tell_line(now, key);
+        }
     }
 }
