@@ -55,6 +55,11 @@ impl<Owner: Ord + Copy + Debug, What: Ord + Copy + Debug> TimerQueue<Owner, What
         self.index.insert((owner, what), (at, self.serial));
     }
 
+    /// Whether that timer is running.
+    pub fn is_set(&self, owner: Owner, what: What) -> bool {
+        self.index.contains_key(&(owner, what))
+    }
+
     pub fn cancel(&mut self, owner: Owner, what: What) {
         if let Some(key) = self.index.remove(&(owner, what)) {
             self.due.remove(&key);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// No packet from a leg for so long: its dialog is asked whether it still lives. Silence alone never ends
 /// a call: a caller in danger may be silent on purpose.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 impl Switch {
     /// Judges a new INVITE. The caller's words are read here once, by `privacy::screen`, and nowhere else.

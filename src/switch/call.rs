@@ -101,6 +101,11 @@ impl Switch {
         Some(old)
     }
 
+    /// Takes the phase out to be changed; `enter` must follow. Timers stay as they are until then.
+    pub(super) fn take_phase(&mut self, key: CallKey) -> Option<Phase> {
+        self.calls.get_mut(&key).map(|call| std::mem::replace(&mut call.phase, Phase::InFlow))
+    }
+
     /// Ends a call whatever its phase: all legs, timers, its place in a queue, its line.
     pub(super) fn end_call(&mut self, now: Now, key: CallKey, outcome: Outcome) {
         self.working_for(key);

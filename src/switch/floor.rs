@@ -236,7 +236,9 @@ impl Switch {
             let Some(choice) = self.floor.choose(queue, zone.as_deref(), &tried, now.at) else { return };
             if choice.lines.is_empty() {
                 // All that could ring have missed this caller: another round, but not at once.
-                self.timers.set(Owner::Call(call), What::Round, now.at + ROUND);
+                if !self.timers.is_set(Owner::Call(call), What::Round) {
+                    self.timers.set(Owner::Call(call), What::Round, now.at + ROUND);
+                }
                 continue;
             }
             self.offer_lines(now, call, &choice.lines);

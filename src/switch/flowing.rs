@@ -178,6 +178,8 @@ impl Switch {
 
     /// The last words, then the end.
     pub(super) fn farewell(&mut self, now: Now, key: CallKey, prompts: &[&str], outcome: Outcome) {
+        // A message in hand is kept before the script that knows of it goes.
+        self.finish_take(now, key);
         self.leave_phase(now, key);
         let play = PlayKey(self.mint.serial.next());
         self.enter(now, key, Phase::Farewell(play));

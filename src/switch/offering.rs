@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::arriving::SILENCE;
 use super::call::{Attempts, Phase, Ticket, Together};
 use super::io::Output;
 use super::leg::{Description, Place, Progress, Role, Target, connect};
@@ -27,15 +28,9 @@ const CONFIRM: Duration = Duration::from_secs(15);
 impl Switch {
     /// Rings these lines for a caller who waits.
     pub(super) fn offer_lines(&mut self, now: Now, key: CallKey, lines: &[LineKey]) {
-        let Some(Phase::Waiting(ticket)) =
-            self.enter(now, key, Phase::Offering(Attempts { ticket: None, legs: Vec::new() }))
-        else {
-            return;
-        };
+        let Some(Phase::Waiting(ticket)) = self.take_phase(key) else { return };
         let ring = self.floor.ring_time(&ticket.queue).unwrap_or(DIRECT_RING);
-        if let Some(Phase::Offering(attempts)) = self.calls.get_mut(&key).map(|c| &mut c.phase) {
-            attempts.ticket = Some(ticket);
-        }
+        self.enter(now, key, Phase::Offering(Attempts { ticket: Some(ticket), legs: Vec::new() }));
         for line in lines {
             if let Some(leg) = self.ring_line(now, key, *line, ring) {
                 self.add_attempt(key, leg);
@@ -244,6 +239,7 @@ impl Switch {
         };
         leg.progress = if confirm { Progress::Confirming } else { Progress::Up };
         self.media(connect(key, stream));
+        self.media(MediaCommand::Watch { leg: key, after: Some(SILENCE) });
         if confirm {
             self.ask_to_confirm(now, key);
         } else {
@@ -369,7 +365,7 @@ impl Switch {
         if !attempts.legs.is_empty() {
             return;
         }
-        let Some(Phase::Offering(attempts)) = self.enter(now, key, Phase::InFlow) else { return };
+        let Some(Phase::Offering(attempts)) = self.take_phase(key) else { return };
         match attempts.ticket {
             Some(ticket) => {
                 let queue = ticket.queue.clone();
