@@ -29,6 +29,8 @@ impl Switch {
     /// Tells the script what happened and does what it says.
     pub(super) fn flow(&mut self, now: Now, key: CallKey, event: FlowEvent) {
         self.working_for(key);
+        #[cfg(test)]
+        assert!(self.state.breaks != Some(key), "broken for a test");
         let Some(view) = self.view(now, key) else { return };
         let Some(machine) = self.calls.get_mut(&key).and_then(|c| c.machine.as_mut()) else { return };
         if let Some(instruction) = machine.on(event, &view) {

@@ -20,6 +20,8 @@ mod recovery;
 mod registering;
 mod service;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -297,6 +299,15 @@ impl Switch {
     /// The call that code works for now, should it panic.
     fn working_for(&mut self, call: CallKey) {
         self.state.current = Some(call);
+    }
+
+    #[cfg(test)]
+    fn hang_up_for_test(&mut self, now: Now, leg: LegKey) {
+        if let Some(dialog) = self.legs.get(&leg).and_then(|l| l.dialog) {
+            self.endpoint.hang_up(now, dialog, None);
+            self.dialog_ended(now, dialog);
+        }
+        while self.poll().is_some() {}
     }
 
     /// Runs a step; a panic in it ends the call that it worked for, and nothing else.

@@ -22,6 +22,9 @@ const GOODBYE: Duration = Duration::from_secs(15);
 pub(super) struct State {
     /// The call that code works for at this moment.
     pub current: Option<CallKey>,
+    /// A call whose code panics, for the test that it harms nobody else.
+    #[cfg(test)]
+    pub breaks: Option<CallKey>,
     pub free_mebibytes: Option<u64>,
     pub codes: IndexMap<CallKey, Code>,
     pub admission: Admission,
@@ -67,6 +70,8 @@ impl State {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             current: None,
+            #[cfg(test)]
+            breaks: None,
             free_mebibytes: None,
             codes: IndexMap::new(),
             admission: Admission { since: now, taken: 0 },

@@ -1,0 +1,142 @@
+//! Faults inside the switch, which no story from outside can bring about.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::io::{Input, Output};
+use super::policy::Policy;
+use super::{Switch, What};
+use crate::base::id::{FlowKey, LegKey, Rng};
+use crate::base::time::Now;
+use crate::callflow::example;
+use crate::media::command::{MediaCommand, MediaEvent};
+use crate::media::prompt_bank::PromptBank;
+use crate::sip::flow::{Flow, Transport};
+use crate::telemetry::notice::{Notice, Outcome};
+
+const SWITCH: &str = "10.0.0.1:5060";
+const CARRIER: &str = "10.0.1.1:5060";
+
+struct Bench {
+    now: Now,
+    switch: Switch,
+    sent: Vec<String>,
+    notices: Vec<Notice>,
+    opened: Vec<LegKey>,
+    closed: Vec<LegKey>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts");
+        let (prompts, _) = PromptBank::load(&dir, &["nl".to_owned()]);
+        let mut config = example::config();
+        config.helpline.languages.truncate(1);
+        config.flows.retain(|f| f.name.value != "languages");
+        let Ok((policy, _)) = Policy::compile(config, Arc::new(prompts), 1, None) else {
+            panic!("the policy")
+        };
+        let now = Now { utc: "2026-11-24T10:00:00Z".parse().unwrap(), ..Now::read() };
+        let switch = Switch::new(now, Arc::new(policy), Rng::from_number(1));
+        let (sent, notices) = (Vec::new(), Vec::new());
+        let mut bench = Self { now, switch, sent, notices, opened: Vec::new(), closed: Vec::new() };
+        bench.drain();
+        bench
+    }
+
+    fn give(&mut self, input: Input) {
+        self.switch.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.switch.poll() {
+            match output {
+                Output::Transmit { bytes, .. } => {
+                    self.sent.push(String::from_utf8_lossy(&bytes).into_owned())
+                }
+                Output::Notice(notice) => self.notices.push(notice),
+                Output::Media(MediaCommand::Open { leg, .. }) => self.opened.push(leg),
+                Output::Media(MediaCommand::Close { leg }) => self.closed.push(leg),
+                Output::Media(_) | Output::Store(_) | Output::Resolve { .. } | Output::Drained => {}
+            }
+        }
+    }
+
+    fn sip(&mut self, text: &str) {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (local, peer) = (address(SWITCH), address(CARRIER));
+        let flow = Flow { key: FlowKey(1), transport: Transport::Udp, local, peer };
+        self.give(Input::Sip { flow, bytes: text.as_bytes().to_vec() });
+    }
+
+    /// An answered and acknowledged call.
+    fn call(&mut self, id: &str) {
+        let sdp = "v=0\r\no=- 1 1 IN IP4 10.0.1.1\r\ns=-\r\nc=IN IP4 10.0.1.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+        self.sip(&request("INVITE", id, "", 1, sdp));
+        let leg = *self.opened.last().unwrap();
+        self.give(Input::Media(MediaEvent::Opened { leg, local: "10.0.0.1:20000".parse().unwrap() }));
+        let ok = self.sent.iter().rev().find(|t| t.starts_with("SIP/2.0 200")).unwrap();
+        let tag = ok.lines().find_map(|l| l.strip_prefix("To: ")?.split_once(";tag=")).unwrap().1.to_owned();
+        self.sip(&request("ACK", id, &format!(";tag={tag}"), 1, ""));
+    }
+
+    /// Lets time pass as long as there is something to do.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let Some((at, _)) = self.switch.next_timeout() else { return };
+            self.now = self.now.plus(at.saturating_duration_since(self.now.at));
+            self.give(Input::Timeout);
+        }
+        panic!("it never comes to rest");
+    }
+}
+
+fn request(method: &str, id: &str, to_tag: &str, cseq: u32, body: &str) -> String {
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "{method} sip:1712@{SWITCH} SIP/2.0\r\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bK{id}{method}{cseq}\r\n\
+         From: <sip:x@{CARRIER}>;tag={id}\r\nTo: <sip:1712@{SWITCH}>{to_tag}\r\nCall-ID: {id}\r\n\
+         CSeq: {cseq} {method}\r\nContact: <sip:x@{CARRIER}>\r\nMax-Forwards: 70\r\n{kind}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn a_panic_in_one_calls_code_ends_that_call_and_no_other() {
+    let mut bench = Bench::new();
+    bench.call("one");
+    bench.call("two");
+    let keys: Vec<_> = bench.switch.calls.keys().copied().collect();
+    let caller = bench.switch.calls.get(&keys[0]).unwrap().caller;
+    bench.switch.state.breaks = Some(keys[0]);
+    bench.give(Input::Media(MediaEvent::Digit { leg: caller, digit: '5' }));
+    assert!(bench.notices.contains(&Notice::CallPanicked { call: keys[0] }));
+    let failed =
+        |n: &Notice| matches!(n, Notice::Ended { call, outcome: Outcome::Failed, .. } if *call == keys[0]);
+    assert!(bench.notices.iter().any(failed));
+    assert_eq!(bench.closed, [caller]);
+    assert!(bench.sent.iter().any(|t| t.starts_with("BYE") && t.contains("Call-ID: one")));
+    assert_eq!(bench.switch.calls.keys().copied().collect::<Vec<_>>(), keys[1..]);
+    let other = bench.switch.calls.get(&keys[1]).unwrap().caller;
+    bench.switch.hang_up_for_test(bench.now, other);
+    bench.settle();
+    let snapshot = bench.switch.snapshot(bench.now);
+    assert_eq!(
+        (snapshot.calls, snapshot.legs, snapshot.sip.dialogs, snapshot.sip.transactions),
+        (0, 0, 0, 0)
+    );
+}
+
+#[test]
+fn a_call_may_not_last_for_ever() {
+    let mut bench = Bench::new();
+    bench.call("one");
+    let (at, owner) = bench.switch.timers.next().map(|(at, owner, _)| (at, owner)).unwrap();
+    assert!(bench.switch.timers.is_set(owner, What::Length) && at > bench.now.at + Duration::from_secs(3600));
+    bench.now = bench.now.plus(at - bench.now.at);
+    bench.give(Input::Timeout);
+    assert!(bench.switch.calls.iter().all(|(_, c)| matches!(c.phase, super::call::Phase::Farewell(_))));
+}
