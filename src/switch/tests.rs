@@ -54,7 +54,7 @@ impl Bench {
         while let Some(output) = self.switch.poll() {
             match output {
                 Output::Transmit { bytes, .. } => {
-                    self.sent.push(String::from_utf8_lossy(&bytes).into_owned())
+                    self.sent.push(String::from_utf8_lossy(&bytes).into_owned());
                 }
                 Output::Notice(notice) => self.notices.push(notice),
                 Output::Media(MediaCommand::Open { leg, .. }) => self.opened.push(leg),

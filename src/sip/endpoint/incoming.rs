@@ -9,7 +9,7 @@ use super::{
 };
 use crate::sip::dialog::{Dialog, DialogId, Order};
 use crate::sip::header::{CSeq, split_list};
-use crate::sip::uri::{Scheme, Uri};
+use crate::sip::uri::{Host, Scheme, Uri};
 
 /// INFO bodies that carry a key.
 const KEY_TYPES: [&str; 2] = ["application/dtmf-relay", "application/dtmf"];
@@ -136,8 +136,8 @@ impl Endpoint {
         let Some(merge) = merge_key(&request.headers) else {
             return self.refuse_stateless(flow, &request, 400, &[]);
         };
-        // The same request by another way (8.2.2.2).
-        if self.pending.contains_key(&merge) {
+        // The same request by another way (8.2.2.2), or one that we have sent ourselves.
+        if self.pending.contains_key(&merge) || is_own(&request, flow) {
             return self.refuse_stateless(flow, &request, 482, &[]);
         }
         if !self.has_room() {
@@ -441,6 +441,16 @@ fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
         return Some((415, Some(("Accept", "application/sdp".into()))));
     }
     None
+}
+
+/// Whether one of the Vias is ours: the request has come round.
+fn is_own(request: &Request, flow: Flow) -> bool {
+    let vias = request.headers.all("Via").flat_map(split_list).filter_map(|v| Via::parse(v).ok());
+    let ours = |via: Via| {
+        let port = via.port.unwrap_or(flow.transport.default_port());
+        via.host == Host::Address(flow.local.ip()) && port == flow.local.port()
+    };
+    vias.into_iter().any(ours)
 }
 
 /// Where an answer goes (18.2.2, RFC 3581 4): back over a stream; to the source port of a datagram when

@@ -379,6 +379,7 @@ fn rfc_3261_8_2_what_cannot_be_done_is_refused_with_its_status() {
             ),
         ),
         ("400", raw("INVITE", uri, "", "")),
+        ("482", raw("INVITE", uri, contact, "").replace("UDP 127.0.0.1:5060", "UDP 127.0.0.2:5060")),
         ("481", raw("BYE", uri, "", "")),
         ("481", raw("CANCEL", uri, "", "")),
         ("481", to("nobody", raw("BYE", uri, "", ""))),
