@@ -1,0 +1,231 @@
+//! A raw SIP peer over UDP or TCP: sends text, waits for a message that is meant.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::PATIENCE;
+use super::message::Message;
+
+enum Pipe {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+/// A peer that speaks with the switch.
+pub struct Peer {
+    pipe: Pipe,
+    pub local: SocketAddr,
+    pub server: SocketAddr,
+    /// Where the last datagram came from.
+    pub last_source: Option<SocketAddr>,
+    buffer: Vec<u8>,
+    /// Came, but not waited for yet.
+    unread: VecDeque<Message>,
+    /// All that ever came, for the report of a test that fails.
+    seen: Vec<String>,
+    closed: bool,
+    count: u32,
+}
+
+impl Peer {
+    /// A UDP peer; port 0 takes any.
+    pub fn udp(local: SocketAddr, server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(local).unwrap_or_else(|e| panic!("{local}: {e}"));
+        let local = socket.local_addr().expect("bound");
+        Self::new(Pipe::Udp(socket), local, server)
+    }
+
+    /// Connects from this address.
+    pub fn tcp(local: IpAddr, server: SocketAddr) -> Self {
+        Self::over(connect(local, server), server)
+    }
+
+    /// Takes the connection that the switch opens to this listener.
+    pub fn accept(listener: &TcpListener) -> Self {
+        listener.set_nonblocking(true).expect("a listener");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match listener.accept() {
+                Ok((stream, from)) => {
+                    stream.set_nonblocking(false).expect("a stream");
+                    return Self::over(stream, from);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("the switch did not connect: {error}"),
+            }
+        }
+    }
+
+    pub fn over(stream: TcpStream, server: SocketAddr) -> Self {
+        let local = stream.local_addr().expect("connected");
+        stream.set_nodelay(true).expect("a stream");
+        Self::new(Pipe::Tcp(stream), local, server)
+    }
+
+    fn new(pipe: Pipe, local: SocketAddr, server: SocketAddr) -> Self {
+        Self {
+            pipe,
+            local,
+            server,
+            last_source: None,
+            buffer: Vec::new(),
+            unread: VecDeque::new(),
+            seen: Vec::new(),
+            closed: false,
+            count: 0,
+        }
+    }
+
+    /// As Via and `transport=` write it.
+    pub fn transport(&self) -> &'static str {
+        match self.pipe {
+            Pipe::Udp(_) => "UDP",
+            Pipe::Tcp(_) => "TCP",
+        }
+    }
+
+    pub fn send(&mut self, text: &str) {
+        self.send_bytes(text.as_bytes());
+    }
+
+    /// A connection that is closed under the writer is no fault of the test's.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        match &mut self.pipe {
+            Pipe::Udp(socket) => {
+                socket.send_to(bytes, self.server).expect("sent");
+            }
+            Pipe::Tcp(stream) => {
+                if stream.write_all(bytes).is_err() {
+                    self.closed = true;
+                }
+            }
+        }
+    }
+
+    /// Waits for a message that is meant; others are kept for later.
+    pub fn wait(&mut self, what: &str, is_meant: impl Fn(&Message) -> bool) -> Message {
+        self.wait_for(PATIENCE, &is_meant)
+            .unwrap_or_else(|| panic!("{what} did not come to {}; came:\n{}", self.local, self.history()))
+    }
+
+    /// The same with a time of one's own; `None` when it has not come.
+    pub fn wait_for(&mut self, patience: Duration, is_meant: &dyn Fn(&Message) -> bool) -> Option<Message> {
+        if let Some(at) = self.unread.iter().position(is_meant) {
+            return self.unread.remove(at);
+        }
+        let deadline = Instant::now() + patience;
+        while let Some(message) = self.receive(deadline) {
+            if is_meant(&message) {
+                return Some(message);
+            }
+            self.unread.push_back(message);
+        }
+        None
+    }
+
+    /// Asks OPTIONS and waits for its answer; what came before it. Shows that the switch is alive, and that
+    /// something that would have come by now has not.
+    pub fn options(&mut self) -> Vec<Message> {
+        self.count += 1;
+        let id = format!("opt{}x{}", self.count, self.local.port());
+        let (local, server, transport) = (self.local, self.server, self.transport());
+        self.send(&format!(
+            "OPTIONS sip:{server} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};rport;branch=z9hG4bK{id}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:ping@{local}>;tag={id}\r\nTo: <sip:{server}>\r\nCall-ID: {id}\r\n\
+             CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        ));
+        self.wait("200 to OPTIONS", |m| m.is_final("OPTIONS") && m.call_id() == id);
+        self.unread.drain(..).collect()
+    }
+
+    /// Waits until the switch closes the connection.
+    pub fn wait_closed(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(message) = self.receive(deadline) {
+            self.unread.push_back(message);
+        }
+        assert!(self.closed, "the connection stays open; came:\n{}", self.history());
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// All that ever came, first lines only.
+    pub fn history(&self) -> String {
+        self.seen.join("\n")
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Option<Message> {
+        loop {
+            if let Some(message) = self.framed() {
+                self.seen.push(message.start_line().to_owned());
+                return Some(message);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.closed || left.is_zero() {
+                return None;
+            }
+            self.read(left);
+        }
+    }
+
+    fn read(&mut self, patience: Duration) {
+        let mut bytes = vec![0; 65_536];
+        let read = match &mut self.pipe {
+            Pipe::Udp(socket) => {
+                socket.set_read_timeout(Some(patience)).expect("a socket");
+                socket.recv_from(&mut bytes).map(|(length, from)| {
+                    self.last_source = Some(from);
+                    length
+                })
+            }
+            Pipe::Tcp(stream) => {
+                stream.set_read_timeout(Some(patience)).expect("a stream");
+                stream.read(&mut bytes)
+            }
+        };
+        match read {
+            Ok(0) if matches!(self.pipe, Pipe::Tcp(_)) => self.closed = true,
+            Ok(length) => self.buffer.extend(&bytes[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                self.closed = matches!(self.pipe, Pipe::Tcp(_));
+            }
+            // A timeout, or news of an ICMP message on UDP.
+            Err(_) => {}
+        }
+    }
+
+    /// The next whole message of the buffer.
+    fn framed(&mut self) -> Option<Message> {
+        if matches!(self.pipe, Pipe::Udp(_)) {
+            let bytes = std::mem::take(&mut self.buffer);
+            return (!bytes.is_empty()).then(|| Message::new(&bytes));
+        }
+        while self.buffer.starts_with(b"\r\n") {
+            self.buffer.drain(..2);
+        }
+        let head = self.buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+        let length = Message::new(&self.buffer[..head]).header("Content-Length").parse().unwrap_or(0);
+        if self.buffer.len() < head + length {
+            return None;
+        }
+        let rest = self.buffer.split_off(head + length);
+        Some(Message::new(&std::mem::replace(&mut self.buffer, rest)))
+    }
+}
+
+/// A TCP connection from this address.
+pub fn connect(local: IpAddr, server: SocketAddr) -> TcpStream {
+    let socket =
+        Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+    socket.bind(&SocketAddr::from((local, 0)).into()).expect("bound");
+    socket.connect_timeout(&server.into(), PATIENCE).unwrap_or_else(|e| panic!("{server}: {e}"));
+    socket.into()
+}
