@@ -93,7 +93,12 @@ impl Endpoint {
             slot.user,
             matches!(&slot.machine, Machine::InviteServer(m) if m.state() == invite_server::State::Proceeding),
         );
-        self.serve(now, flow, key, request, User::Nobody, 200, &[]);
+        // The same To tag as in the INVITE's answer (9.2): some callers read it from here.
+        let tag = slot.our_tag.clone();
+        let machine = Machine::Server(non_invite::Server::start(flow.transport.is_reliable()));
+        if let Some(id) = self.open(now, flow, key, request, tag, User::Nobody, machine, Vec::new()) {
+            self.answer(now, id, 200, &[], None);
+        }
         if !pending {
             return;
         }

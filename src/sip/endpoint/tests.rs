@@ -415,6 +415,30 @@ fn rfc_3261_8_2_2_2_a_merged_request_gets_482_and_a_repeated_one_nothing_new() {
 }
 
 #[test]
+fn rfc_3261_9_2_the_answers_to_invite_and_cancel_have_the_same_tag() {
+    let mut pair = Pair::new(Transport::Udp, 0, 12);
+    let flow = pair.flow(1);
+    let invite = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1>\r\n", "");
+    let branch = invite.split("branch=").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+    let cancel = raw("CANCEL", "sip:1712@z", "", "");
+    let own = cancel.split("branch=").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+    let cancel = cancel.replace(own, branch);
+    let tag =
+        |text: &str| text.split(";tag=").nth(2).and_then(|rest| rest.split("\r\n").next()).map(str::to_owned);
+    for text in [&invite, &cancel] {
+        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+    }
+    let answers: Vec<String> = std::iter::from_fn(|| pair.ends[1].poll_transmit())
+        .map(|transmit| String::from_utf8_lossy(&transmit.bytes).into_owned())
+        .collect();
+    let tags: Vec<Option<String>> = ["SIP/2.0 200", "SIP/2.0 487"]
+        .iter()
+        .map(|s| tag(answers.iter().find(|a| a.starts_with(s)).unwrap()))
+        .collect();
+    assert!(tags[0].is_some() && tags[0] == tags[1], "{answers:?}");
+}
+
+#[test]
 fn a_full_table_answers_503_and_grows_no_further() {
     let mut pair = Pair::new(Transport::Udp, 0, 10);
     let flow = pair.flow(1);
