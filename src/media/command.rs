@@ -133,13 +133,14 @@ pub enum MediaCommand {
     /// Send a digit by RFC 4733.
     SendDigit { leg: LegKey, digit: char, duration: Duration },
     /// Record what the leg sends, to `path` with `.part` added, renamed to `path` when whole. A press of
-    /// `finish_key` ends it (`Recorded`) and raises no `Digit`.
+    /// `finish_key` ends it (`Recorded`) and raises no `Digit`. `silence` for so long ends it and is cut off;
+    /// with `None` all that was heard is kept as it was, silence too.
     Record {
         leg: LegKey,
         take: TakeKey,
         path: PathBuf,
         max: Duration,
-        silence: Duration,
+        silence: Option<Duration>,
         finish_key: Option<char>,
     },
     /// End the recording. `Recorded` follows.

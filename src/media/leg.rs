@@ -199,7 +199,7 @@ impl MediaLeg {
         now: Now,
         take: TakeKey,
         max: Duration,
-        silence: Duration,
+        silence: Option<Duration>,
         finish: Option<char>,
     ) {
         self.end_recording(RecordEnd::Stopped);

@@ -434,7 +434,7 @@ fn silence_of_the_peer_is_told_again_and_again_and_its_return_too() {
 #[test]
 fn a_message_is_recorded_until_its_key_and_the_key_is_not_in_it() {
     let mut story = Story::new();
-    let (max, silence) = (Duration::from_secs(60), Duration::from_secs(5));
+    let (max, silence) = (Duration::from_secs(60), Some(Duration::from_secs(5)));
     story.a.leg.record(story.now, TakeKey(4), max, silence, Some('#'));
     for n in 0..50u16 {
         story.hear_a(CALLER, &packet(8, n, u32::from(n) * 160, &[0x15; 160]));
@@ -461,7 +461,7 @@ fn a_message_is_recorded_until_its_key_and_the_key_is_not_in_it() {
 #[test]
 fn closing_ends_the_recording_and_says_bye() {
     let mut story = Story::new();
-    story.a.leg.record(story.now, TakeKey(4), Duration::from_secs(9), Duration::from_secs(5), None);
+    story.a.leg.record(story.now, TakeKey(4), Duration::from_secs(9), Some(Duration::from_secs(5)), None);
     story.tick(200);
     let mut out = [0; MAX_REPORT];
     let bye = story.a.leg.close(story.now, &mut out).map(|d| (d.to, d.bytes.to_vec()));
@@ -513,7 +513,7 @@ proptest::proptest! {
     ) {
         let mut story = Story::new();
         story.bridge();
-        story.a.leg.record(story.now, TakeKey(1), Duration::from_secs(9), Duration::from_secs(2), Some('#'));
+        story.a.leg.record(story.now, TakeKey(1), Duration::from_secs(9), Some(Duration::from_secs(2)), Some('#'));
         bytes[0] = bytes[0] & 0x3f | 0x80;
         bytes[1] = [8, 0, 101, 200, 201, 203, 0x88, 33][kind];
         for _ in 0..3 {

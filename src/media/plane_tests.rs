@@ -223,7 +223,7 @@ fn a_message_is_on_the_disk_when_it_is_told_and_can_be_heard_again() {
     let mut story = Story::new(PlaneConfig { ports: 24_000..=24_999, ..config() });
     let mut peer = story.peer(1, Codec::Pcma);
     let leg = peer.leg;
-    let (max, silence) = (Duration::from_secs(60), Duration::from_secs(30));
+    let (max, silence) = (Duration::from_secs(60), Some(Duration::from_secs(30)));
     let record = |take, path: &PathBuf| MediaCommand::Record {
         leg,
         take: TakeKey(take),
@@ -265,7 +265,7 @@ fn when_the_leg_or_the_plane_ends_the_message_is_kept_first() {
     for peer in &mut peers {
         let (leg, take) = (peer.leg, TakeKey(peer.leg.0));
         let path = directory.join(format!("{leg}.wav"));
-        let (max, silence) = (Duration::from_secs(60), Duration::from_secs(30));
+        let (max, silence) = (Duration::from_secs(60), Some(Duration::from_secs(30)));
         story.send(MediaCommand::Record { leg, take, path, max, silence, finish_key: None });
         for _ in 0..50 {
             peer.say(0x15);

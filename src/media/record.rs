@@ -1,5 +1,5 @@
 //! The recorder: packets of one leg become samples in their place in time. Gaps are filled with silence,
-//! late packets still find their place, silence at the end is cut off, and a length limit holds.
+//! late packets still find their place, silence at the end is cut off when asked, and a length limit holds.
 //! Sans-IO: whole chunks come out for a writer.
 
 use std::collections::VecDeque;
@@ -47,7 +47,8 @@ impl Taken {
 #[derive(Debug)]
 pub struct Recorder {
     max: u64,
-    silence: u64,
+    /// So much of it ends the recording and is cut off; `None`: silence is kept like all else.
+    silence: Option<u64>,
     /// Samples not yet given out; the last `OPEN` may still change.
     pending: VecDeque<i16>,
     /// Of `pending`, so many have been judged for voice.
@@ -74,10 +75,10 @@ struct Place {
 }
 
 impl Recorder {
-    pub fn new(now: Instant, max: Duration, silence: Duration) -> Self {
+    pub fn new(now: Instant, max: Duration, silence: Option<Duration>) -> Self {
         Self {
             max: samples_of(max),
-            silence: samples_of(silence).max(FRAME as u64),
+            silence: silence.map(|s| samples_of(s).max(FRAME as u64)),
             pending: VecDeque::new(),
             judged: 0,
             held: 0,
@@ -202,7 +203,7 @@ impl Recorder {
                 self.held = 0;
                 self.quiet = 0;
             } else {
-                self.held = (self.held + FRAME).min(MAX_HELD);
+                self.held = if self.silence.is_some() { (self.held + FRAME).min(MAX_HELD) } else { 0 };
                 self.quiet += FRAME as u64;
             }
         }
@@ -210,7 +211,10 @@ impl Recorder {
         let open_quiet = self.quiet + (self.pending.len() - self.judged) as u64;
         if self.given + self.pending.len() as u64 >= self.max {
             self.ended = Some(RecordEnd::Limit);
-        } else if open_quiet >= self.silence && self.quiet > 0 && self.is_open_part_silent() {
+        } else if self.silence.is_some_and(|s| open_quiet >= s)
+            && self.quiet > 0
+            && self.is_open_part_silent()
+        {
             self.held += self.pending.len() - self.judged;
             self.judged = self.pending.len();
             self.ended = Some(RecordEnd::Silence);
@@ -261,8 +265,15 @@ mod tests {
         fn new(max_s: u64, silence_s: u64) -> Self {
             let now = Now::read().at;
             let s = Duration::from_secs;
-            let recorder = Recorder::new(now, s(max_s), s(silence_s));
+            let recorder = Recorder::new(now, s(max_s), Some(s(silence_s)));
             Self { recorder, now, timestamp: u32::MAX - 4000, kept: Vec::new() }
+        }
+
+        /// A recording of everything, silence too.
+        fn of_all(max_s: u64) -> Self {
+            let mut story = Self::new(max_s, 1);
+            story.recorder = Recorder::new(story.now, Duration::from_secs(max_s), None);
+            story
         }
 
         /// Frames of one byte, 20 ms apart.
@@ -371,6 +382,18 @@ mod tests {
         story.hear(LOUD, 20);
         story.recorder.on_packet(story.now, 10, 5, Codec::Pcmu, &[0xff; FRAME]);
         assert_eq!(story.end().samples, 61 * 160);
+    }
+
+    #[test]
+    fn a_recording_of_everything_keeps_silence_before_between_and_after() {
+        let mut story = Story::of_all(600);
+        story.lose(50).hear(LOUD, 20).hear(STILL, 1000).hear(LOUD, 1).hear(STILL, 100).lose(50);
+        let taken = story.end();
+        assert_eq!((taken.end, taken.voice), (RecordEnd::Stopped, true));
+        assert_eq!(taken.samples, (50 + 20 + 1000 + 1 + 100 + 50) * 160);
+        let mut limited = Story::of_all(1);
+        limited.hear(STILL, 80);
+        assert_eq!((limited.end().end, limited.kept.len()), (RecordEnd::Limit, 8000));
     }
 
     #[test]

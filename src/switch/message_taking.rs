@@ -60,7 +60,7 @@ impl Switch {
         let _ = self.takes.insert(take, Take { id, path: path.clone(), called, done: None, left: None });
         self.enter(now, key, Phase::Recording(take));
         let finish_key = Some(finish_key);
-        self.media(MediaCommand::Record { leg, take, path, max, silence, finish_key });
+        self.media(MediaCommand::Record { leg, take, path, max, silence: Some(silence), finish_key });
         None
     }
 
