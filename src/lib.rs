@@ -14,6 +14,7 @@ pub mod config;
 pub mod console;
 pub mod media;
 pub mod net;
+pub mod phone;
 pub mod privacy;
 pub mod routing;
 pub mod sdp;

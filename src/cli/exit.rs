@@ -16,6 +16,18 @@ pub enum Exit {
     Unable = 3,
     /// The switch ran and had to stop by a fault.
     Broken = 4,
+    /// `call`, `phone --dial`: refused with a status, which is printed.
+    Refused = 5,
+    /// Nobody answered, or nobody called, in time.
+    NoAnswer = 6,
+    /// Nothing at that address answers SIP.
+    NoReply = 7,
+    /// Answered, but nothing was heard, or only silence.
+    NothingHeard = 8,
+    /// `phone`: the switch refused the registration.
+    NotRegistered = 9,
+    /// The call was lost, or no common way to speak was found.
+    BrokenOff = 10,
 }
 
 /// The table as `hulplijn --help` prints it.
@@ -24,7 +36,14 @@ pub const HELP: &str = "Exit codes:
   1  what was asked about is wrong or is not there
   2  the arguments could not be understood
   3  it could not be started or done: a file, port or program that is needed
-  4  the switch had to stop by a fault";
+  4  the switch had to stop by a fault
+  call and phone:
+  5  the call was refused; the status is printed
+  6  nobody answered, or nobody called, in time
+  7  nothing at that address answers SIP
+  8  answered, but nothing was heard, or only silence
+  9  the switch refused the registration
+  10 the call broke off";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -1,12 +1,15 @@
 //! One file a command. Each command's `run` gives an [`Exit`] and writes what it finds to `out`; what
 //! it could not do at all is an error.
+pub mod call;
 pub mod check;
 pub mod exit;
 pub mod make;
 pub mod messages;
+pub mod phone;
 pub mod prompts;
 pub mod serve;
 pub mod site;
+pub mod telephone;
 
 use std::io;
 use std::process::ExitCode;
@@ -29,6 +32,10 @@ enum Command {
     Serve(serve::Arguments),
     /// Shows every mistake of a configuration, with file and line.
     Check(check::Arguments),
+    /// Calls a number as a caller would; for trying and for monitoring.
+    Call(call::Arguments),
+    /// A counsellor's phone: registers as a line and takes calls.
+    Phone(phone::Arguments),
     /// Lists, plays, exports, marks and deletes the messages that callers left.
     Messages(messages::Arguments),
     /// Makes the spoken prompts from their texts, or checks them.
@@ -42,6 +49,8 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments, out),
         Command::Check(arguments) => check::run(&arguments, out),
+        Command::Call(arguments) => call::run(&arguments, out),
+        Command::Phone(arguments) => phone::run(&arguments, out),
         Command::Messages(arguments) => messages::run(&arguments, out),
         Command::Prompts(arguments) => prompts::run(&arguments, out),
     };

@@ -2,6 +2,7 @@
 //! it decides nothing.
 
 use std::io::{Read as _, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -510,12 +511,40 @@ fn greet(out: &mut dyn Write, policy: &Policy) -> anyhow::Result<()> {
     writeln!(out, "  numbers  {}", numbers.join(", "))?;
     let lines: Vec<&str> = config.lines.iter().map(|l| l.name.value.as_str()).collect();
     writeln!(out, "  lines    {}", lines.join(", "))?;
-    if let (Some(number), Some(listen)) = (numbers.last(), config.listen.first()) {
-        writeln!(out, "Place a call from another terminal:")?;
-        writeln!(out, "  hulplijn call sip:{number}@{}", listen.address.value)?;
-    }
+    let program = std::env::args().next().unwrap_or_else(|| "hulplijn".to_owned());
+    first_call(out, config, &program)?;
     out.flush()?;
     Ok(())
+}
+
+/// The commands for a first call, as they can be typed here. A password is never printed.
+fn first_call(out: &mut dyn Write, config: &raw::Config, program: &str) -> std::io::Result<()> {
+    let Some(address) = config.listen.first().map(|listen| reachable(listen.address.value)) else {
+        return Ok(());
+    };
+    let registers = |line: &&raw::Line| matches!(line.reach, raw::Reach::Registers { .. });
+    if let Some(line) = config.lines.iter().find(registers) {
+        writeln!(
+            out,
+            "A counsellor's phone, in a second terminal (the password of {} is in the configuration):",
+            line.name.value
+        )?;
+        writeln!(out, "  {program} phone --switch {address} --line {} --password PASSWORD", line.name.value)?;
+    }
+    if let Some(number) = config.numbers.first() {
+        writeln!(out, "A call, in a third:")?;
+        writeln!(out, "  {program} call sip:{}@{address}", number.dial.value)?;
+    }
+    Ok(())
+}
+
+/// An address at which this machine reaches a listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        address => address,
+    }
 }
 
 fn print_findings(findings: &[Diagnostic]) {

@@ -13,4 +13,6 @@ mod tests;
 mod tree;
 mod value;
 
+pub use value::parse_duration;
+
 pub use source::{load, load_with};

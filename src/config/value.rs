@@ -164,7 +164,8 @@ pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Par
     }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration with its unit: `20s`, `1h30m`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total: u64 = 0;
     let mut smallest = u64::MAX;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::id::{LegKey, PlayKey, TakeKey};
+use crate::base::id::{LegKey, PlayKey, Rng, TakeKey};
 
 /// The codecs of G.711; both at 8 kHz with 20 ms packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +91,12 @@ pub struct Origin {
     pub timestamp: u32,
     /// Our RTCP CNAME for this leg (RFC 7022: random), hex of this number.
     pub cname: u64,
+}
+
+impl Origin {
+    pub fn random(rng: &mut Rng) -> Self {
+        Self { ssrc: rng.u32(), sequence: (rng.u32() >> 17) as u16, timestamp: rng.u32(), cname: rng.u64() }
+    }
 }
 
 /// Why a recording ended.

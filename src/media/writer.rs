@@ -204,7 +204,9 @@ impl Take {
         if fs::rename(&part, &path).is_err() {
             return (0, false);
         }
-        let directory = path.parent().map_or(Ok(()), |d| File::open(d)?.sync_all());
+        // A bare name lies in the current directory.
+        let directory = path.parent().map(|d| if d.as_os_str().is_empty() { Path::new(".") } else { d });
+        let directory = directory.map_or(Ok(()), |d| File::open(d)?.sync_all());
         (written, whole && directory.is_ok())
     }
 }

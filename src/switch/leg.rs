@@ -153,7 +153,7 @@ impl Leg {
 }
 
 /// What media needs of an exchange; here the words of `sdp` become those of `media`.
-fn stream(agreed: &Agreed) -> Stream {
+pub fn stream(agreed: &Agreed) -> Stream {
     Stream {
         remote: agreed.remote,
         remote_rtcp: agreed.remote_rtcp,

@@ -98,12 +98,7 @@ struct Mint {
 
 impl Mint {
     fn origin(&mut self) -> Origin {
-        Origin {
-            ssrc: self.rng.u32(),
-            sequence: (self.rng.u32() >> 17) as u16,
-            timestamp: self.rng.u32(),
-            cname: self.rng.u64(),
-        }
+        Origin::random(&mut self.rng)
     }
 }
 
@@ -274,6 +269,8 @@ impl Switch {
             Event::OfferFailed { .. } => {}
             Event::Info { dialog, content_type, body } => self.info(now, dialog, &content_type, &body),
             Event::Refer { dialog, refer_to } => self.refer(now, dialog, &refer_to),
+            // The switch asks nobody to transfer.
+            Event::ReferAnswered { .. } | Event::ReferProgress { .. } => {}
             Event::Ended { dialog, .. } => self.dialog_ended(now, dialog),
             Event::Request { tx, request, flow } => self.request(now, tx, &request, flow),
             Event::Replied { .. } => {}

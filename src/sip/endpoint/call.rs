@@ -86,6 +86,8 @@ pub(super) struct Call {
     pub resting: Option<(Vec<u8>, u32)>,
     /// Their REFER that waits for our answer.
     pub refer: Option<TxId>,
+    /// Our REFER was not refused: NOTIFY tells how it goes (RFC 3515 2.4.4).
+    pub referring: bool,
     pub credentials: Option<Credentials>,
     /// The last ACK to a 2xx, with the INVITE's number, for repetitions of that 2xx.
     pub last_ack: Option<(u32, Bytes)>,

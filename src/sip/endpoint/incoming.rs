@@ -113,7 +113,12 @@ impl Endpoint {
                     call.exchange = Exchange::Idle;
                 }
             }
-            User::InDialog(_) | User::Minor(_) | User::Outside(_) | User::Out(_) | User::Nobody => {}
+            User::InDialog(_)
+            | User::Minor(_)
+            | User::Refer(_)
+            | User::Outside(_)
+            | User::Out(_)
+            | User::Nobody => {}
         }
     }
 
@@ -172,6 +177,7 @@ impl Endpoint {
             exchange: Exchange::Idle,
             resting: None,
             refer: None,
+            referring: false,
             credentials: None,
             last_ack: None,
             ours: false,
@@ -205,7 +211,7 @@ impl Endpoint {
             Method::Other(_) => {
                 self.serve(now, flow, key, request, User::Nobody, 501, &[("Allow", ALLOW.into())]);
             }
-            Method::NOTIFY => self.serve(now, flow, key, request, User::Nobody, 481, &[]),
+            Method::NOTIFY => self.notify_in(now, flow, key, request, name),
             Method::Known(_) => {
                 self.serve(now, flow, key, request, User::Nobody, 405, &[("Allow", ALLOW.into())]);
             }
@@ -344,6 +350,22 @@ impl Endpoint {
         self.events.push_back(Event::Refer { dialog: name, refer_to });
     }
 
+    /// How the call goes that our REFER asked for (RFC 3515 2.4.4); no other subscription is known (RFC 6665).
+    fn notify_in(&mut self, now: Now, flow: Flow, key: Key, request: Request, name: DialogKey) {
+        let known = self.calls.get(&name).is_some_and(|call| call.referring);
+        let Some(status) = sipfrag_status(&request.body).filter(|_| known) else {
+            return self.serve(now, flow, key, request, User::Nobody, 481, &[]);
+        };
+        let state = request.headers.get("Subscription-State").unwrap_or("").trim_start();
+        let last = state.get(..10).is_some_and(|word| word.eq_ignore_ascii_case("terminated"));
+        self.serve(now, flow, key, request, User::Nobody, 200, &[]);
+        let Some(call) = self.calls.get_mut(&name) else { return };
+        call.referring = !last;
+        if !call.silent {
+            self.events.push_back(Event::ReferProgress { dialog: name, status, last });
+        }
+    }
+
     // --- server transactions ------------------------------------------------------------------------
 
     fn open_invite_server(
@@ -446,6 +468,12 @@ fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
         return Some((415, Some(("Accept", "application/sdp".into()))));
     }
     None
+}
+
+/// The status of a `message/sipfrag` that is the start line of a response (RFC 3420).
+fn sipfrag_status(body: &[u8]) -> Option<u16> {
+    let line = body.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
+    std::str::from_utf8(line).ok()?.parse().ok().filter(|status| (100..700).contains(status))
 }
 
 /// Whether one of the Vias is ours: the request has come round.

@@ -121,6 +121,17 @@ pub enum Event {
         dialog: DialogKey,
         refer_to: String,
     },
+    /// The answer to `refer`.
+    ReferAnswered {
+        dialog: DialogKey,
+        status: u16,
+    },
+    /// How far the call is that our REFER asked for; nothing follows the `last`.
+    ReferProgress {
+        dialog: DialogKey,
+        status: u16,
+        last: bool,
+    },
     Ended {
         dialog: DialogKey,
         cause: EndCause,
@@ -238,6 +249,8 @@ enum User {
     InDialog(DialogKey),
     /// A request of ours within a dialog whose answer only matters when the peer has forgotten the dialog.
     Minor(DialogKey),
+    /// Our REFER.
+    Refer(DialogKey),
     Outside(ServerTxKey),
     Out(u64),
     Nobody,
@@ -400,7 +413,12 @@ impl Endpoint {
                     }
                 }
             }
-            User::Reinvite(_) | User::InDialog(_) | User::Minor(_) | User::Out(_) | User::Nobody => {}
+            User::Reinvite(_)
+            | User::InDialog(_)
+            | User::Minor(_)
+            | User::Refer(_)
+            | User::Out(_)
+            | User::Nobody => {}
         }
     }
 

@@ -45,6 +45,7 @@ impl Endpoint {
             User::Invite(key) => self.invite_answered(now, id, key, response),
             User::Reinvite(key) => self.reinvite_answered(now, id, key, &response),
             User::Minor(key) => self.minor_answered(now, key, response.status),
+            User::Refer(key) => self.refer_answered(now, key, response.status),
             User::Out(number) if response.status >= 200 => {
                 let headers = Box::new(response.headers);
                 self.events.push_back(Event::Replied { number, status: response.status, headers });
@@ -63,7 +64,7 @@ impl Endpoint {
         }
         match user {
             User::Invite(key) => self.end_call(now, key, Event::Failed { dialog: key, status }),
-            User::Reinvite(key) | User::Minor(key) => self.peer_gone(now, key),
+            User::Reinvite(key) | User::Minor(key) | User::Refer(key) => self.peer_gone(now, key),
             User::Out(number) => {
                 let headers = Box::new(Headers::new());
                 self.events.push_back(Event::Replied { number, status, headers });
@@ -214,6 +215,17 @@ impl Endpoint {
         }
     }
 
+    fn refer_answered(&mut self, now: Now, key: DialogKey, status: u16) {
+        if GONE.contains(&status) {
+            return self.peer_gone(now, key);
+        }
+        let Some(call) = self.calls.get_mut(&key).filter(|_| status >= 200) else { return };
+        call.referring &= status < 300;
+        if !call.silent {
+            self.events.push_back(Event::ReferAnswered { dialog: key, status });
+        }
+    }
+
     /// The peer no longer knows the dialog or no longer answers.
     fn peer_gone(&mut self, now: Now, key: DialogKey) {
         let Some(call) = self.calls.get(&key) else { return };
@@ -254,7 +266,7 @@ impl Endpoint {
         let (Some(value), Some(local)) = (value, sent_by(&request)) else { return false };
         let mut again = *request;
         let number = match user {
-            User::Reinvite(key) | User::Minor(key) => {
+            User::Reinvite(key) | User::Minor(key) | User::Refer(key) => {
                 self.calls.get_mut(&key).and_then(|c| c.dialog.as_mut()).map(Dialog::next_cseq)
             }
             _ => None,

@@ -337,6 +337,37 @@ fn rfc_3515_a_transfer_is_accepted_and_its_progress_told() {
 }
 
 #[test]
+fn rfc_3515_2_4_4_our_refer_is_answered_and_told_of_until_its_last_notify() {
+    for (answer, told) in [(Ok(()), vec![(100, false), (200, true)]), (Err(603), vec![])] {
+        let mut pair = Pair::new(Transport::Udp, 0, 6);
+        let (ours, theirs) = pair.up();
+        pair.ends[0].refer(pair.now, ours, "<sip:bart@hulplijn>");
+        let Some(Event::Refer { dialog, refer_to }) = pair.event(1, LONG) else { panic!() };
+        assert_eq!((dialog, refer_to.as_str()), (theirs, "<sip:bart@hulplijn>"));
+        pair.ends[1].refer_answer(pair.now, theirs, answer);
+        let status = answer.map_or_else(|status| status, |()| 202);
+        assert!(matches!(pair.event(0, LONG), Some(Event::ReferAnswered { status: s, .. }) if s == status));
+        // After the last, or without a REFER that was accepted, a NOTIFY belongs to nothing (RFC 6665 4.1.3).
+        for _ in 0..2 {
+            pair.run(Duration::from_secs(1));
+            pair.ends[1].refer_progress(pair.now, theirs, 200, true);
+        }
+        pair.run(Duration::from_secs(1));
+        let events = std::iter::from_fn(|| pair.ends[0].poll_event());
+        let progress = events.filter_map(|event| match event {
+            Event::ReferProgress { status, last, .. } => Some((status, last)),
+            _ => None,
+        });
+        assert_eq!(progress.collect::<Vec<_>>(), told);
+        assert_eq!(pair.count(0, "SIP/2.0 481"), if answer.is_ok() { 1 } else { 2 });
+        pair.ends[0].hang_up(pair.now, ours, None);
+        pair.run(Duration::from_secs(1));
+        while pair.ends[1].poll_event().is_some() {}
+        assert!(pair.is_empty());
+    }
+}
+
+#[test]
 fn a_dialog_that_the_peer_has_forgotten_ends() {
     let mut pair = Pair::new(Transport::Udp, 0, 7);
     let (ours, theirs) = pair.up();

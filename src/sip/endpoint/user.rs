@@ -65,6 +65,7 @@ impl Endpoint {
             exchange: Exchange::Idle,
             resting: None,
             refer: None,
+            referring: false,
             credentials: invite.credentials,
             last_ack: None,
             ours: true,
@@ -171,6 +172,14 @@ impl Endpoint {
         if self.calls.get(&key).is_some_and(|c| matches!(c.stage, Stage::Up) && c.ok.is_none()) {
             self.send_within(now, key, Method::OPTIONS, &[], None, User::Minor(key));
         }
+    }
+
+    /// Asks the peer to call somebody else (REFER, RFC 3515); `ReferAnswered` and `ReferProgress` follow.
+    pub fn refer(&mut self, now: Now, key: DialogKey, refer_to: &str) {
+        let Some(call) = self.calls.get_mut(&key).filter(|c| matches!(c.stage, Stage::Up)) else { return };
+        call.referring = true;
+        let extra = [("Refer-To", refer_to.to_owned()), ("Contact", call.contact.clone())];
+        self.send_within(now, key, Method::REFER, &extra, None, User::Refer(key));
     }
 
     /// Answers `Event::Refer`: 202, or a failure (RFC 3515 2.4.2).

@@ -1,0 +1,203 @@
+//! What the phone prints: one line for each thing that happens.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::media::command::{Codec, LegStats};
+use crate::sip::wire::print::reason;
+
+/// One line, without its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    Registered {
+        line: String,
+        seconds: u64,
+    },
+    RegistrationRefused {
+        status: u16,
+    },
+    RegistrationLost {
+        again_in: Duration,
+    },
+    Unregistered,
+    NobodyCalled,
+    Calling {
+        uri: String,
+    },
+    /// The other side rings.
+    Ringing {
+        status: u16,
+    },
+    /// This phone rings; what its display shows.
+    Rings {
+        shown: String,
+    },
+    Refusing {
+        status: u16,
+    },
+    Answered {
+        codec: Codec,
+    },
+    Refused {
+        status: u16,
+    },
+    NoReply,
+    GaveUp,
+    CallerGaveUp,
+    FirstAudio,
+    AudioAgain,
+    NoAudioFor {
+        quiet: Duration,
+    },
+    Played,
+    Pressed {
+        key: char,
+        by_info: bool,
+    },
+    KeyHeard {
+        key: char,
+    },
+    Held,
+    TakenBack,
+    HeldByOther,
+    TakenBackByOther,
+    OfferRefused {
+        status: u16,
+    },
+    Transferring {
+        to: String,
+    },
+    TransferTold {
+        status: u16,
+    },
+    TransferRefused {
+        status: u16,
+    },
+    HungUp,
+    OtherHungUp,
+    BrokenOff {
+        why: &'static str,
+    },
+    Recorded {
+        path: PathBuf,
+        length: Duration,
+    },
+    NotRecorded {
+        path: PathBuf,
+    },
+    OnlySilence,
+    Summary(Summary),
+}
+
+/// The account of one call that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// From the INVITE to its answer.
+    pub until_answer: Duration,
+    pub talk: Duration,
+    pub stats: LegStats,
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registered { line, seconds } => write!(f, "registered as {line} for {seconds} s"),
+            Self::RegistrationRefused { status } => write!(f, "registration refused: {}", Status(*status)),
+            Self::RegistrationLost { again_in } => {
+                write!(f, "registration lost, trying again in {} s", again_in.as_secs())
+            }
+            Self::Unregistered => f.write_str("unregistered"),
+            Self::NobodyCalled => f.write_str("nobody called in time"),
+            Self::Calling { uri } => write!(f, "calling {uri}"),
+            Self::Ringing { status } => write!(f, "ringing ({status})"),
+            Self::Rings { shown } => write!(f, "rings, showing {shown}"),
+            Self::Refusing { status } => write!(f, "refusing with {}", Status(*status)),
+            Self::Answered { codec } => write!(f, "answered {}", name_of(*codec)),
+            Self::Refused { status } => write!(f, "refused with {}", Status(*status)),
+            Self::NoReply => f.write_str("nothing there answers SIP"),
+            Self::GaveUp => f.write_str("nobody answered in time"),
+            Self::CallerGaveUp => f.write_str("the caller gave up"),
+            Self::FirstAudio => f.write_str("first audio"),
+            Self::AudioAgain => f.write_str("audio again"),
+            Self::NoAudioFor { quiet } => write!(f, "no audio for {} s", quiet.as_secs()),
+            Self::Played => f.write_str("played to the end"),
+            Self::Pressed { key, by_info: false } => write!(f, "pressed {key}"),
+            Self::Pressed { key, by_info: true } => write!(f, "pressed {key} by INFO"),
+            Self::KeyHeard { key } => write!(f, "heard key {key}"),
+            Self::Held => f.write_str("holding the other side"),
+            Self::TakenBack => f.write_str("taken back"),
+            Self::HeldByOther => f.write_str("held by the other side"),
+            Self::TakenBackByOther => f.write_str("taken back by the other side"),
+            Self::OfferRefused { status } => write!(f, "a change was refused with {}", Status(*status)),
+            Self::Transferring { to } => write!(f, "transferring to {to}"),
+            Self::TransferTold { status } => write!(f, "transfer: {}", Status(*status)),
+            Self::TransferRefused { status } => write!(f, "transfer refused with {}", Status(*status)),
+            Self::HungUp => f.write_str("hung up"),
+            Self::OtherHungUp => f.write_str("the other side hung up"),
+            Self::BrokenOff { why } => write!(f, "broken off: {why}"),
+            Self::Recorded { path, length } => {
+                write!(f, "recorded {:.1} s to {}", length.as_secs_f64(), path.display())
+            }
+            Self::NotRecorded { path } => write!(f, "could not record to {}", path.display()),
+            Self::OnlySilence => f.write_str("no voice was heard"),
+            Self::Summary(summary) => summary.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LegStats { sent, received, lost, late, foreign, malformed, jitter } = self.stats;
+        let expected = received + lost;
+        let percent = if expected == 0 { 0.0 } else { lost as f64 * 100.0 / expected as f64 };
+        write!(
+            f,
+            "summary: answered after {:.3} s, lasted {:.1} s, sent {sent} packets, received {received}, lost {lost} \
+             ({percent:.1} %), late {late}, jitter {:.1} ms",
+            self.until_answer.as_secs_f64(),
+            self.talk.as_secs_f64(),
+            f64::from(jitter) / 8.0
+        )?;
+        if foreign + malformed > 0 {
+            write!(f, ", {foreign} from elsewhere, {malformed} unreadable")?;
+        }
+        Ok(())
+    }
+}
+
+/// A status with its reason.
+struct Status(u16);
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, reason(self.0))
+    }
+}
+
+fn name_of(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Pcma => "pcma",
+        Codec::Pcmu => "pcmu",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_of_a_call_is_one_line() {
+        let stats = LegStats { sent: 200, received: 99, lost: 1, jitter: 12, ..LegStats::default() };
+        let (until_answer, talk) = (Duration::from_millis(12), Duration::from_millis(2040));
+        let mut summary = Summary { until_answer, talk, stats };
+        assert_eq!(
+            Happening::Summary(summary).to_string(),
+            "summary: answered after 0.012 s, lasted 2.0 s, sent 200 packets, received 99, lost 1 (1.0 %), late 0, \
+             jitter 1.5 ms"
+        );
+        summary.stats.foreign = 3;
+        assert!(summary.to_string().ends_with(", 3 from elsewhere, 0 unreadable"));
+        assert_eq!(Happening::Refused { status: 404 }.to_string(), "refused with 404 Not Found");
+    }
+}
