@@ -63,7 +63,8 @@ impl Stage {
     }
 
     fn tell(&mut self, event: FlowEvent) {
-        self.trace.push(format!("{event:?}"));
+        let key = if let FlowEvent::Digit(key) = event { key.to_string() } else { String::new() };
+        self.trace.push(format!("{event:?} {key}"));
         if let Some(instruction) = self.machine.on(event, &view(self.world)) {
             self.obey(instruction);
         }

@@ -3,12 +3,14 @@
 //! A key acts at once in a menu, also while its prompt plays. A key during a plain prompt does nothing: the
 //! emergency numbers are never skipped, and a frightened finger does no harm.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{self, MessageMode};
 use super::program::{Program, Step};
 use super::speak;
+use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
 use crate::calendar::schedule::LocalTime;
 
@@ -37,7 +39,7 @@ pub enum Say {
 }
 
 /// What the switch is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Act {
     /// Then `PlayEnded`; keys meanwhile come as `Digit`.
     Play(Vec<Say>),
@@ -72,6 +74,25 @@ pub enum Act {
     HangUp,
 }
 
+/// The number to call back stays unsaid.
+impl fmt::Debug for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Play(says) => write!(f, "Play({says:?})"),
+            Self::Silence => f.write_str("Silence"),
+            Self::Enqueue { queue } => write!(f, "Enqueue({queue})"),
+            Self::Announce(says) => write!(f, "Announce({says:?})"),
+            Self::Dial { destination } => write!(f, "Dial({destination})"),
+            Self::Line { line } => write!(f, "Line({line})"),
+            Self::Record { max, silence, .. } => write!(f, "Record({max:?} {silence:?})"),
+            Self::PlayTake => f.write_str("PlayTake"),
+            Self::KeepTake { callback } => write!(f, "KeepTake({})", callback.is_some()),
+            Self::DropTake => f.write_str("DropTake"),
+            Self::HangUp => f.write_str("HangUp"),
+        }
+    }
+}
+
 /// Acts in their order, and a time after which `TimedOut` is wanted. It replaces the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instruction {
@@ -93,7 +114,7 @@ impl Instruction {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum FlowEvent {
     Digit(char),
     TimedOut,
@@ -112,8 +133,27 @@ pub enum FlowEvent {
     Kept,
 }
 
+/// Which key it was stays unsaid: keys may be a number to call back.
+impl fmt::Debug for FlowEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Digit(_) => "Digit",
+            Self::TimedOut => "TimedOut",
+            Self::PlayEnded => "PlayEnded",
+            Self::QueueFull => "QueueFull",
+            Self::NobodyThere => "NobodyThere",
+            Self::TooLong => "TooLong",
+            Self::Connected => "Connected",
+            Self::DialFailed => "DialFailed",
+            Self::Recorded { .. } => "Recorded",
+            Self::RecordFailed => "RecordFailed",
+            Self::Kept => "Kept",
+        })
+    }
+}
+
 /// What is to become of a recording when the caller hangs up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum HungUp {
     KeepTake { callback: Option<String> },
     DropTake,
@@ -396,6 +436,8 @@ fn position(position: Option<u32>) -> Vec<String> {
         None => Vec::new(),
     }
 }
+
+quiet_debug!(HungUp => "HungUp");
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::machine::{Act, FlowEvent, HungUp, Instruction, Machine, Mode, Say, View};
 use super::program::Step;
 use super::speak;
+use crate::base::quiet::quiet_debug;
 use crate::voicemail::mailbox;
 
 /// How long a menu of this step waits for a key.
@@ -16,7 +17,7 @@ const ASKED: u32 = 2;
 const EMPTY: u32 = 1;
 
 /// Where in the step a caller is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum MessageMode {
     /// Instructions and tone; `empty` recordings were heard before.
     Intro {
@@ -243,6 +244,8 @@ fn keep(machine: &mut Machine, callback: Option<String>) -> Instruction {
 fn leave(machine: &mut Machine, prompt: &str, next: usize) -> Instruction {
     ask(machine, prompt, MessageMode::Leaving { next })
 }
+
+quiet_debug!(MessageMode => "MessageMode");
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ use crate::media::command::{MediaCommand, MediaEvent};
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
 use crate::net::{self, Net, NetInput};
-use crate::privacy::redact;
+use crate::privacy::{memory, redact};
 use crate::sip::flow::Transport;
 use crate::store::database::StoreError;
 use crate::store::messages::Messages;
@@ -65,6 +65,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     }
     let log = &policy.config.log;
     redact::install(&log.level.value, log.json.value)?;
+    memory::keep_in().context("the memory of the process can't be kept from core files")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(&arguments.config, Arc::new(policy), out))
 }

@@ -115,7 +115,7 @@ pub enum RecordEnd {
 }
 
 /// What the core asks of the media plane.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum MediaCommand {
     /// Take a socket pair on `local` from the port pool. Answered by `Opened` or `OpenFailed`.
     Open { leg: LegKey, local: IpAddr, origin: Origin },
@@ -158,7 +158,7 @@ pub enum MediaCommand {
 }
 
 /// What the media plane reports.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum MediaEvent {
     /// `local` is the RTP address; RTCP is on the next port.
     Opened {
@@ -200,6 +200,44 @@ pub enum MediaEvent {
         leg: LegKey,
         stats: LegStats,
     },
+}
+
+/// What is asked and of which leg. Keys stay unsaid: they may be a number to call back.
+impl fmt::Debug for MediaCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { leg, .. } => write!(f, "Open({leg})"),
+            Self::Connect { leg, stream } => write!(f, "Connect({leg} {stream:?})"),
+            Self::Play { leg, play, clips, repeat } => write!(f, "Play({leg} {play} {clips:?} {repeat})"),
+            Self::PlayFile { leg, play, .. } => write!(f, "PlayFile({leg} {play})"),
+            Self::Discard { .. } => f.write_str("Discard"),
+            Self::Stop { leg } => write!(f, "Stop({leg})"),
+            Self::Bridge { a, b } => write!(f, "Bridge({a} {b})"),
+            Self::Unbridge { leg } => write!(f, "Unbridge({leg})"),
+            Self::SendDigit { leg, .. } => write!(f, "SendDigit({leg})"),
+            Self::Record { leg, take, .. } => write!(f, "Record({leg} {take})"),
+            Self::StopRecord { leg } => write!(f, "StopRecord({leg})"),
+            Self::Watch { leg, after } => write!(f, "Watch({leg} {after:?})"),
+            Self::Close { leg } => write!(f, "Close({leg})"),
+        }
+    }
+}
+
+impl fmt::Debug for MediaEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { leg, local } => write!(f, "Opened({leg} {local})"),
+            Self::OpenFailed { leg } => write!(f, "OpenFailed({leg})"),
+            Self::Digit { leg, .. } => write!(f, "Digit({leg})"),
+            Self::PlayEnded { leg, play } => write!(f, "PlayEnded({leg} {play})"),
+            Self::Recorded { leg, take, length, end, voice } => {
+                write!(f, "Recorded({leg} {take} {length:?} {end:?} {voice})")
+            }
+            Self::Silent { leg, quiet_for } => write!(f, "Silent({leg} {quiet_for:?})"),
+            Self::Flowing { leg } => write!(f, "Flowing({leg})"),
+            Self::Closed { leg, stats } => write!(f, "Closed({leg} {stats:?})"),
+        }
+    }
 }
 
 /// Counters of one leg's life.

@@ -1,5 +1,6 @@
 //! Keys by RFC 4733: each press exactly once on the way in, with its end repeated on the way out.
 
+use crate::base::quiet::quiet_debug;
 use std::time::Duration;
 
 /// Timestamp units of a 20 ms packet at 8 kHz.
@@ -33,7 +34,7 @@ pub fn event_of(key: char) -> Option<u8> {
 
 /// What comes in. All packets of one press bear the timestamp of its beginning (2.5.1.2), so a press is
 /// its timestamp, whatever is lost, repeated or overtaken.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct KeyReader {
     /// Timestamps of the last presses, the newest first.
     recent: [Option<u32>; 4],
@@ -59,7 +60,7 @@ impl KeyReader {
 }
 
 /// One packet of a press to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyPacket {
     pub payload: [u8; 4],
     /// Only the first packet of a press bears the marker (2.5.1.1).
@@ -67,7 +68,7 @@ pub struct KeyPacket {
 }
 
 /// A press that goes out, one packet each 20 ms.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KeyWriter {
     event: u8,
     /// Timestamp units of the whole press.
@@ -98,6 +99,8 @@ impl KeyWriter {
         Some(KeyPacket { payload: [self.event, end | VOLUME, high, low], marker })
     }
 }
+
+quiet_debug!(KeyReader => "KeyReader", KeyPacket => "KeyPacket", KeyWriter => "KeyWriter");
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,7 @@ use super::record::{Recorder, Taken};
 use super::rtcp::{self, MAX_REPORT, Reporter};
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
 use crate::base::id::{LegKey, PlayKey, TakeKey};
+use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
 
 /// Room for any packet that a leg writes.
@@ -41,14 +42,14 @@ const KEY_PAUSE: u8 = 3;
 const MAX_EVENTS: usize = 64;
 
 /// A packet to send; the bytes lie in the buffer that was lent.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Datagram<'a> {
     pub to: SocketAddr,
     pub bytes: &'a [u8],
 }
 
 /// What one leg heard and another may relay: nothing that names the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Heard<'a> {
     /// Tells one source from the next; it is compared and never sent.
     pub source: u32,
@@ -67,14 +68,13 @@ pub enum Sound {
 }
 
 /// What a recording gives to the writer, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum TakeOutput {
     Samples { take: TakeKey, samples: Vec<i16> },
     Ended { take: TakeKey, taken: Taken },
 }
 
 /// The engine. See the module.
-#[derive(Debug)]
 pub struct MediaLeg {
     leg: LegKey,
     began: Instant,
@@ -98,14 +98,14 @@ pub struct MediaLeg {
 }
 
 /// What was negotiated, and whom it turned out to be.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Peer {
     stream: Stream,
     lock: SourceLock,
 }
 
 /// What goes out to the peer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Output {
     player: Option<Player>,
     bridged: bool,
@@ -117,7 +117,6 @@ struct Output {
     key_pause: u8,
 }
 
-#[derive(Debug)]
 struct Recording {
     take: TakeKey,
     recorder: Recorder,
@@ -552,6 +551,8 @@ fn clean_key(payload: &[u8]) -> Option<[u8; 4]> {
     dtmf::key_of(event)?;
     Some([event, flags & 0xbf, high, low])
 }
+
+quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
 
 #[cfg(test)]
 #[path = "leg_tests.rs"]

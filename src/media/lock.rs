@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 
 use super::rtp::Packet;
+use crate::base::quiet::quiet_debug;
 
 /// Packets in a row that a source on another host must send before it is believed.
 const PROBATION: u8 = 3;
 
 /// The lock of one leg; a new one is made when the SDP names another address.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SourceLock {
     named: SocketAddr,
     held: Option<SocketAddr>,
@@ -18,7 +19,7 @@ pub struct SourceLock {
     control: Option<SocketAddr>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     from: SocketAddr,
     ssrc: u32,
@@ -91,6 +92,8 @@ impl SourceLock {
 fn usable(address: SocketAddr) -> Option<SocketAddr> {
     (!address.ip().is_unspecified() && address.port() != 0).then_some(address)
 }
+
+quiet_debug!(SourceLock => "SourceLock");
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::codec::FRAME;
 use super::command::{Codec, RecordEnd};
+use crate::base::quiet::quiet_debug;
 
 const RATE: u64 = 8000;
 /// A jump of the timestamp beyond this (one second) is a new beginning and no gap to fill.
@@ -44,7 +45,6 @@ impl Taken {
 }
 
 /// One recording.
-#[derive(Debug)]
 pub struct Recorder {
     max: u64,
     /// So much of it ends the recording and is cut off; `None`: silence is kept like all else.
@@ -66,7 +66,7 @@ pub struct Recorder {
 }
 
 /// Where the next packet belongs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Place {
     ssrc: u32,
     next: u32,
@@ -246,6 +246,8 @@ fn rms<'a>(samples: impl ExactSizeIterator<Item = &'a i16>) -> u32 {
     let sum: u64 = samples.map(|s| u64::from(s.unsigned_abs()).pow(2)).sum();
     (sum / count).isqrt() as u32
 }
+
+quiet_debug!(Recorder => "Recorder");
 
 #[cfg(test)]
 mod tests {

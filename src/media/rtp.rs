@@ -4,6 +4,7 @@
 use rtp_rs::RtpReader;
 
 use super::command::Origin;
+use crate::base::quiet::quiet_debug;
 
 /// Bytes of the header that we write: no CSRC, no extension.
 pub const HEADER: usize = 12;
@@ -16,7 +17,7 @@ const MAX_MISORDER: u16 = 100;
 const MIN_SEQUENTIAL: u8 = 2;
 
 /// What was read of a packet: just what may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
     pub ssrc: u32,
     pub sequence: u16,
@@ -55,7 +56,7 @@ pub enum Arrival {
 }
 
 /// Sequence numbers of one source (RFC 3550 A.1) and what follows from them.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Source {
     state: Option<Sequence>,
     received: u64,
@@ -66,7 +67,7 @@ pub struct Source {
     last_transit: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Sequence {
     ssrc: u32,
     base: u64,
@@ -194,7 +195,7 @@ impl Sequence {
 }
 
 /// Our own stream on one leg: SSRC, sequence numbers and timestamps run on across prompt, music and person.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sender {
     ssrc: u32,
     sequence: u16,
@@ -311,6 +312,8 @@ impl Sender {
         Some(packet)
     }
 }
+
+quiet_debug!(Packet<'_> => "Packet", Source => "Source", Sender => "Sender");
 
 #[cfg(test)]
 mod tests {

@@ -17,13 +17,13 @@ use super::audio::{self, RATE};
 use super::command::{Clip, MediaEvent, RecordEnd};
 use super::record::Taken;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
+use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
 
 /// A crash loses at most this much of a recording.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// What the media threads ask.
-#[derive(Debug)]
 pub enum Job {
     Begin {
         leg: LegKey,
@@ -230,6 +230,8 @@ fn as_io(error: hound::Error) -> io::Error {
         other => io::Error::other(other),
     }
 }
+
+quiet_debug!(Job => "Job");
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::base::id::FlowKey;
+use crate::base::quiet::quiet_debug;
 use crate::telemetry::notice;
 
 /// Bytes written at a time, unless one message is longer.
@@ -80,7 +81,6 @@ impl Backlog {
     }
 }
 
-#[derive(Debug)]
 pub(super) struct Link {
     pub(super) key: FlowKey,
     /// The remote address it really has.
@@ -97,7 +97,6 @@ pub(super) struct Link {
     backlog: Arc<Backlog>,
 }
 
-#[derive(Debug)]
 struct Output {
     queue: VecDeque<Vec<u8>>,
     /// In the queue and in the writer's hand.
@@ -237,3 +236,5 @@ impl Link {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+quiet_debug!(Link => "Link");

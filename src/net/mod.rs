@@ -17,6 +17,7 @@ mod stream;
 mod tests;
 mod udp;
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -103,7 +104,6 @@ impl Default for Timing {
 }
 
 /// What comes from the network.
-#[derive(Debug)]
 pub enum NetInput {
     /// One datagram, or one message cut from a stream.
     Message { flow: Flow, bytes: Vec<u8> },
@@ -113,6 +113,18 @@ pub enum NetInput {
     Dropped { reason: notice::Drop, count: u64 },
     /// A message to `to` could not be sent, or its connection could not be opened.
     Failed { to: Destination },
+}
+
+/// Says what kind it is: a message may hold anybody's words.
+impl fmt::Debug for NetInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message { flow, bytes } => write!(f, "Message({flow:?} {} bytes)", bytes.len()),
+            Self::Closed { flow } => write!(f, "Closed({flow})"),
+            Self::Dropped { reason, count } => write!(f, "Dropped({reason:?} {count})"),
+            Self::Failed { to } => write!(f, "Failed({to:?})"),
+        }
+    }
 }
 
 /// An address on which we listen.

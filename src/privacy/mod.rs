@@ -1,4 +1,5 @@
 //! The door: the caller's identity stops here.
 pub mod identity;
+pub mod memory;
 pub mod redact;
 pub mod screen;

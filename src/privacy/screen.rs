@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::identity::SealedIdentity;
 use crate::sip::flow::Flow;
 use crate::sip::header::{NameAddr, split_list};
@@ -90,7 +92,7 @@ pub fn screen(request: &Request, flow: &Flow, zones: &ZoneTable) -> (CallFacts, 
         .filter_map(|value| NameAddr::parse(value).ok())
         .chain(from)
         .collect();
-    let number = parties.iter().find_map(|party| telephone(&party.uri)).unwrap_or_default();
+    let number = Zeroizing::new(parties.iter().find_map(|party| telephone(&party.uri)).unwrap_or_default());
     let name = parties.iter().find_map(|party| party.display.as_deref().filter(|n| !n.is_empty()));
     let facts = CallFacts {
         dialled: dialled(&request.uri),

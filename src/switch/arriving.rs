@@ -35,9 +35,10 @@ impl Switch {
             self.notice(Notice::Overload);
             return self.refuse(now, dialog, 503, &[("Retry-After", "10".into())]);
         }
-        // Nothing here uses the identity yet: it is wiped at once.
-        let (facts, _sealed) = screen::screen(&request, &flow, &self.policy.zones);
+        let (facts, sealed) = screen::screen(&request, &flow, &self.policy.zones);
         let offer = self.endpoint.session(&request);
+        // Nothing here uses the identity yet: it is wiped at once, and the message goes with it.
+        drop((sealed, request));
         let key = CallKey(self.mint.serial.next());
         self.working_for(key);
         let caller = self.open_leg(now, key, Role::Caller, flow.local, Description::Theirs(offer));

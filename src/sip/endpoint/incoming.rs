@@ -14,6 +14,10 @@ use crate::sip::uri::{Host, Scheme, Uri};
 /// INFO bodies that carry a key.
 const KEY_TYPES: [&str; 2] = ["application/dtmf-relay", "application/dtmf"];
 
+/// What is kept of a request as long as its transaction lives (8.2.6, 12.1.1). Who the network says is
+/// calling, and all that it says besides, goes with the message.
+const ANSWERED: [&str; 7] = ["Via", "From", "To", "Call-ID", "CSeq", "Record-Route", "Contact"];
+
 impl Endpoint {
     pub(super) fn handle_request(&mut self, now: Now, flow: Flow, mut request: Request) {
         if let Some(via) = request.headers.get("Via").and_then(|v| received_via(v, flow)) {
@@ -403,8 +407,9 @@ impl Endpoint {
         actions: Vec<Action>,
     ) -> Option<TxId> {
         let to = answer_hop(&request.headers, flow);
-        // The body was handed on; only what an answer repeats is kept.
+        // The message was handed on; only what an answer repeats and a dialog is made of is kept.
         request.body = Vec::new();
+        request.headers.keep(&ANSWERED);
         let request = Some(Box::new(request));
         let slot = Slot { key, machine, to, user, request, our_tag, credentials: None, retried: false };
         match self.add(now, slot, actions) {

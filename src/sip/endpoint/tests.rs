@@ -500,3 +500,29 @@ fn rfc_3581_answers_go_to_the_source_port_when_asked_else_to_the_port_of_via() {
         assert_eq!(answer.to.peer(), hop.parse().unwrap());
     }
 }
+
+/// What the network says of the caller is handed on once; the transaction, which lives half a minute longer than
+/// it is needed, keeps only what an answer repeats (8.2.6).
+#[test]
+fn no_transaction_keeps_who_the_network_says_is_calling() {
+    let mut pair = Pair::new(Transport::Udp, 0, 1);
+    let invite = format!(
+        "INVITE sip:1712@{B} SIP/2.0\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bK1\r\nVia: SIP/2.0/UDP h\r\n\
+         Record-Route: <sip:{A};lr>\r\nFrom: <sip:x@h>;tag=1\r\nTo: <sip:1712@{B}>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:{A}>\r\nP-Asserted-Identity: <tel:+3291234567>\r\nSubject: help\r\nX-Other: +3291234567\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    let flow = pair.flow(1);
+    pair.ends[1].handle_message(pair.now, flow, invite.as_bytes());
+    let Some(Event::Invite { dialog, request, .. }) = pair.ends[1].poll_event() else { panic!("no INVITE") };
+    assert!(request.headers.get("P-Asserted-Identity").is_some(), "handed on");
+    let kept: Vec<&Request> =
+        pair.ends[1].slots.iter().filter_map(|(_, slot)| slot.request.as_deref()).collect();
+    let names: Vec<&str> = kept.iter().flat_map(|r| r.headers.iter().map(|(name, _)| name)).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(names, ["Via", "Via", "Record-Route", "From", "To", "Call-ID", "CSeq", "Contact"]);
+    pair.ends[1].accept(pair.now, dialog, ANSWER.to_vec(), false);
+    pair.collect();
+    let answer = pair.sent.iter().map(|(_, text)| text).find(|t| t.starts_with("SIP/2.0 200")).unwrap();
+    assert!(answer.contains("Record-Route: <sip:") && answer.matches("Via: ").count() == 2, "{answer}");
+}

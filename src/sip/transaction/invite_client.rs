@@ -18,7 +18,6 @@ pub enum State {
     Terminated,
 }
 
-#[derive(Debug)]
 pub struct InviteClient {
     state: State,
     reliable: bool,

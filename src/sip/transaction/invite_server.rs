@@ -15,7 +15,6 @@ pub enum State {
     Terminated,
 }
 
-#[derive(Debug)]
 pub struct InviteServer {
     state: State,
     reliable: bool,

@@ -8,6 +8,7 @@ pub mod invite_client;
 pub mod invite_server;
 pub mod non_invite;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub enum Timer {
 }
 
 /// What a machine wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Action {
     Send(Bytes),
     Set(Timer, Duration),
@@ -67,6 +68,20 @@ pub enum Action {
     TransportFailed,
     /// The machine has ended; forget it.
     Done,
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
+            Self::Set(timer, after) => write!(f, "Set({timer:?} {after:?})"),
+            Self::Stop(timer) => write!(f, "Stop({timer:?})"),
+            Self::Deliver => f.write_str("Deliver"),
+            Self::TimedOut => f.write_str("TimedOut"),
+            Self::TransportFailed => f.write_str("TransportFailed"),
+            Self::Done => f.write_str("Done"),
+        }
+    }
 }
 
 /// Which side of the exchange a transaction is.

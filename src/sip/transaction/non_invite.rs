@@ -14,7 +14,6 @@ pub enum State {
 }
 
 /// Non-INVITE client (17.1.2).
-#[derive(Debug)]
 pub struct Client {
     state: State,
     reliable: bool,
@@ -86,7 +85,6 @@ impl Client {
 }
 
 /// Non-INVITE server (17.2.2).
-#[derive(Debug)]
 pub struct Server {
     state: State,
     reliable: bool,

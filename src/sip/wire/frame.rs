@@ -1,10 +1,13 @@
 //! Cuts a byte stream into messages (RFC 3261 18.3, 7.5) and keep-alives (RFC 5626 3.5.1).
 
+use std::fmt;
+
 use super::message::Headers;
 use super::parse::{Fields, content_length, field_name, unfold};
+use crate::base::quiet::quiet_debug;
 
 /// One thing cut from the stream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Frame {
     /// A whole message, ready for `parse`.
     Message(Vec<u8>),
@@ -14,8 +17,17 @@ pub enum Frame {
     Broken,
 }
 
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(bytes) => write!(f, "Message({} bytes)", bytes.len()),
+            Self::Ping => f.write_str("Ping"),
+            Self::Broken => f.write_str("Broken"),
+        }
+    }
+}
+
 /// Collects bytes of one connection. Holds at most `limit` bytes of an unfinished message.
-#[derive(Debug)]
 pub struct StreamFramer {
     buffer: Vec<u8>,
     limit: usize,
@@ -120,6 +132,8 @@ fn declared_length(head: &[u8]) -> Option<usize> {
     }
     content_length(&headers).ok()?
 }
+
+quiet_debug!(StreamFramer => "StreamFramer");
 
 #[cfg(test)]
 mod tests {

@@ -101,6 +101,11 @@ impl Headers {
         self.0.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
     }
 
+    /// Removes all fields but those of these names.
+    pub fn keep(&mut self, names: &[&str]) {
+        self.0.retain(|(n, _)| names.iter().any(|name| n.eq_ignore_ascii_case(name)));
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(n, v)| (&**n, &**v))
     }
