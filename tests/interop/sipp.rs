@@ -86,10 +86,14 @@ pub fn wait_bound(table: &str, at: SocketAddr) {
             words.chunks(4).map(|w| format!("{:08X}", u32::from_le_bytes([w[0], w[1], w[2], w[3]]))).collect()
         }
     };
-    let entry = format!(" {ip}:{:04X} ", at.port());
+    // An unconnected socket has nobody on the other side: a listening one, not the rest of an old connection.
+    let (local, nobody) = (format!(" {ip}:{:04X} ", at.port()), ":0000 ");
     let path = format!("/proc/net/{table}");
     wait_until(
-        || std::fs::read_to_string(&path).expect("a table of sockets").contains(&entry),
+        || {
+            let table = std::fs::read_to_string(&path).expect("a table of sockets");
+            table.lines().any(|l| l.split_once(&local).is_some_and(|(_, rest)| rest.contains(nobody)))
+        },
         || format!("nobody listens at {at}"),
     );
 }

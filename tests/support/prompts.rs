@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::rtp::FRAME;
+use super::rtp::{FRAME, SILENCE};
 
 /// 0.2 s a prompt.
 const FRAMES: usize = 10;
@@ -38,6 +38,19 @@ pub fn linear(octet: u8) -> i16 {
         _ => ((step << 4) + 0x108) << (segment - 1),
     };
     if octet & 0x80 == 0 { -magnitude } else { magnitude }
+}
+
+/// ITU-T G.711: the linear value of a mu-law octet.
+pub fn ulaw_linear(octet: u8) -> i16 {
+    let octet = !octet;
+    let magnitude = (((i16::from(octet & 0x0f) << 3) + 0x84) << ((octet >> 4) & 7)) - 0x84;
+    if octet & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+/// The A-law octet nearest to a linear value; of two that are as near the greater (ITU-T G.191).
+pub fn alaw_of(value: i16) -> u8 {
+    let distance = |octet: &u8| (i32::from(linear(*octet)) - i32::from(value)).abs();
+    (0..=255).min_by_key(|octet| (distance(octet), -i32::from(linear(*octet)))).unwrap_or(SILENCE)
 }
 
 /// Writes all prompts that the shipped ones have, in these languages, and a music of 1 s.
