@@ -35,10 +35,12 @@ struct Baresip {
     dir: PathBuf,
 }
 
+/// Each phone has a folder of its own.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
 impl Baresip {
     fn start(server: &Server, account: &Account) -> Self {
         let host = server.place().host(4);
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let dir = server.site().dir.join(format!("baresip-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&dir).expect("a folder");
         prompts::write_wav(&dir.join("say.wav"), &spoken());
@@ -221,15 +223,14 @@ fn a_counsellor_on_hold_and_back() {
 fn a_counsellor_logs_out_and_in_by_star_codes_and_hears_so() {
     let (server, phone) = with_phone(&USUAL);
     drop(phone);
-    let mut words = 0;
-    for (code, prompt, logged_out) in [("*72", "line-logged-out", 1.0), ("*71", "line-logged-in", 0.0)] {
+    let codes = [("*72", "line-logged-out", 1.0), ("*71", "line-logged-in", 0.0)];
+    for (before, (code, prompt, logged_out)) in codes.into_iter().enumerate() {
         let mut phone = Baresip::start(&server, &USUAL);
         phone.command("dial", &format!("sip:{code}@{}", server.sip()));
         server.wait_metric_is(r#"hulplijn_lines{state="logged_out"}"#, logged_out);
         // The call is over when its RTP was counted.
-        words += 1;
         wait_until(
-            || server.err.count(|line| line.contains("media_stats")) == words,
+            || server.err.count(|line| line.contains("media_stats")) == before + 1,
             || "the call of a code does not end".to_owned(),
         );
         // baresip's jitter buffer keeps the last frames to itself.
