@@ -111,6 +111,14 @@ impl Authenticator {
         self.algorithms.iter().copied().map(value).collect()
     }
 
+    /// Whether an `Authorization` value is meant for us: of the Digest scheme and not of another realm. A
+    /// request may carry others beside it (RFC 3261 22.1).
+    pub fn concerns(&self, value: &str) -> bool {
+        let scheme = value.trim_start().get(..6);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("digest"))
+            && Pairs::parse(value).and_then(|p| p.get("realm")).is_none_or(|realm| realm == self.realm)
+    }
+
     /// Judges an `Authorization` value. `password` gives the secret of a user, or `None`; unknown users
     /// take the same path and time as known ones.
     pub fn verify(
@@ -538,6 +546,18 @@ mod tests {
                 Verdict::Malformed,
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn rfc_3261_22_1_credentials_of_another_scheme_or_realm_are_not_ours() {
+        let server =
+            Authenticator::new("1712", Duration::from_secs(60), &[Algorithm::Md5], Rng::from_number(1));
+        for ours in ["Digest realm=\"1712\"", "digest", "DIGEST username=\"anna\""] {
+            assert!(server.concerns(ours), "{ours}");
+        }
+        for other in ["NoOneKnowsThisScheme opaque-data=here", "Basic abc", "", "Digest realm=\"carrier\""] {
+            assert!(!server.concerns(other), "{other}");
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::sip::digest::{Algorithm, Authenticator, Verdict};
 use crate::sip::flow::Flow;
 use crate::sip::header::NameAddr;
 use crate::sip::registrar::{Limits, Refusal, Registrar};
+use crate::sip::uri::Scheme;
 use crate::sip::wire::message::{Method, Request};
 use crate::telemetry::notice::Notice;
 
@@ -112,7 +113,11 @@ impl Switch {
     }
 
     fn register(&mut self, now: Now, tx: ServerTxKey, request: &Request, flow: Flow) {
-        let aor = request.headers.get("To").and_then(|v| NameAddr::parse(v).ok()).and_then(|a| a.uri.user());
+        let to = request.headers.get("To").and_then(|v| NameAddr::parse(v).ok()).map(|to| to.uri);
+        let Some(aor) = to.filter(|aor| matches!(aor.scheme, Scheme::Sip | Scheme::Sips)) else {
+            // What is registered is a SIP address (RFC 3261 10.3).
+            return self.endpoint.respond(now, tx, 400, &[]);
+        };
         let (line, name) = match self.prove(now, request, flow) {
             Proof::Line(line, name) => (line, name),
             Proof::Challenge { stale } => {
@@ -125,7 +130,7 @@ impl Switch {
             }
             Proof::Malformed => return self.endpoint.respond(now, tx, 400, &[]),
         };
-        if aor.as_deref() != Some(name.as_str()) {
+        if aor.user().as_deref() != Some(name.as_str()) {
             return self.endpoint.respond(now, tx, 403, &[]);
         }
         let ours = self.policy.own_addresses();
@@ -148,7 +153,8 @@ impl Switch {
 
     /// Judges the credentials of a phone.
     pub(super) fn prove(&mut self, now: Now, request: &Request, flow: Flow) -> Proof {
-        let Some(value) = request.headers.get("Authorization") else {
+        let mut values = request.headers.all("Authorization");
+        let Some(value) = values.find(|value| self.gate.authenticator.concerns(value)) else {
             return Proof::Challenge { stale: false };
         };
         let policy = self.policy.clone();
