@@ -5,6 +5,7 @@
 //! `callflow`, `voicemail`, `store::request` → `privacy` → `switch` (the sans-IO core) →
 //! `net`, `media::plane`, `store::sqlite`, `telemetry::export` → `console`, `sim`, `cli`.
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod base;
 pub mod calendar;

@@ -18,7 +18,7 @@ pub struct Now {
 
 impl Now {
     /// Reads both clocks. For drivers only; the core takes `Now` as an argument.
-    #[allow(clippy::disallowed_methods)]
+    #[allow(clippy::disallowed_methods)] // the one place
     pub fn read() -> Self {
         Self { at: Instant::now(), utc: Utc::now() }
     }

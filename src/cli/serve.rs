@@ -5,7 +5,7 @@ use std::io::{Read as _, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -172,7 +172,7 @@ async fn turn(
     world.carry_out(switch);
     while !world.drained {
         let due =
-            switch.next_timeout().map_or_else(|| Instant::now() + Duration::from_secs(60), |(at, _)| at);
+            switch.next_timeout().map_or_else(|| Now::read().at + Duration::from_secs(60), |(at, _)| at);
         tokio::select! {
             biased;
             () = any(&mut terminate) => {
@@ -209,7 +209,7 @@ async fn turn(
             switch.handle(Now::read(), input);
             world.carry_out(switch);
         }
-        if switch.next_timeout().is_some_and(|(at, _)| at <= Instant::now()) {
+        if switch.next_timeout().is_some_and(|(at, _)| at <= Now::read().at) {
             switch.handle(Now::read(), Input::Timeout);
             world.carry_out(switch);
         }
@@ -283,7 +283,7 @@ impl World {
     }
 
     fn keep_house(&mut self, switch: &mut Switch) {
-        self.health.beat(Instant::now());
+        self.health.beat(Now::read().at);
         self.health.set(Trouble::MediaFailed, false);
         if let Some(store) = &self.store {
             self.health.set(Trouble::StoreFailed, !store.healthy());
@@ -447,7 +447,7 @@ fn console(
     let plain = "text/plain; charset=utf-8";
     let page = move |path: &str| match path {
         "/metrics" => Some((200, "text/plain; version=0.0.4; charset=utf-8", metrics.text())),
-        "/health/live" if health.live(Instant::now()) => Some((200, plain, "alive\n".to_owned())),
+        "/health/live" if health.live(Now::read().at) => Some((200, plain, "alive\n".to_owned())),
         "/health/live" => Some((503, plain, "the core does not answer\n".to_owned())),
         "/health/ready" => {
             let readiness = health.readiness();

@@ -263,7 +263,7 @@ impl Driver<'_> {
             if let Some(ending) = self.carry_out() {
                 break ending;
             }
-            let due = self.phone.next_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+            let due = self.phone.next_timeout().unwrap_or_else(|| Now::read().at + Duration::from_secs(60));
             tokio::select! {
                 biased;
                 () = any(&mut stop) => {

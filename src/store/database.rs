@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::request::{MESSAGES, MessageRow, MessageState};
+use crate::base::time::Now;
 
 /// The version of the tables, kept in `user_version`. A database of a later version is refused, so
 /// that an older switch does not write rows that the newer one can't read.
@@ -102,7 +103,7 @@ impl Database {
                 i64::try_from(row.length.as_millis()).unwrap_or(i64::MAX),
                 state_word(row.state),
                 row.callback,
-                (row.state == MessageState::Done).then(|| Utc::now().timestamp_millis()),
+                (row.state == MessageState::Done).then(|| Now::read().utc.timestamp_millis()),
             ])?;
         Ok(())
     }

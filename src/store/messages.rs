@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::database::{Database, StoreError};
 use super::request::{MessageRow, MessageState, is_id, wav_path};
 use super::{recovery, spool};
+use crate::base::time::Now;
 
 /// The messages of one data directory.
 pub struct Messages {
@@ -61,7 +62,7 @@ impl Messages {
     /// Marks a message as handled.
     pub fn set_done(&self, id: &str) -> Result<(), StoreError> {
         let row = self.get(id)?;
-        let in_database = self.database.as_ref().map_or(Ok(false), |d| d.set_done(id, Utc::now()))?;
+        let in_database = self.database.as_ref().map_or(Ok(false), |d| d.set_done(id, Now::read().utc))?;
         if !in_database {
             let row = MessageRow { state: MessageState::Done, ..row };
             spool::write(&self.data, &row)
