@@ -52,7 +52,7 @@ impl Transport {
 
 /// One flow: for datagrams the listener's key plus the peer, for streams the connection's key.
 /// Not printable by accident: the peer's address may be a caller's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
     pub key: FlowKey,
     pub transport: Transport,
@@ -69,7 +69,7 @@ impl fmt::Debug for Flow {
 }
 
 /// Where a message is to be sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
     /// Back over a flow that exists.
     Flow(Flow),

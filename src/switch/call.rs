@@ -113,9 +113,7 @@ impl Switch {
         self.leave_phase(now, key);
         let Some(call) = self.calls.remove(&key) else { return };
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
-        let legs: Vec<LegKey> =
-            self.legs.iter().filter(|(_, leg)| leg.call == key).map(|(k, _)| *k).collect();
-        for leg in legs {
+        for leg in self.legs.of(key) {
             self.close_leg(now, leg);
         }
         let outcome = call.outcome.unwrap_or(outcome);
@@ -194,9 +192,7 @@ impl Switch {
 
     /// The call's code failed: everything of it goes, as little code as may be.
     pub(super) fn abandon(&mut self, now: Now, key: CallKey) {
-        let legs: Vec<LegKey> =
-            self.legs.iter().filter(|(_, leg)| leg.call == key).map(|(k, _)| *k).collect();
-        for leg in legs {
+        for leg in self.legs.of(key) {
             if let Some(line) = self.legs.get(&leg).and_then(super::leg::Leg::line) {
                 self.floor.forget_load(line);
             }

@@ -224,8 +224,13 @@ impl Switch {
         if !self.floor.is_staffed(room) {
             return self.nobody_left(now, queue);
         }
+        // Asked first, because most looks find every line busy and a long queue is long to copy.
+        if !self.floor.ringable_somewhere(room, now.at) {
+            return;
+        }
+        let offered = |call| matches!(self.calls.get(&call).map(|c| &c.phase), Some(Phase::Offering(_)));
         let waiting: Vec<(CallKey, Option<String>)> =
-            room.queue.iter().map(|w| (w.call, w.zone.clone())).collect();
+            room.queue.iter().filter(|w| !offered(w.call)).map(|w| (w.call, w.zone.clone())).collect();
         for (call, zone) in waiting {
             let free = self.floor.rooms.get(queue).is_some_and(|r| self.floor.ringable_somewhere(r, now.at));
             if !free {

@@ -17,6 +17,7 @@ use crate::voicemail::mailbox::{self, Ending};
 
 /// A recording, from its first sample until it is kept or thrown away.
 pub(super) struct Take {
+    call: CallKey,
     id: String,
     path: PathBuf,
     called: String,
@@ -57,7 +58,9 @@ impl Switch {
         let called = call.number.map_or(String::new(), |at| call.policy.number_name(at).to_owned());
         let leg = call.caller;
         let take = TakeKey(self.mint.serial.next());
-        let _ = self.takes.insert(take, Take { id, path: path.clone(), called, done: None, left: None });
+        let _ = self
+            .takes
+            .insert(take, Take { call: key, id, path: path.clone(), called, done: None, left: None });
         self.enter(now, key, Phase::Recording(take));
         let finish_key = Some(finish_key);
         self.media(MediaCommand::Record { leg, take, path, max, silence: Some(silence), finish_key });
@@ -77,12 +80,11 @@ impl Switch {
             let fate = mailbox::fate(ending, length, left.min);
             return if fate.is_some() { self.save(now, key, None) } else { self.discard(key) };
         }
-        let call = self
-            .calls
-            .iter()
-            .find(|(_, c)| matches!(c.phase, Phase::Recording(t) if t == key))
-            .map(|(k, _)| *k);
-        let Some(call) = call else { return self.discard(key) };
+        let call = take.call;
+        let recording = self.calls.get(&call).map(|c| &c.phase);
+        if !matches!(recording, Some(Phase::Recording(take)) if *take == key) {
+            return self.discard(key);
+        }
         self.enter(now, call, Phase::InFlow);
         if let Some(call) = self.calls.get_mut(&call) {
             call.take = Some(key);

@@ -13,6 +13,7 @@ mod bridge;
 mod call;
 mod floor;
 mod flowing;
+mod legs;
 mod line_invite;
 mod message_taking;
 mod offering;
@@ -38,7 +39,7 @@ use crate::telemetry::notice::{self, Notice};
 use call::Call;
 use floor::Floor;
 use io::{Command, Input, Output, Why};
-use leg::Leg;
+use legs::Legs;
 use message_taking::Take;
 use policy::Policy;
 use registering::Gate;
@@ -107,7 +108,7 @@ pub struct Switch {
     endpoint: Endpoint,
     policy: Arc<Policy>,
     calls: BoundedMap<CallKey, Call>,
-    legs: BoundedMap<LegKey, Leg>,
+    legs: Legs,
     dialogs: BoundedMap<DialogKey, LegKey>,
     lookups: BoundedMap<QueryKey, LegKey>,
     takes: BoundedMap<TakeKey, Take>,
@@ -136,7 +137,7 @@ impl Switch {
         let mut switch = Self {
             endpoint,
             calls: BoundedMap::new(calls),
-            legs: BoundedMap::new(legs),
+            legs: Legs::new(legs),
             dialogs: BoundedMap::new(legs),
             lookups: BoundedMap::new(legs),
             takes: BoundedMap::new(calls),

@@ -12,6 +12,7 @@ mod outgoing;
 #[cfg(test)]
 mod tests;
 mod user;
+mod ways;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::base::time::{Now, TimerQueue};
 use body::{session_in, session_of};
 use call::Call;
 pub use user::OfferPending;
+use ways::Ways;
 
 /// Methods that are carried out.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, REGISTER";
@@ -239,6 +241,12 @@ enum Machine {
     Server(non_invite::Server),
 }
 
+impl Machine {
+    fn is_client(&self) -> bool {
+        matches!(self, Self::InviteClient(_) | Self::Client(_))
+    }
+}
+
 /// Whose transaction it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum User {
@@ -277,6 +285,7 @@ pub struct Endpoint {
     serial: Serial,
     slots: BoundedMap<TxId, Slot>,
     by_key: BoundedMap<Key, TxId>,
+    ways: Ways,
     calls: BoundedMap<DialogKey, Call>,
     by_id: BoundedMap<super::dialog::DialogId, DialogKey>,
     /// Call-ID, From tag and CSeq of pending INVITEs, to find merged requests (8.2.2.2).
@@ -296,6 +305,7 @@ impl Endpoint {
             serial: Serial::default(),
             slots: BoundedMap::new(transactions),
             by_key: BoundedMap::new(transactions),
+            ways: Ways::default(),
             calls: BoundedMap::new(dialogs),
             by_id: BoundedMap::new(dialogs),
             pending: BoundedMap::new(transactions),
@@ -320,15 +330,12 @@ impl Endpoint {
 
     /// A stream was closed: client transactions over it fail.
     pub fn handle_flow_closed(&mut self, now: Now, flow: FlowKey) {
-        self.fail_transport(
-            now,
-            |to| matches!(to, Destination::Flow(f) if f.key == flow && f.transport.is_reliable()),
-        );
+        self.fail_transport(now, self.ways.over(flow));
     }
 
     /// Nothing could be sent there.
     pub fn handle_transmit_failed(&mut self, now: Now, destination: Destination) {
-        self.fail_transport(now, |to| *to == destination);
+        self.fail_transport(now, self.ways.to(destination));
     }
 
     /// Does what is due.
@@ -368,8 +375,11 @@ impl Endpoint {
     #[allow(clippy::result_large_err)] // a full table is rare, and the slot goes back to be answered
     fn add(&mut self, now: Now, slot: Slot, actions: Vec<Action>) -> Result<TxId, Full<Slot>> {
         let id = TxId(self.serial.next());
-        let key = slot.key.clone();
+        let (key, to, is_client) = (slot.key.clone(), slot.to, slot.machine.is_client());
         self.slots.insert(id, slot)?;
+        if is_client {
+            self.ways.add(to, id);
+        }
         let _ = self.by_key.insert(key, id);
         self.perform(now, id, actions, None);
         Ok(id)
@@ -399,6 +409,7 @@ impl Endpoint {
     fn forget(&mut self, id: TxId) {
         self.timers.cancel_owner(Owner::Tx(id), FIRST_WHAT);
         let Some(slot) = self.slots.remove(&id) else { return };
+        self.ways.remove(slot.to, id);
         if self.by_key.get(&slot.key) == Some(&id) {
             self.by_key.remove(&slot.key);
         }
@@ -433,14 +444,13 @@ impl Endpoint {
         self.perform(now, id, actions, None);
     }
 
-    fn fail_transport(&mut self, now: Now, hit: impl Fn(&Destination) -> bool) {
-        let ids: Vec<TxId> = self.slots.iter().filter(|(_, s)| hit(&s.to)).map(|(id, _)| *id).collect();
-        for id in ids {
+    /// A response that cannot be sent is not worth ending a call for: the peer repeats its request.
+    fn fail_transport(&mut self, now: Now, clients: Vec<TxId>) {
+        for id in clients {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let actions = match &mut slot.machine {
                 Machine::InviteClient(m) => m.on_transport_error(),
                 Machine::Client(m) => m.on_transport_error(),
-                // A response that cannot be sent is not worth ending a call for: the peer repeats its request.
                 Machine::InviteServer(_) | Machine::Server(_) => Vec::new(),
             };
             self.perform(now, id, actions, None);

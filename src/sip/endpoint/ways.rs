@@ -1,0 +1,74 @@
+//! Client transactions by where they send: when a way fails, only those that used it are looked at, not all
+//! that thousands of other calls have left in the table.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::TxId;
+use crate::base::id::FlowKey;
+use crate::sip::flow::{Destination, Flow, Transport};
+
+#[derive(Default)]
+pub(super) struct Ways {
+    clients: BTreeSet<(Destination, TxId)>,
+}
+
+impl Ways {
+    pub(super) fn add(&mut self, to: Destination, id: TxId) {
+        self.clients.insert((to, id));
+    }
+
+    pub(super) fn remove(&mut self, to: Destination, id: TxId) {
+        self.clients.remove(&(to, id));
+    }
+
+    /// Those that send exactly there.
+    pub(super) fn to(&self, to: Destination) -> Vec<TxId> {
+        self.clients.range((to, TxId(0))..=(to, TxId(u64::MAX))).map(|(_, id)| *id).collect()
+    }
+
+    /// Those that send over this stream.
+    pub(super) fn over(&self, key: FlowKey) -> Vec<TxId> {
+        // The smallest flow of that key; the key is what flows are ordered by first.
+        let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let first = Destination::Flow(Flow { key, transport: Transport::Udp, local, peer: local });
+        self.clients
+            .range((first, TxId(0))..)
+            .take_while(|(to, _)| matches!(to, Destination::Flow(flow) if flow.key == key))
+            .filter(|(to, _)| to.transport().is_reliable())
+            .map(|(_, id)| *id)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_that_fails_takes_its_own_transactions_and_no_others() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let flow = |key, transport, peer| {
+            Destination::Flow(Flow { key: FlowKey(key), transport, local: at(5060), peer: at(peer) })
+        };
+        let address = Destination::Address { transport: Transport::Udp, peer: at(7) };
+        let mut ways = Ways::default();
+        let all = [
+            (flow(1, Transport::Tcp, 2), 10),
+            (flow(2, Transport::Tcp, 1), 11),
+            (flow(2, Transport::Tcp, 1), 12),
+            (flow(3, Transport::Udp, 1), 13),
+            (flow(3, Transport::Udp, 2), 14),
+            (address, 15),
+        ];
+        for (to, id) in all {
+            ways.add(to, TxId(id));
+        }
+        assert_eq!(ways.over(FlowKey(2)), [TxId(11), TxId(12)]);
+        assert!(ways.over(FlowKey(3)).is_empty(), "a listener for datagrams is never closed");
+        assert!(ways.over(FlowKey(4)).is_empty());
+        assert_eq!((ways.to(flow(3, Transport::Udp, 2)), ways.to(address)), (vec![TxId(14)], vec![TxId(15)]));
+        ways.remove(flow(2, Transport::Tcp, 1), TxId(11));
+        assert_eq!(ways.over(FlowKey(2)), [TxId(12)]);
+    }
+}
