@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::exit::Exit;
+use super::exit::{self, Exit};
 use super::serve::seed;
 use super::telephone::{self, Station, Talk};
 use crate::base::id::Rng;
@@ -19,11 +19,12 @@ use crate::sip::uri::{Scheme, Uri};
 /// Without `--record`, so much is listened to, to find out whether there is a voice.
 const LISTEN: Duration = Duration::from_secs(600);
 
-/// Calls a number as a caller would, and prints what happens, one line each with the seconds since the start.
+/// Calls a number as a caller would; for trying and for monitoring.
 ///
-/// Plays and records WAV files, presses keys. Fit for monitoring: the exit code is 0 only when the call was
-/// answered and a voice was heard (music and tones count).
+/// Prints what happens, one line each with the seconds since the start. The exit code is 0 only when the call was
+/// answered and something was heard in it: a voice, music or a tone, not mere packets of silence.
 #[derive(Debug, Args)]
+#[command(after_help = exit::HELP)]
 pub struct Arguments {
     /// Whom to call, such as sip:1712@127.0.0.1 or "sip:1712@[::1]:5060;transport=tcp".
     uri: String,

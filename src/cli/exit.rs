@@ -37,13 +37,12 @@ pub const HELP: &str = "Exit codes:
   2  the arguments could not be understood
   3  it could not be started or done: a file, port or program that is needed
   4  the switch had to stop by a fault
-  call and phone:
-  5  the call was refused; the status is printed
-  6  nobody answered, or nobody called, in time
-  7  nothing at that address answers SIP
-  8  answered, but nothing was heard, or only silence
-  9  the switch refused the registration
-  10 the call broke off";
+  5  `call`: the call was refused; the status is printed
+  6  `call`: nobody answered in time; `phone`: nobody called in time
+  7  `call`, `phone`: nothing at that address answers SIP
+  8  `call`, `phone`: answered, but nothing was heard, or only silence
+  9  `phone`: the switch refused the registration
+  10 `call`, `phone`: the call broke off";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -32,9 +32,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Shows every mistake of a configuration, with file and line.
     Check(check::Arguments),
-    /// Calls a number as a caller would; for trying and for monitoring.
     Call(call::Arguments),
-    /// A counsellor's phone: registers as a line and takes calls.
     Phone(phone::Arguments),
     /// Lists, plays, exports, marks and deletes the messages that callers left.
     Messages(messages::Arguments),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{ArgGroup, Args};
 
 use super::call::target;
-use super::exit::Exit;
+use super::exit::{self, Exit};
 use super::telephone::{self, Station, Talk};
 use crate::phone::io::{Account, Act, Answering, Dial, Place, Plan, Step};
 use crate::sip::flow::Transport;
@@ -20,12 +20,14 @@ const PASSWORD: &str = "HULPLIJN_PASSWORD";
 /// How long a `*` code may ring.
 const RING_LIMIT: Duration = Duration::from_secs(30);
 
-/// Registers as a line of the switch and takes calls; prints what happens, one line each with the seconds since
-/// the start.
+/// A counsellor's phone: registers as a line and takes calls.
+///
+/// Prints what happens, one line each with the seconds since the start; Ctrl-C hangs up and unregisters.
 ///
 /// With --listen and without --line it takes calls at that address without registering, as a centre's switchboard
 /// or as the carrier would.
 #[derive(Debug, Args)]
+#[command(after_help = exit::HELP)]
 #[command(group(ArgGroup::new("who").required(true).multiple(true).args(["line", "listen"])))]
 #[command(group(ArgGroup::new("secret").args(["password", "password_file", "password_env"])))]
 #[command(group(ArgGroup::new("way").args(["answer_after", "never", "busy", "decline"])))]

@@ -23,6 +23,7 @@ use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig};
 use crate::net::{self, ListenAt, Net, NetConfig, NetInput};
 use crate::phone::Phone;
+use crate::phone::happening::Happening;
 use crate::phone::io::{Act, Ending, Input, Output, Place, Plan, Record, Sound, Step};
 use crate::sdp::offer_answer::Codec;
 use crate::sip::flow::{Destination, Transport};
@@ -191,7 +192,12 @@ pub fn run(
         let (plane, media) = Plane::start(plane_config(&mut rng)).context("audio can't be started")?;
         let began = Now::read();
         let phone = Phone::new(began, plan(place), rng);
-        let driver = Driver { phone, net, plane, began: began.at, out, silenced: false, full: Vec::new() };
+        let mut driver =
+            Driver { phone, net, plane, began: began.at, out, silenced: false, full: Vec::new() };
+        if station.remote.is_none() {
+            let at = driver.net.local_addresses().first().map_or(bind, |local| local.advertised);
+            driver.print(&Happening::Listening { at });
+        }
         let ending = driver.turn(inputs, media).await?;
         Ok(exit(ending))
     })
@@ -317,7 +323,7 @@ impl Driver<'_> {
     }
 
     /// When the reader of our output has seen enough, the call is hung up all the same.
-    fn print(&mut self, happening: &crate::phone::happening::Happening) {
+    fn print(&mut self, happening: &Happening) {
         let time = self.began.elapsed().as_secs_f64();
         let written = writeln!(self.out, "{time:.3} {happening}").and_then(|()| self.out.flush());
         if written.is_err() && !std::mem::replace(&mut self.silenced, true) {

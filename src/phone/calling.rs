@@ -288,7 +288,7 @@ impl Phone {
         let silent = self.plan.needs_voice && call.voice == Some(false);
         let ending = match call.ending {
             Ending::Fine if call.answered.is_some() && (!call.heard || silent) => {
-                self.tell(Happening::OnlySilence);
+                self.tell(if call.heard { Happening::OnlySilence } else { Happening::NothingHeard });
                 Ending::NothingHeard
             }
             ending => ending,

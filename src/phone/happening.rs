@@ -1,6 +1,7 @@
 //! What the phone prints: one line for each thing that happens.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use crate::sip::wire::print::reason;
 /// One line, without its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happening {
+    /// It takes calls here without being registered.
+    Listening {
+        at: SocketAddr,
+    },
     Registered {
         line: String,
         seconds: u64,
@@ -86,6 +91,7 @@ pub enum Happening {
     NotRecorded {
         path: PathBuf,
     },
+    NothingHeard,
     OnlySilence,
     Summary(Summary),
 }
@@ -102,6 +108,7 @@ pub struct Summary {
 impl fmt::Display for Happening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Listening { at } => write!(f, "listening at {at}"),
             Self::Registered { line, seconds } => write!(f, "registered as {line} for {seconds} s"),
             Self::RegistrationRefused { status } => write!(f, "registration refused: {}", Status(*status)),
             Self::RegistrationLost { again_in } => {
@@ -140,6 +147,7 @@ impl fmt::Display for Happening {
                 write!(f, "recorded {:.1} s to {}", length.as_secs_f64(), path.display())
             }
             Self::NotRecorded { path } => write!(f, "could not record to {}", path.display()),
+            Self::NothingHeard => f.write_str("no audio was heard"),
             Self::OnlySilence => f.write_str("no voice was heard"),
             Self::Summary(summary) => summary.fmt(f),
         }

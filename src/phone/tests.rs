@@ -292,6 +292,7 @@ fn answered_without_sound_or_without_a_voice_is_not_fine() {
     mute.sound = false;
     mute.run(s(60));
     assert_eq!(mute.endings(), [Some(Ending::NothingHeard); 2]);
+    assert_eq!(mute.told(0).last(), Some(&"no audio was heard"));
     for (voice, ending) in [(true, Ending::Fine), (false, Ending::NothingHeard)] {
         let record = Record { path: PathBuf::from("/nowhere/x.wav"), max: s(60), discard: true };
         let mut world =
