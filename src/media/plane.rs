@@ -290,8 +290,13 @@ impl Mailbox {
 }
 
 impl Inbox {
-    /// From here on a new post wakes the thread again; what came before is in the queues.
-    pub(super) fn listen(&self) {
+    /// From here on a new post wakes the thread again; what came before is in the queues. The wake-up that came
+    /// is taken first: taken later, a new one could go with it, and its post would wait for ever.
+    pub(super) fn listen(&self, came: bool) {
+        if came {
+            // The count does not matter.
+            let _read = rustix::io::read(&*self.wake, &mut [0; 8]);
+        }
         self.woken.store(false, Ordering::SeqCst);
     }
 

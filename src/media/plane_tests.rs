@@ -285,3 +285,15 @@ fn when_the_leg_or_the_plane_ends_the_message_is_kept_first() {
     }
     std::fs::remove_dir_all(directory).expect("removed");
 }
+
+/// A command that comes just when the plane goes to sleep. With no leg open nothing else would wake it.
+#[test]
+fn a_plane_without_legs_hears_every_command() {
+    let mut story =
+        Story::new(PlaneConfig { ports: 26_000..=26_999, quarantine: Duration::ZERO, ..config() });
+    for key in 1..=4000 {
+        let opened = story.open(key);
+        assert!(matches!(opened, MediaEvent::Opened { .. }), "{opened:?}");
+        story.close(key);
+    }
+}

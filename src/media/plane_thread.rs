@@ -152,8 +152,8 @@ impl PlaneThread {
         // A wait that is interrupted brings nothing, and the next one will.
         let _waited = epoll::wait(&self.epoll, spare_capacity(ready), timeout.as_ref());
         let now = Now::read();
+        self.inbox.listen(ready.iter().any(|event| event.data.u64() == WAKE));
         // Commands come before the packets that came after them.
-        self.inbox.listen();
         self.take_posts(now);
         self.take_crossings(now);
         for event in ready.iter() {
@@ -222,8 +222,6 @@ impl PlaneThread {
 
     fn on_ready(&mut self, now: Now, mark: u64, buffer: &mut [u8; DATAGRAM]) {
         if mark == WAKE {
-            // The count does not matter; the queues are looked at in any case.
-            let _read = rustix::io::read(&*self.inbox.wake, &mut buffer[..8]);
             return;
         }
         let place = (mark >> 1) as usize;
