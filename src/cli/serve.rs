@@ -398,7 +398,7 @@ fn from_net(input: NetInput) -> Input {
     match input {
         NetInput::Message { flow, bytes } => Input::Sip { flow, bytes },
         NetInput::Closed { flow } => Input::FlowClosed { flow },
-        NetInput::Dropped { reason, .. } => Input::NetDropped { reason },
+        NetInput::Dropped { reason, count } => Input::NetDropped { reason, count },
         NetInput::Failed { to } => Input::TransmitFailed { to },
     }
 }

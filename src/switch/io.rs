@@ -26,9 +26,10 @@ pub enum Input {
     TransmitFailed {
         to: Destination,
     },
-    /// A socket dropped something before it reached the core.
+    /// Sockets dropped this much before it reached the core.
     NetDropped {
         reason: Drop,
+        count: u64,
     },
     /// The answer to `Output::Resolve`; empty when the name has no address.
     Resolved {

@@ -189,7 +189,7 @@ impl Switch {
                 self.bindings_closed(now, flow);
             }
             Input::TransmitFailed { to } => self.endpoint.handle_transmit_failed(now, to),
-            Input::NetDropped { reason } => self.notice(Notice::Dropped { reason }),
+            Input::NetDropped { reason, count } => self.notice(Notice::Dropped { reason, count }),
             Input::Resolved { query, addresses } => self.resolved(now, query, &addresses),
             Input::Media(event) => self.media_event(now, event),
             Input::Stored(reply) => self.stored(&reply),
@@ -276,7 +276,7 @@ impl Switch {
             Event::Request { tx, request, flow } => self.request(now, tx, &request, flow),
             Event::Replied { .. } => {}
             Event::Refused { status } => self.notice(Notice::Refused { status }),
-            Event::Dropped { reason } => self.notice(Notice::Dropped { reason: dropped(reason) }),
+            Event::Dropped { reason } => self.notice(Notice::Dropped { reason: dropped(reason), count: 1 }),
         }
     }
 

@@ -160,7 +160,9 @@ impl Metrics {
                     self.rtp.with_label_values(&[kind]).inc_by(*value);
                 }
             }
-            Notice::Dropped { reason } => self.dropped.with_label_values(&[reason.word()]).inc(),
+            Notice::Dropped { reason, count } => {
+                self.dropped.with_label_values(&[reason.word()]).inc_by(*count)
+            }
             Notice::AuthFailed => self.auth_failures.inc(),
             Notice::Registered { line } => self.change(|present| {
                 present.registered.insert(*line);
@@ -380,7 +382,7 @@ mod tests {
             stats,
             Notice::Refused { status: 404 },
             Notice::Refused { status: 9 },
-            Notice::Dropped { reason: Dropped::Flood },
+            Notice::Dropped { reason: Dropped::Flood, count: 7 },
             Notice::AuthFailed,
             Notice::StoreFailed,
             Notice::MessageTaken { length: Duration::from_secs(20) },
@@ -395,7 +397,7 @@ mod tests {
             "hulplijn_rtp_packets_total{kind=\"malformed\"} 4",
             "hulplijn_sip_refused_total{status=\"404\"} 1",
             "hulplijn_sip_refused_total{status=\"other\"} 1",
-            "hulplijn_dropped_total{reason=\"flood\"} 1",
+            "hulplijn_dropped_total{reason=\"flood\"} 7",
             "hulplijn_auth_failures_total 1",
             "hulplijn_failures_total{part=\"store\"} 1",
             "hulplijn_messages_total 1",

@@ -114,7 +114,9 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
             malformed: Some(*malformed),
             ..none
         },
-        Notice::Dropped { reason } => Fields { what: Some(reason.word()), ..none },
+        Notice::Dropped { reason, count } => {
+            Fields { what: Some(reason.word()), count: Some(*count), ..none }
+        }
         Notice::Registered { line } | Notice::Unregistered { line } => {
             Fields { line: Some(names.line(*line)), ..none }
         }

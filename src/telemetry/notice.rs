@@ -122,6 +122,7 @@ pub enum Notice {
     },
     Dropped {
         reason: Drop,
+        count: u64,
     },
     AuthFailed,
     Registered {
