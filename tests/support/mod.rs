@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod dialog;
+pub mod digest;
 pub mod message;
 pub mod peer;
 pub mod place;
@@ -14,6 +15,7 @@ pub mod rtp;
 pub mod server;
 
 pub use dialog::{Dialog, Sdp, reply};
+pub use digest::{Algorithm, Challenge, Registration};
 pub use message::Message;
 pub use peer::Peer;
 pub use place::Place;

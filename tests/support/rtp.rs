@@ -147,6 +147,20 @@ impl Rtp {
     }
 }
 
+/// Whether every frame of what was said is in what was heard, octet for octet (or sample for sample) and in
+/// order. What lies between frames is not looked at: when a busy machine makes the speaker pause, the switch
+/// fills in silence.
+pub fn in_order<T: PartialEq>(heard: &[T], said: &[T]) -> bool {
+    let mut rest = heard;
+    said.chunks(FRAME).all(|frame| {
+        let at = rest.windows(frame.len()).position(|w| w == frame);
+        at.is_some_and(|at| {
+            rest = &rest[at + frame.len()..];
+            true
+        })
+    })
+}
+
 /// Where `needle` begins.
 pub fn find(audio: &[u8], needle: &[u8]) -> Option<usize> {
     audio.windows(needle.len().max(1)).position(|w| w == needle)
