@@ -33,6 +33,9 @@ fn reaction(carrier: &mut Peer, write: impl FnOnce(&mut Dialog) -> String) -> Me
     answer
 }
 
+/// The status, a header that must come with it, and the request.
+type Case<'a> = (u16, &'a str, Box<dyn Fn(&mut Dialog) -> String + 'a>);
+
 const SDP: &str = "Content-Type: application/sdp";
 
 #[test]
@@ -47,7 +50,6 @@ fn each_kind_of_bad_request_gets_its_status_and_the_header_that_explains_it() {
         let kept = text.lines().filter(|l| !l.starts_with(line)).map(|l| format!("{l}\r\n"));
         kept.collect::<String>()
     };
-    type Case<'a> = (u16, &'a str, Box<dyn Fn(&mut Dialog) -> String + 'a>);
     let plain = |method: &'static str| move |d: &mut Dialog| d.request(method, &[], "");
     let cases: Vec<Case> = vec![
         (400, "", Box::new(|d| cut(d.request("INVITE", &[SDP], &good), "Contact"))),

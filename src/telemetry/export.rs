@@ -161,7 +161,7 @@ impl Metrics {
                 }
             }
             Notice::Dropped { reason, count } => {
-                self.dropped.with_label_values(&[reason.word()]).inc_by(*count)
+                self.dropped.with_label_values(&[reason.word()]).inc_by(*count);
             }
             Notice::AuthFailed => self.auth_failures.inc(),
             Notice::Registered { line } => self.change(|present| {
