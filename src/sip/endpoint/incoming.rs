@@ -267,8 +267,10 @@ impl Endpoint {
             return;
         };
         let Some(call) = self.calls.get_mut(&name) else { return };
-        // A new INVITE proves that the last 200 arrived.
-        call.ok = None;
+        // A new INVITE proves that the last 200 arrived, whether its ACK is lost or only overtaken.
+        if call.ok.take().is_some_and(|ok| ok.first) {
+            self.events.push_back(Event::Acked { dialog: name, sdp: None });
+        }
         call.exchange = Exchange::Theirs { tx, invite: true };
         self.timers.cancel(Owner::Call(name), What::RepeatOk);
         self.timers.cancel(Owner::Call(name), What::NoAck);

@@ -280,6 +280,25 @@ fn rfc_3261_14_offers_cross_both_get_491_and_both_come_through() {
 }
 
 #[test]
+fn rfc_3261_13_3_1_4_a_reinvite_says_what_a_lost_or_late_ack_would_have_said() {
+    let mut pair = Pair::new(Transport::Tcp, 0, 13);
+    let ours = pair.call();
+    let theirs = pair.incoming();
+    pair.ends[1].accept(pair.now, theirs, ANSWER.to_vec(), false);
+    pair.eat.push("ACK");
+    pair.until(0, |e| matches!(e, Event::Answered { .. }));
+    pair.ends[0].offer(pair.now, ours, OFFER.to_vec()).unwrap();
+    assert!(matches!(pair.event(1, LONG), Some(Event::Acked { sdp: None, .. })));
+    assert!(matches!(pair.event(1, LONG), Some(Event::Offer { .. })));
+    pair.ends[1].answer_offer(pair.now, theirs, Ok(ANSWER.to_vec()), false);
+    pair.until(0, |e| matches!(e, Event::OfferAnswered { .. }));
+    assert!(pair.event(1, LONG).is_none(), "the call goes on and is not acknowledged twice");
+    pair.ends[0].hang_up(pair.now, ours, None);
+    pair.until(1, |e| matches!(e, Event::Ended { .. }));
+    assert!(pair.is_empty());
+}
+
+#[test]
 fn bye_against_reinvite_leaves_nothing() {
     for seed in 0..20 {
         let mut pair = Pair::new(Transport::Udp, 0, seed);
