@@ -3,9 +3,9 @@
 use super::call::{Call, Exchange, Stage, contact};
 use super::{
     ALLOW, Action, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full, Headers,
-    KNOWN_EXTENSIONS, Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, SocketAddr, TxId, User,
-    Via, What, fill, invite_server, merge_key, non_invite, print_response, received_via, replace_top_via,
-    response_to, session_of,
+    Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, SocketAddr, TxId, User, Via, What, fill,
+    invite_server, merge_key, non_invite, print_response, received_via, replace_top_via, response_to,
+    session_of,
 };
 use crate::sip::dialog::{Dialog, DialogId, Order};
 use crate::sip::header::{CSeq, split_list};
@@ -464,11 +464,10 @@ fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
     if headers.get("Max-Forwards").map(str::trim) == Some("0") {
         return Some((483, None));
     }
-    let required = headers.all("Require").flat_map(split_list).map(str::trim);
-    let unknown: Vec<&str> =
-        required.filter(|tag| !KNOWN_EXTENSIONS.contains(&tag.to_ascii_lowercase().as_str())).collect();
-    if !unknown.is_empty() {
-        return Some((420, Some(("Unsupported", unknown.join(", ")))));
+    // No extension that can be required is carried out, so none is said to be supported either (8.2.2.3).
+    let required: Vec<&str> = headers.all("Require").flat_map(split_list).collect();
+    if !required.is_empty() {
+        return Some((420, Some(("Unsupported", required.join(", ")))));
     }
     let session = matches!(request.method, Method::INVITE | Method::UPDATE);
     if session && session_of(request).is_err() {

@@ -36,9 +36,6 @@ use ways::Ways;
 
 /// Methods that are carried out.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, REGISTER";
-const SUPPORTED: &str = "replaces";
-/// Extensions that a peer may require.
-const KNOWN_EXTENSIONS: [&str; 1] = ["replaces"];
 
 /// What an endpoint is made with.
 #[derive(Debug, Clone, Copy)]

@@ -3,8 +3,8 @@
 use super::call::{Call, Cancel, Exchange, OFFER_TRIES, Stage};
 use super::{
     ALLOW, Credentials, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, FIRST_WHAT, Full,
-    Headers, Host, Key, Machine, Method, Now, Owner, Request, Response, SUPPORTED, Slot, SocketAddr,
-    Transmit, TxId, User, Via, What, call, glare_wait, invite_client, non_invite, session_in,
+    Headers, Host, Key, Machine, Method, Now, Owner, Request, Response, Slot, SocketAddr, Transmit, TxId,
+    User, Via, What, call, glare_wait, invite_client, non_invite, session_in,
 };
 use crate::sip::dialog::{Dialog, DialogId};
 use crate::sip::digest;
@@ -344,8 +344,7 @@ impl Endpoint {
 
     pub(super) fn send_offer(&mut self, now: Now, key: DialogKey, sdp: Vec<u8>, tries: u32) {
         let Some(call) = self.calls.get(&key) else { return };
-        let extra =
-            [("Contact", call.contact.clone()), ("Allow", ALLOW.into()), ("Supported", SUPPORTED.into())];
+        let extra = [("Contact", call.contact.clone()), ("Allow", ALLOW.into())];
         let body = Some(("application/sdp", sdp.clone()));
         let sent = self.send_within(now, key, Method::INVITE, &extra, body, User::Reinvite(key));
         match (sent, self.calls.get_mut(&key)) {

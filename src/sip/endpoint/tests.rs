@@ -280,6 +280,16 @@ fn rfc_3261_14_offers_cross_both_get_491_and_both_come_through() {
 }
 
 #[test]
+fn rfc_3261_20_37_no_extension_is_said_to_be_supported_that_is_not_carried_out() {
+    let mut pair = Pair::new(Transport::Udp, 0, 14);
+    let (ours, _) = pair.up();
+    pair.ends[0].offer(pair.now, ours, OFFER.to_vec()).unwrap();
+    pair.until(1, |e| matches!(e, Event::Offer { .. }));
+    let found = pair.sent.iter().find(|(_, text)| text.contains("Supported:") || text.contains("replaces"));
+    assert!(found.is_none(), "{found:?}");
+}
+
+#[test]
 fn rfc_3261_13_3_1_4_a_reinvite_says_what_a_lost_or_late_ack_would_have_said() {
     let mut pair = Pair::new(Transport::Tcp, 0, 13);
     let ours = pair.call();
@@ -418,6 +428,7 @@ fn rfc_3261_8_2_what_cannot_be_done_is_refused_with_its_status() {
         ("416", raw("INVITE", "mailto:x@y", contact, "")),
         ("483", raw("INVITE", uri, &format!("{contact}Max-Forwards: 0\r\n"), "")),
         ("420", raw("INVITE", uri, &format!("{contact}Require: 100rel\r\n"), "")),
+        ("420", raw("INVITE", uri, &format!("{contact}Require: replaces\r\n"), "")),
         ("415", raw("INVITE", uri, &format!("{contact}Content-Type: text/plain\r\n"), "hello")),
         (
             "415",

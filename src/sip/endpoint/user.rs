@@ -4,7 +4,7 @@
 use super::call::{Call, Cancel, Exchange, OkWait, Stage, contact};
 use super::{
     ALLOW, DialogKey, Endpoint, Event, Full, Headers, Invite, Machine, Method, Now, OutRequest, Owner,
-    Request, SUPPORTED, ServerTxKey, TxId, User, What, invite_client,
+    Request, ServerTxKey, TxId, User, What, invite_client,
 };
 use crate::sip::header::CSeq;
 use crate::sip::header_ext::Reason;
@@ -83,7 +83,6 @@ impl Endpoint {
         headers.push("CSeq", format!("{} INVITE", 1 + self.rng.below(1 << 16)));
         headers.push("Contact", our_contact);
         headers.push("Allow", ALLOW);
-        headers.push("Supported", SUPPORTED);
         for (name, value) in &invite.extra {
             headers.push(name, value.as_str());
         }
@@ -269,8 +268,7 @@ impl Endpoint {
         let Some(slot) = self.slots.get(&tx) else { return };
         let cseq = slot.request.as_ref().and_then(|r| CSeq::parse(r.headers.get("CSeq")?).ok());
         let to = slot.to;
-        let headers =
-            [("Contact", contact), ("Allow", ALLOW.to_owned()), ("Supported", SUPPORTED.to_owned())];
+        let headers = [("Contact", contact), ("Allow", ALLOW.to_owned())];
         let Some(bytes) = self.answer(now, tx, 200, &headers, Some(sdp)) else { return };
         let Some(call) = self.calls.get_mut(&key) else { return };
         let cseq = cseq.map_or(0, |c| c.number);
