@@ -3,9 +3,9 @@
 use super::call::{Call, Exchange, Stage, contact};
 use super::{
     ALLOW, Action, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full, Headers,
-    Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, SocketAddr, TxId, User, Via, What, fill,
-    invite_server, merge_key, non_invite, print_response, received_via, replace_top_via, response_to,
-    session_of,
+    Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, SocketAddr, TxId, User, Via, What,
+    answer_hop, fill, invite_server, merge_key, non_invite, print_response, received_via, replace_top_via,
+    response_to, session_of,
 };
 use crate::sip::dialog::{Dialog, DialogId, Order};
 use crate::sip::header::{CSeq, split_list};
@@ -490,20 +490,6 @@ fn is_own(request: &Request, flow: Flow) -> bool {
         via.host == Host::Address(flow.local.ip()) && port == flow.local.port()
     };
     vias.into_iter().any(ours)
-}
-
-/// Where an answer goes (18.2.2, RFC 3581 4): back over a stream; to the source port of a datagram when
-/// `rport` asks for it, else to the port that Via names.
-fn answer_hop(headers: &Headers, flow: Flow) -> Destination {
-    if flow.transport.is_reliable() {
-        return Destination::Flow(flow);
-    }
-    let via = headers.get("Via").and_then(|v| split_list(v).next()).and_then(|v| Via::parse(v).ok());
-    let port = match via {
-        Some(via) if !via.params.has("rport") => via.port.unwrap_or(flow.transport.default_port()),
-        _ => flow.peer.port(),
-    };
-    Destination::Flow(Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow })
 }
 
 /// `text/plain;x=y` to `text/plain`.

@@ -488,7 +488,8 @@ impl Endpoint {
         }
         fill(&mut response, self.config.agent, headers, None);
         if let Ok(bytes) = print_response(&response) {
-            self.transmits.push_back(Transmit { to: Destination::Flow(flow), bytes: bytes.into() });
+            let to = answer_hop(&response.headers, flow);
+            self.transmits.push_back(Transmit { to, bytes: bytes.into() });
         }
         self.events.push_back(Event::Refused { status });
     }
@@ -564,6 +565,19 @@ fn replace_top_via(headers: &mut Headers, via: &Via) {
     for value in all.into_iter().rev() {
         headers.push_front("Via", value);
     }
+}
+
+/// Where an answer goes (18.2.2, RFC 3581 4): back over a stream; to the source port of a datagram when
+/// `rport` asks for it, else to the port that Via names.
+fn answer_hop(headers: &Headers, flow: Flow) -> Destination {
+    if flow.transport.is_reliable() {
+        return Destination::Flow(flow);
+    }
+    let port = match super::transaction::top_via(headers) {
+        Some(via) if !via.params.has("rport") => via.port.unwrap_or(flow.transport.default_port()),
+        _ => flow.peer.port(),
+    };
+    Destination::Flow(Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow })
 }
 
 fn merge_key(headers: &Headers) -> Option<String> {

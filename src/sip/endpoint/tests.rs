@@ -528,6 +528,12 @@ fn rfc_3581_answers_go_to_the_source_port_when_asked_else_to_the_port_of_via() {
         pair.ends[1].respond(pair.now, tx, 200, &[]);
         let answer = pair.ends[1].poll_transmit().unwrap();
         assert_eq!(answer.to.peer(), hop.parse().unwrap());
+        // So it is with an answer that nothing is kept of.
+        for refused in [text.replace("OPTIONS", "BYE"), text.replace("CSeq: 1", "CSeq: x")] {
+            pair.ends[1].handle_message(pair.now, flow, refused.as_bytes());
+            let answer = pair.ends[1].poll_transmit().unwrap();
+            assert!(answer.bytes.starts_with(b"SIP/2.0 4") && answer.to.peer() == hop.parse().unwrap());
+        }
     }
 }
 
