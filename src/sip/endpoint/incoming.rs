@@ -2,10 +2,10 @@
 
 use super::call::{Call, Exchange, Stage, contact};
 use super::{
-    ALLOW, Action, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full, Headers,
-    Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, SocketAddr, TxId, User, Via, What,
-    answer_hop, fill, invite_server, merge_key, non_invite, print_response, received_via, replace_top_via,
-    response_to, session_of,
+    ALLOW, Action, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full, Key,
+    Machine, Method, Now, Owner, Request, ServerTxKey, Slot, TxId, User, Via, What, answer_hop, fill,
+    invite_server, merge_key, non_invite, print_response, received_via, replace_top_via, response_to,
+    session_of,
 };
 use crate::sip::dialog::{Dialog, DialogId, Order};
 use crate::sip::header::{CSeq, split_list};

@@ -554,17 +554,12 @@ fn received_via(value: &str, flow: Flow) -> Option<Via> {
     Some(via)
 }
 
-/// Writes the changed Via in the place of the topmost.
+/// Writes the changed Via in the place of the topmost; the others stay as they came, so that an answer is
+/// not larger than its request.
 fn replace_top_via(headers: &mut Headers, via: &Via) {
-    let mut all: Vec<String> =
-        headers.all("Via").flat_map(super::header::split_list).map(str::to_owned).collect();
-    if let Some(first) = all.first_mut() {
-        *first = via.to_string();
-    }
-    headers.remove("Via");
-    for value in all.into_iter().rev() {
-        headers.push_front("Via", value);
-    }
+    let Some(line) = headers.get("Via") else { return };
+    let others: String = super::header::split_list(line).skip(1).flat_map(|other| [", ", other]).collect();
+    headers.set_first("Via", format!("{via}{others}"));
 }
 
 /// Where an answer goes (18.2.2, RFC 3581 4): back over a stream; to the source port of a datagram when

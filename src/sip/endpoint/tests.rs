@@ -515,6 +515,25 @@ fn a_full_table_answers_503_and_grows_no_further() {
 }
 
 #[test]
+fn rfc_3261_8_1_1_6_more_vias_than_hops_get_400_and_no_answer_is_larger_than_its_request() {
+    for (vias, status) in [(70, "481"), (71, "400"), (500, "400")] {
+        let mut pair = Pair::new(Transport::Udp, 0, 15);
+        let flow = pair.flow(1);
+        let others = ",SIP/2.0/UDP a".repeat(vias - 1);
+        let text = raw("BYE", "sip:z", &format!("Subject: {}\r\n", "x".repeat(100)), "");
+        let text = text.replace("x1BYE", &format!("x1BYE{others}"));
+        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        let answer = pair.ends[1].poll_transmit().unwrap();
+        let shown = String::from_utf8_lossy(&answer.bytes).into_owned();
+        assert!(
+            shown.starts_with(&format!("SIP/2.0 {status}")) && shown.matches("SIP/2.0/UDP").count() == vias
+        );
+        assert!(shown.len() < text.len() + vias, "{} for {}", shown.len(), text.len());
+        assert!(pair.is_empty());
+    }
+}
+
+#[test]
 fn rfc_3581_answers_go_to_the_source_port_when_asked_else_to_the_port_of_via() {
     let mut pair = Pair::new(Transport::Udp, 0, 11);
     let flow = Flow { peer: "10.0.0.9:40000".parse().unwrap(), ..pair.flow(1) };
@@ -532,6 +551,7 @@ fn rfc_3581_answers_go_to_the_source_port_when_asked_else_to_the_port_of_via() {
         for refused in [text.replace("OPTIONS", "BYE"), text.replace("CSeq: 1", "CSeq: x")] {
             pair.ends[1].handle_message(pair.now, flow, refused.as_bytes());
             let answer = pair.ends[1].poll_transmit().unwrap();
+            while pair.ends[1].poll_event().is_some() {}
             assert!(answer.bytes.starts_with(b"SIP/2.0 4") && answer.to.peer() == hop.parse().unwrap());
         }
     }

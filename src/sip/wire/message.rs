@@ -97,6 +97,13 @@ impl Headers {
         }
     }
 
+    /// Replaces the value of the first field of that name, if there is one.
+    pub fn set_first(&mut self, name: &str, value: impl Into<Box<str>>) {
+        if let Some((_, first)) = self.0.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
+            *first = value.into();
+        }
+    }
+
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
     }

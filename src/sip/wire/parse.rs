@@ -12,6 +12,9 @@ pub const MAX_HEADERS: usize = 200;
 /// Bytes of one header value.
 pub const MAX_VALUE: usize = 8192;
 
+/// Via values that one message may have: as many as the hops that Max-Forwards allows (RFC 3261 8.1.1.6).
+pub const MAX_VIAS: usize = 70;
+
 /// What the bytes were.
 pub enum Parsed {
     Ok(Message),
@@ -271,8 +274,10 @@ fn check_fields(headers: &Headers) -> Option<Essentials> {
     let via = |v: &str| Via::parse(v).is_ok_and(|v| v.is_version_2());
     let party = |name: &str| headers.get(name).is_some_and(|v| NameAddr::parse(v).is_ok());
     let call_id = |v: &str| !v.is_empty() && !v.contains([' ', '\t', ',']);
+    let vias = || headers.all("Via").flat_map(split_list);
     let fine = headers.get("Via").is_some()
-        && headers.all("Via").flat_map(split_list).all(via)
+        && vias().nth(MAX_VIAS).is_none()
+        && vias().all(via)
         && party("From")
         && party("To")
         && headers.get("Call-ID").is_some_and(call_id)
