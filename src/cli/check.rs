@@ -38,11 +38,25 @@ pub fn compile(
     generation: u64,
     old: Option<&Policy>,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+    compile_with(config, generation, old, |prompts| prompts)
+}
+
+/// The same, also when prompts are missing: others, or the built-in words, take their place.
+pub fn compile_without_prompts(config: Config) -> Option<Policy> {
+    compile_with(config, 1, None, PromptBank::forgiving).ok().map(|(policy, _)| policy)
+}
+
+fn compile_with(
+    config: Config,
+    generation: u64,
+    old: Option<&Policy>,
+    adapt: impl FnOnce(PromptBank) -> PromptBank,
+) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     let languages: Vec<String> = config.helpline.languages.iter().map(|at| at.value.clone()).collect();
     let (prompts, troubles) = PromptBank::load(&config.site.prompts.value, &languages);
     let trouble = |trouble: &_| Diagnostic::warning(&config.site.prompts.place, format!("prompt {trouble}"));
     let mut findings: Vec<Diagnostic> = troubles.iter().map(trouble).collect();
-    match Policy::compile(config, Arc::new(prompts), generation, old) {
+    match Policy::compile(config, Arc::new(adapt(prompts)), generation, old) {
         Ok((policy, more)) => {
             findings.extend(more);
             Ok((policy, findings))

@@ -58,7 +58,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (policy, mut findings) = match compile(&arguments.config, None) {
         Ok(compiled) => compiled,
-        Err(mut findings) => return check::report(&mut findings, out),
+        Err(mut findings) => match without_prompts(&arguments.config) {
+            Some(policy) => (policy, findings),
+            None => return check::report(&mut findings, out),
+        },
     };
     if !findings.is_empty() {
         check::report(&mut findings, out)?;
@@ -86,6 +89,13 @@ fn compile(dir: &Path, old: Option<&Policy>) -> Result<(Policy, Vec<Diagnostic>)
             Err(findings)
         }
     }
+}
+
+/// A configuration that only lacks prompts is no reason not to answer after a restart: another language, or
+/// the built-in words, take their place. `check` and a reload are stricter, since nobody waits for them.
+fn without_prompts(dir: &Path) -> Option<Policy> {
+    let config = source::read(dir, &|name| std::env::var(name).ok()).config?;
+    check::compile_without_prompts(config)
 }
 
 /// Everything that the core speaks with.
@@ -142,6 +152,9 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     }
     if world.store.is_none() {
         world.health.set(Trouble::StoreFailed, true);
+    }
+    if policy.prompts.is_forgiving() {
+        world.report(&Notice::PromptMissing);
     }
     world.health.set(Trouble::Starting, false);
     greet(out, &policy)?;

@@ -44,6 +44,7 @@ pub struct PromptBank {
     /// Files beside the language directories, and tones.
     common: Clips,
     last_resort: Vec<(&'static str, Arc<Clip>)>,
+    forgiving: bool,
 }
 
 type Clips = BTreeMap<String, Arc<Clip>>;
@@ -71,7 +72,7 @@ impl PromptBank {
                 clips: load_directory(&dir.join(language), language, &mut troubles),
             })
             .collect();
-        (Self { languages, common, last_resort: last_resort() }, troubles)
+        (Self { languages, common, last_resort: last_resort(), forgiving: false }, troubles)
     }
 
     /// What to play: the language's own, the file without a language, another language's, the last resort.
@@ -84,7 +85,17 @@ impl PromptBank {
 
     /// Whether a prompt is there in this language, or needs none.
     pub fn has(&self, language: &str, name: &str) -> bool {
-        self.find(language, name).is_some()
+        self.forgiving || self.find(language, name).is_some()
+    }
+
+    /// From now on nothing counts as missing: what is not there is stood in for.
+    #[must_use]
+    pub fn forgiving(self) -> Self {
+        Self { forgiving: true, ..self }
+    }
+
+    pub fn is_forgiving(&self) -> bool {
+        self.forgiving
     }
 
     fn find(&self, language: &str, name: &str) -> Option<&Arc<Clip>> {

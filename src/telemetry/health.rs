@@ -23,6 +23,8 @@ pub enum Trouble {
     MediaFailed,
     /// The running configuration is not the one on the disk. A warning: everything works.
     ConfigRefused,
+    /// Some prompts could not be loaded. A warning: others are heard in their place.
+    PromptsMissing,
 }
 
 impl Trouble {
@@ -35,12 +37,15 @@ impl Trouble {
             Self::DiskFull => "disk full: no messages can be recorded, calls are answered",
             Self::MediaFailed => "media failed: calls can't be given sound",
             Self::ConfigRefused => "config refused: the earlier one is in force",
+            Self::PromptsMissing => {
+                "prompts missing: callers hear another language or the emergency numbers instead"
+            }
         }
     }
 
     /// A warning is shown but leaves the switch ready.
     pub fn is_warning(self) -> bool {
-        self == Self::ConfigRefused
+        matches!(self, Self::ConfigRefused | Self::PromptsMissing)
     }
 }
 
@@ -94,9 +99,14 @@ impl Health {
             Notice::StoreFailed => self.set(Trouble::StoreFailed, true),
             Notice::DiskFull => self.set(Trouble::DiskFull, true),
             Notice::MediaFailed => self.set(Trouble::MediaFailed, true),
+            Notice::PromptMissing => self.set(Trouble::PromptsMissing, true),
             // A message that was recorded whole found room.
             Notice::MessageTaken { .. } => self.set(Trouble::DiskFull, false),
-            Notice::ConfigApplied { .. } => self.set(Trouble::ConfigRefused, false),
+            // A reload is refused as long as a prompt is missing.
+            Notice::ConfigApplied { .. } => {
+                self.set(Trouble::ConfigRefused, false);
+                self.set(Trouble::PromptsMissing, false);
+            }
             Notice::ConfigRefused { .. } => self.set(Trouble::ConfigRefused, true),
             Notice::Draining { .. } => self.set(Trouble::Draining, true),
             _ => {}
@@ -154,6 +164,10 @@ mod tests {
         health.set(Trouble::StoreFailed, false);
         health.note(&Notice::ConfigApplied { generation: 2 });
         assert_eq!(health.readiness(), Readiness { ready: true, troubles: Vec::new() });
+        health.note(&Notice::PromptMissing);
+        assert!(health.readiness().ready && health.readiness().text().contains("prompts missing"));
+        health.note(&Notice::ConfigApplied { generation: 3 });
+        assert_eq!(health.readiness().text(), "ready\n");
         health.note(&Notice::Draining { calls: 3 });
         assert!(!health.readiness().ready);
     }
