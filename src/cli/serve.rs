@@ -263,9 +263,7 @@ impl World {
         let Err(full) = self.plane.send(command) else { return };
         self.report(&Notice::MediaFailed);
         self.health.set(Trouble::MediaFailed, true);
-        if let MediaCommand::Open { leg, .. } = full.0 {
-            self.back.push(Input::Media(MediaEvent::OpenFailed { leg }));
-        }
+        self.back.extend(full.0.refused().map(Input::Media));
     }
 
     /// To the store; when that can't take it, at least beside the recording.

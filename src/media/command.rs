@@ -157,6 +157,36 @@ pub enum MediaCommand {
     Close { leg: LegKey },
 }
 
+impl MediaCommand {
+    /// What the core hears instead when the plane could not take this command: nobody may wait for ever for
+    /// an event that will not come.
+    pub fn refused(&self) -> Option<MediaEvent> {
+        match self {
+            Self::Open { leg, .. } => Some(MediaEvent::OpenFailed { leg: *leg }),
+            Self::Play { leg, play, repeat: false, .. } | Self::PlayFile { leg, play, .. } => {
+                Some(MediaEvent::PlayEnded { leg: *leg, play: *play })
+            }
+            Self::Record { leg, take, .. } => Some(MediaEvent::Recorded {
+                leg: *leg,
+                take: *take,
+                length: Duration::ZERO,
+                end: RecordEnd::Disk,
+                voice: false,
+            }),
+            Self::Play { .. }
+            | Self::Connect { .. }
+            | Self::Discard { .. }
+            | Self::Stop { .. }
+            | Self::Bridge { .. }
+            | Self::Unbridge { .. }
+            | Self::SendDigit { .. }
+            | Self::StopRecord { .. }
+            | Self::Watch { .. }
+            | Self::Close { .. } => None,
+        }
+    }
+}
+
 /// What the media plane reports.
 #[derive(Clone, PartialEq)]
 pub enum MediaEvent {

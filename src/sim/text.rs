@@ -51,6 +51,17 @@ impl Text {
         parameter(self.get("Via"), "branch").unwrap_or("")
     }
 
+    /// The user part of the Request-URI.
+    pub fn user(&self) -> &str {
+        let uri = self.start.split(' ').nth(1).unwrap_or("");
+        uri.trim_start_matches("sip:").split(['@', ';']).next().unwrap_or("")
+    }
+
+    /// The status in a `message/sipfrag` body.
+    pub fn fragment_status(body: &str) -> Option<u16> {
+        body.strip_prefix("SIP/2.0 ")?.split(' ').next()?.parse().ok()
+    }
+
     /// The URI in Contact.
     pub fn contact(&self) -> &str {
         uri_of(self.get("Contact"))

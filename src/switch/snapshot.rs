@@ -14,10 +14,16 @@ pub struct Snapshot {
     pub waiting: usize,
     pub takes: usize,
     pub lookups: usize,
+    /// Dialogs that belong to a leg.
+    pub dialogs: usize,
+    /// `*` codes whose phone is not connected yet.
+    pub codes: usize,
     pub sip: Counts,
     /// Timers of calls, legs and lines.
     pub timers: usize,
     pub lines: Vec<(LineKey, LineWord)>,
+    /// Calls that ring or talk, by line.
+    pub loads: Vec<(LineKey, u32)>,
 }
 
 impl Switch {
@@ -28,9 +34,12 @@ impl Switch {
             waiting: self.floor.waiting(),
             takes: self.takes.len(),
             lookups: self.lookups.len(),
+            dialogs: self.dialogs.len(),
+            codes: self.state.codes.len(),
             sip: self.endpoint.counts(),
             timers: self.timers.len(),
             lines: self.floor.lines().map(|l| (l.settings.key, l.word(now.at))).collect(),
+            loads: self.floor.lines().map(|l| (l.settings.key, l.load())).collect(),
         }
     }
 }

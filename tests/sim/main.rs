@@ -1,0 +1,6 @@
+//! The whole switch in virtual time: scripted callers and phones, a lossy network, faults and crashes.
+//! Each `story_*` reads like the specification; `random` draws worlds from seeds.
+
+mod random;
+mod story_races;
+mod story_first_call;
