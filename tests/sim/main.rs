@@ -2,5 +2,5 @@
 //! Each `story_*` reads like the specification; `random` draws worlds from seeds.
 
 mod random;
-mod story_races;
 mod story_first_call;
+mod story_races;
