@@ -30,6 +30,8 @@ struct OurInvite {
 struct OurAnswer {
     sent: Instant,
     first: bool,
+    /// Acknowledged, or the dialog is over.
+    settled: bool,
 }
 
 /// The checker. It sees the same messages as the network, and never asks the switch about itself but for
@@ -78,16 +80,19 @@ impl Check {
         }
         match (text.status(), text.method()) {
             (None, "ACK") => {
-                self.answers.remove(&(id, text.cseq()));
+                self.settle(&id, |number| number == text.cseq());
             }
-            (None, "BYE") => self.answers.retain(|(call, _), _| *call != id),
+            (None, "BYE") => self.settle(&id, |_| true),
             // A new INVITE proves that the answer to the one before has arrived.
-            (None, "INVITE") => {
-                self.answers.retain(|(call, number), _| *call != id || *number == text.cseq())
-            }
+            (None, "INVITE") => self.settle(&id, |number| number != text.cseq()),
             (Some(status), "INVITE") => self.invite_answered(now, status, &text),
             _ => {}
         }
+    }
+
+    fn settle(&mut self, id: &str, which: impl Fn(u32) -> bool) {
+        let found = self.answers.iter_mut().filter(|((call, number), _)| call == id && which(*number));
+        found.for_each(|(_, answer)| answer.settled = true);
     }
 
     fn invite_answered(&mut self, now: Instant, status: u16, text: &Text) {
@@ -139,16 +144,17 @@ impl Check {
                 }
             }
             (None, "BYE") => {
-                let young = |a: &OurAnswer| a.first && now.saturating_duration_since(a.sent) < WAIT;
+                let young =
+                    |a: &OurAnswer| a.first && !a.settled && now.saturating_duration_since(a.sent) < WAIT;
                 if self.answers.iter().any(|((call, _), a)| *call == id && young(a)) {
                     self.broken.push("BYE before the ACK to our 200 (RFC 3261 15)".to_owned());
                 }
-                self.answers.retain(|(call, _), _| *call != id);
+                self.settle(&id, |_| true);
             }
             (Some(200..=299), "INVITE") => {
                 let first = !self.answers.keys().any(|(call, _)| *call == id);
                 let key = (id, text.cseq());
-                self.answers.entry(key).or_insert(OurAnswer { sent: now, first });
+                self.answers.entry(key).or_insert(OurAnswer { sent: now, first, settled: false });
             }
             _ => {}
         }
@@ -236,10 +242,10 @@ impl Check {
     }
 
     fn look_at_answers(&mut self, now: Instant) {
-        let late = |a: &OurAnswer| now.saturating_duration_since(a.sent) > WAIT + SLACK;
-        if self.answers.values().any(late) {
+        let late = |a: &&mut OurAnswer| !a.settled && now.saturating_duration_since(a.sent) > WAIT + SLACK;
+        for answer in self.answers.values_mut().filter(late) {
+            answer.settled = true;
             self.broken.push("a 200 without ACK and without BYE after 64*T1".to_owned());
-            self.answers.retain(|_, a| !late(a));
         }
     }
 

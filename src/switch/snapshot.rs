@@ -1,6 +1,7 @@
 //! An immutable picture of the switch, for metrics, the console and the leak checks of the tests.
 
 use super::Switch;
+use super::call::Phase;
 use crate::base::id::LineKey;
 use crate::base::time::Now;
 use crate::sip::endpoint::Counts;
@@ -10,6 +11,8 @@ use crate::telemetry::notice::LineWord;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub calls: usize,
+    /// Calls whose caller is joined with somebody.
+    pub joined: usize,
     pub legs: usize,
     pub waiting: usize,
     pub takes: usize,
@@ -30,6 +33,7 @@ impl Switch {
     pub fn snapshot(&self, now: Now) -> Snapshot {
         Snapshot {
             calls: self.calls.len(),
+            joined: self.calls.iter().filter(|(_, c)| matches!(c.phase, Phase::Together(_))).count(),
             legs: self.legs.len(),
             waiting: self.floor.waiting(),
             takes: self.takes.len(),

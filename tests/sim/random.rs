@@ -80,13 +80,14 @@ fn life(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     world.try_finish()
 }
 
-/// The faults stop; within a quarter of an hour every caller is with somebody, or the call is over.
+/// The faults stop, and nobody plays tricks in calls to come; within a quarter of an hour every caller is with somebody, or the call is over.
 fn calm(world: &mut World) -> Result<(), String> {
     world.faults.stop();
+    world.phones.iter_mut().for_each(|(_, phone)| phone.script.deeds.clear());
     world.set_weather(Weather::FAIR);
     world.try_run(Duration::from_secs(15 * 60))?;
-    let stranded =
-        world.snapshot().calls - world.media.legs().filter(|(_, s)| s.bridged.is_some()).count() / 2;
+    let snapshot = world.snapshot();
+    let stranded = snapshot.calls - snapshot.joined;
     if stranded > 0 {
         return Err(format!("{stranded} callers are neither with somebody nor told"));
     }
