@@ -40,6 +40,8 @@ use crate::telemetry::journal;
 use crate::telemetry::notice::Notice;
 use crate::voicemail::mailbox;
 
+/// How often refusals of what an input led to are answered before other inputs have their turn.
+const ROUNDS: usize = 16;
 /// Inputs taken in one go before the outputs are carried out and timers looked at.
 const BATCH: usize = 256;
 /// How often free space is measured and the heart beats.
@@ -235,7 +237,8 @@ async fn turn(
 impl World {
     /// Does all that the core wants done.
     fn carry_out(&mut self, switch: &mut Switch) {
-        loop {
+        // What a plane that is full gives back may lead to more that it refuses: the rest waits for the next turn.
+        for _ in 0..ROUNDS {
             while let Some(output) = switch.poll() {
                 match output {
                     Output::Transmit { to, bytes } => self.net.send(&to, bytes.to_vec()),

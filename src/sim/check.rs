@@ -198,10 +198,8 @@ impl Check {
             Notice::CallArrived { call } => {
                 self.alive.insert(*call);
             }
-            Notice::Ended { call, .. } => {
-                if !self.alive.remove(call) {
-                    self.broken.push(format!("call {call} ended twice or never began"));
-                }
+            Notice::Ended { call, .. } if !self.alive.remove(call) => {
+                self.broken.push(format!("call {call} ended twice or never began"));
             }
             _ => {}
         }

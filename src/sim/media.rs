@@ -135,7 +135,7 @@ impl Media {
             MediaCommand::SendDigit { leg, digit, .. } => self.on(leg, |side| side.digits.push(digit)),
             MediaCommand::Record { leg, take, path, max, silence, finish_key } => {
                 let taking = Taking { take, path, since: now, max, finish_key, speech };
-                let ends = (speech + silence).min(max);
+                let ends = silence.map_or(max, |silence| (speech + silence).min(max));
                 self.on(leg, |side| side.take = Some(taking));
                 self.due.insert((now + ends, Due::TakeEnds(leg, take)));
             }

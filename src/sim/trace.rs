@@ -55,7 +55,7 @@ impl Trace {
             Input::FlowClosed { flow } => self.line(at, format!("net      > flow {flow} closed")),
             Input::TransmitFailed { .. } => self.line(at, "net      > transmit failed".to_owned()),
             Input::Resolved { addresses, .. } => {
-                self.line(at, format!("dns      > {} addresses", addresses.len()))
+                self.line(at, format!("dns      > {} addresses", addresses.len()));
             }
             Input::Policy(policy) => self.line(at, format!("operator > policy {}", policy.generation)),
             Input::Operator(command) => self.line(at, format!("operator > {command:?}")),

@@ -137,7 +137,7 @@ impl World {
         self.links.push(links);
         self.phones.push((name.to_owned(), phone));
         let index = self.phones.len() - 1;
-        self.with(index, |phone, now| phone.start(now));
+        self.with(index, Phone::start);
         index
     }
 

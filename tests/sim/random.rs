@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hulplijn::base::id::Rng;
 use hulplijn::sim::link::Weather;
-use hulplijn::sim::phone::{Deed, Manner, Script};
+use hulplijn::sim::phone::{Deed, Manner, Phone, Script};
 use hulplijn::sim::story::{TUESDAY, policy};
 use hulplijn::sim::world::{Setup, World};
 
@@ -198,7 +198,7 @@ fn happening(world: &mut World, rng: &mut Rng) {
         }
         7 => {
             let index = any(world, rng);
-            world.with(index, |phone, now| phone.unregister(now));
+            world.with(index, Phone::unregister);
         }
         8 => {
             let weather = Weather::draw(rng);

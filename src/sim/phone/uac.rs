@@ -359,17 +359,13 @@ impl Phone {
                 let challenge = text.all("WWW-Authenticate").into_iter().find(|c| c.contains("MD5"));
                 let fresh = !pending.authorized || challenge.is_some_and(|c| c.contains("stale=true"));
                 let uri = format!("sip:{}", self.switch);
-                match challenge.filter(|_| fresh).and_then(|c| self.digest("REGISTER", &uri, c)) {
-                    Some(answer) => {
-                        let expires =
-                            if pending.bytes.windows(12).any(|w| w == b"Expires: 0\r\n") { 0 } else { 3600 };
-                        self.register(now, Some(answer), expires);
-                    }
-                    None => {
-                        self.see(now, Seen::NotRegistered(status));
-                        self.alarm(now + Duration::from_secs(60), Alarm::Register);
-                    }
+                let answer = challenge.filter(|_| fresh).and_then(|c| self.digest("REGISTER", &uri, c));
+                if answer.is_some() {
+                    let leaves = pending.bytes.windows(12).any(|w| w == b"Expires: 0\r\n");
+                    return self.register(now, answer, if leaves { 0 } else { 3600 });
                 }
+                self.see(now, Seen::NotRegistered(status));
+                self.alarm(now + Duration::from_secs(60), Alarm::Register);
             }
             _ => {
                 self.see(now, Seen::NotRegistered(status));
