@@ -296,6 +296,14 @@ fn shipped() -> Site {
 #[test]
 fn a_newcomer_sees_the_whole_job_with_the_shipped_configuration() {
     let server = shipped().start();
+    let hints = server
+        .place()
+        .fill("phone --switch NET.1:5060 --line anna --password PASSWORD|call sip:demo@NET.1:5060");
+    let greeting = server.out.text();
+    assert!(
+        hints.split('|').all(|hint| greeting.contains(hint)) && !greeting.contains("anna-try-me"),
+        "{greeting}"
+    );
     let line = "phone --line anna --password anna-try-me --switch NET.1:5060 --once --hang-up 3s";
     let mut anna = Run::start(&server, line);
     anna.wait("registered as anna");

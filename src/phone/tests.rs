@@ -372,8 +372,14 @@ struct Desk {
 
 impl Desk {
     fn new(password: &str, min_expires: Duration) -> Self {
+        Self::over(Transport::Udp, password, min_expires)
+    }
+
+    fn over(transport: Transport, password: &str, min_expires: Duration) -> Self {
         let (now, mut rng) = (Now::read(), Rng::from_number(3));
-        let account = Account { name: "anna".into(), password: password.into(), switch: place() };
+        let to = Destination::Address { transport, peer: address(1) };
+        let account =
+            Account { name: "anna".into(), password: password.into(), switch: Place { to, ..place() } };
         let phone = Phone::new(now, Plan { account: Some(account), calls: None, ..plan() }, rng.fork());
         let config = Config { agent: "test", max_transactions: 100, max_dialogs: 10 };
         Self {
@@ -462,6 +468,18 @@ fn a_wrong_password_ends_it_and_a_registrar_with_a_longer_least_is_obeyed() {
     let mut brief = Desk::new("right", s(600));
     brief.run(s(60));
     assert_eq!(brief.told, ["registered as anna for 600 s"]);
+}
+
+#[test]
+fn rfc_5626_4_2_a_connection_that_is_lost_takes_the_registration_with_it_and_it_is_made_anew() {
+    let mut desk = Desk::over(Transport::Tcp, "right", s(60));
+    desk.run(s(100));
+    desk.phone.handle(desk.now, Input::FlowClosed { flow: FlowKey(0) });
+    desk.run(s(100));
+    let told = ["registered as anna for 300 s", "registration lost, trying again in 2 s"];
+    assert_eq!(desk.told, [told[0], told[1], told[0]]);
+    // The clock stood where the first answer came: nothing was due before.
+    assert_eq!(desk.held, [(s(0), 1), (s(2), 1)]);
 }
 
 #[test]
