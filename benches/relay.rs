@@ -210,7 +210,8 @@ impl Bridges {
     /// Also gives the growth of this process in bytes, once all have spoken.
     fn new(calls: usize, peers: &Peers) -> (Self, f64) {
         let (ports, quarantine) = (1025..=65_535, Duration::ZERO);
-        let config = PlaneConfig { ports, quarantine, threads: 1, max_legs: calls * 2 };
+        let config =
+            PlaneConfig { ports, quarantine, threads: 1, max_legs: calls * 2, ..PlaneConfig::default() };
         let (plane, mut events) = Plane::start(config).expect("started");
         let before = resident();
         let mut legs = Vec::new();
@@ -243,6 +244,7 @@ impl Bridges {
             let stream = Stream {
                 remote,
                 remote_rtcp: SocketAddr::new(remote.ip(), 9),
+                signalling: remote.ip(),
                 codec: Codec::Pcma,
                 pcma_pt: Some(8),
                 pcmu_pt: None,

@@ -133,7 +133,8 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     let names = Arc::new(RwLock::new(names(&policy)));
     let (net, net_inlet) = net::start(net_config(config)).context("SIP can't be listened to")?;
     let (dns, dns_inlet) = Dns::start(DnsConfig::default()).context("no name service")?;
-    let (plane, media_inlet) = Plane::start(plane_config(config)).context("audio can't be started")?;
+    let (plane, media_inlet) =
+        Plane::start(plane_config(config, seed()?)).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
     let _console = match &config.metrics.listen {
@@ -494,13 +495,14 @@ fn transport(listen: ListenTransport) -> Transport {
     }
 }
 
-fn plane_config(config: &raw::Config) -> PlaneConfig {
+fn plane_config(config: &raw::Config, seed: [u8; 32]) -> PlaneConfig {
     let (first, last) = config.media.ports.value;
     PlaneConfig {
         ports: first..=last,
         quarantine: config.media.quarantine.value,
         threads: config.media.threads.value as usize,
         max_legs: config.limits.calls.value as usize * 3,
+        seed,
     }
 }
 

@@ -242,7 +242,12 @@ fn net_config(bind: SocketAddr) -> NetConfig {
 
 fn plane_config(rng: &mut Rng) -> PlaneConfig {
     let first = FIRST_PORT + 2 * rng.below(u64::from((LAST_PORT - FIRST_PORT - PORTS) / 2)) as u16;
-    PlaneConfig { ports: first..=first + PORTS, quarantine: Duration::from_secs(1), threads: 1, max_legs: 4 }
+    PlaneConfig {
+        ports: first..=first + PORTS,
+        quarantine: Duration::from_secs(1),
+        max_legs: 4,
+        ..PlaneConfig::default()
+    }
 }
 
 struct Driver<'a> {

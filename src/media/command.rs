@@ -66,6 +66,8 @@ pub struct Stream {
     pub remote: SocketAddr,
     /// Where to send RTCP.
     pub remote_rtcp: SocketAddr,
+    /// Whence the peer's signalling comes: the one other host that its RTP may come from (behind NAT).
+    pub signalling: IpAddr,
     /// What we send.
     pub codec: Codec,
     /// Payload types by which the peer may send each codec (`None`: not negotiated), and by which we

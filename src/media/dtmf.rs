@@ -36,15 +36,20 @@ pub fn event_of(key: char) -> Option<u8> {
 /// its timestamp, whatever is lost, repeated or overtaken.
 #[derive(Clone, Default)]
 pub struct KeyReader {
+    /// The source that the timestamps are of: another one counts anew (RFC 3550 5.1).
+    source: Option<u32>,
     /// Timestamps of the last presses, the newest first.
     recent: [Option<u32>; 4],
 }
 
 impl KeyReader {
-    /// Takes the payload of a telephone-event packet. The key when it is a press not seen before.
-    pub fn on_packet(&mut self, timestamp: u32, payload: &[u8]) -> Option<char> {
+    /// Takes the payload of a telephone-event packet of a source (SSRC). The key when it is a press not seen before.
+    pub fn on_packet(&mut self, source: u32, timestamp: u32, payload: &[u8]) -> Option<char> {
         let [event, _, _, _, ..] = payload else { return None };
         let key = key_of(*event)?;
+        if self.source != Some(source) {
+            *self = Self { source: Some(source), ..Self::default() };
+        }
         if self.recent.contains(&Some(timestamp)) || self.is_older(timestamp) {
             return None;
         }
@@ -129,10 +134,23 @@ mod tests {
     fn all_sixteen_keys_there_and_back() {
         for key in "0123456789*#ABCD".chars() {
             assert_eq!(event_of(key).and_then(key_of), Some(key));
-            assert_eq!(KeyReader::default().on_packet(7, &press(key)[0]), Some(key));
+            assert_eq!(KeyReader::default().on_packet(1, 7, &press(key)[0]), Some(key));
         }
         assert_eq!((key_of(16), event_of('x')), (None, None));
-        assert_eq!(KeyReader::default().on_packet(7, &[5, 0, 0]), None, "too short");
+        assert_eq!(KeyReader::default().on_packet(1, 7, &[5, 0, 0]), None, "too short");
+    }
+
+    #[test]
+    fn rfc3550_5_1_a_new_source_has_a_clock_of_its_own_and_its_keys_are_heard() {
+        let mut reader = KeyReader::default();
+        let mut hear = |source, timestamp, key| reader.on_packet(source, timestamp, &press(key)[0]);
+        for n in 0..5 {
+            assert_eq!(hear(1, 3_000_000_000 + n * 2400, '5'), Some('5'));
+        }
+        assert_eq!(hear(1, 2_999_990_000, '5'), None, "a straggler");
+        for n in 0..5 {
+            assert_eq!(hear(2, 1_000_000_000 + n * 2400, '7'), Some('7'), "press {n} of the new source");
+        }
     }
 
     #[test]
@@ -155,7 +173,7 @@ mod tests {
             }
             packets.sort_by_key(|(at, ..)| *at);
             let mut reader = KeyReader::default();
-            let heard: String = packets.iter().filter_map(|(_, t, p)| reader.on_packet(*t, p)).collect();
+            let heard: String = packets.iter().filter_map(|(_, t, p)| reader.on_packet(1, *t, p)).collect();
             assert_eq!(heard, "0123456789", "seed {seed}");
         }
     }

@@ -158,7 +158,7 @@ impl MediaLeg {
     pub fn connect(&mut self, stream: Stream) {
         let lock = match self.peer.take() {
             Some(peer) if peer.stream.remote == stream.remote => peer.lock,
-            _ => SourceLock::new(stream.remote),
+            _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
         self.peer = Some(Peer { stream, lock });
     }
@@ -399,7 +399,7 @@ impl MediaLeg {
                 }
             }
             Sound::Key => {
-                if let Some(key) = self.keys_in.on_packet(packet.timestamp, packet.payload) {
+                if let Some(key) = self.keys_in.on_packet(packet.ssrc, packet.timestamp, packet.payload) {
                     self.on_key(key);
                 }
             }

@@ -15,6 +15,7 @@ fn stream(remote: &str, codec: Codec) -> Stream {
     Stream {
         remote,
         remote_rtcp,
+        signalling: remote.ip(),
         codec,
         pcma_pt: Some(8),
         pcmu_pt: Some(0),

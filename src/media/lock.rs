@@ -1,18 +1,20 @@
-//! From whom a leg takes packets. The address that the SDP named always counts; behind NAT it is the
-//! first source that sends valid RTP, and then that one alone (against RTP Bleed and injection).
+//! From whom a leg takes packets (against RTP Bleed and injection). The address that the SDP named always
+//! counts. Behind NAT it is another port of that host, or the host whence the signalling comes (RFC 7362): the
+//! first of these that sends valid RTP, and then that one alone. No third host is ever believed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::rtp::Packet;
 use crate::base::quiet::quiet_debug;
 
-/// Packets in a row that a source on another host must send before it is believed.
+/// Packets in a row that another source than the named one must send before it is believed.
 const PROBATION: u8 = 3;
 
 /// The lock of one leg; a new one is made when the SDP names another address.
 #[derive(Clone)]
 pub struct SourceLock {
     named: SocketAddr,
+    signalling: IpAddr,
     held: Option<SocketAddr>,
     candidate: Option<Candidate>,
     /// Where the peer's RTCP came from.
@@ -28,8 +30,9 @@ struct Candidate {
 }
 
 impl SourceLock {
-    pub fn new(named: SocketAddr) -> Self {
-        Self { named, held: None, candidate: None, control: None }
+    /// `named` by the SDP; `signalling` is the host that the SDP came from.
+    pub fn new(named: SocketAddr, signalling: IpAddr) -> Self {
+        Self { named, signalling, held: None, candidate: None, control: None }
     }
 
     /// Whether a valid packet is from the peer. May lock to its source.
@@ -73,10 +76,10 @@ impl SourceLock {
         }
     }
 
-    /// The named host on another port is believed at once; another host after some packets in a row.
+    /// Another port of the named host, or the host of the signalling, is believed after some packets in a row.
     fn is_proven(&mut self, from: SocketAddr, packet: &Packet<'_>) -> bool {
-        if from.ip() == self.named.ip() {
-            return true;
+        if ![self.named.ip(), self.signalling].contains(&from.ip().to_canonical()) {
+            return false;
         }
         let count = match self.candidate {
             Some(c) if (c.from, c.ssrc, c.next) == (from, packet.ssrc, packet.sequence) => c.count + 1,
@@ -103,13 +106,17 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    fn lock(named: &str, signalling: &str) -> SourceLock {
+        SourceLock::new(at(named), signalling.parse().expect("an address"))
+    }
+
     fn packet(ssrc: u32, sequence: u16) -> Packet<'static> {
         Packet { ssrc, sequence, timestamp: 0, marker: false, payload_type: 8, payload: &[] }
     }
 
     #[test]
     fn the_named_address_holds_and_nobody_else_gets_in() {
-        let mut lock = SourceLock::new(at("192.0.2.1:4000"));
+        let mut lock = lock("192.0.2.1:4000", "192.0.2.9");
         assert_eq!(lock.target(), Some(at("192.0.2.1:4000")));
         assert!(lock.admit(at("192.0.2.1:4000"), &packet(1, 1)));
         for sequence in 0..50 {
@@ -122,7 +129,7 @@ mod tests {
 
     #[test]
     fn behind_nat_the_first_that_proves_itself_until_the_named_one_speaks() {
-        let mut lock = SourceLock::new(at("10.0.0.5:4000"));
+        let mut lock = lock("10.0.0.5:4000", "203.0.113.9");
         let (phone, thief) = (at("203.0.113.9:61000"), at("198.51.100.7:4000"));
         assert!(!lock.admit(phone, &packet(1, 7)) && !lock.admit(phone, &packet(1, 8)));
         assert_eq!(lock.target(), Some(at("10.0.0.5:4000")));
@@ -135,11 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn a_third_host_is_never_believed_however_it_tries() {
+        let mut lock = lock("192.0.2.1:4000", "192.0.2.9");
+        assert!(!(0..99).any(|n| lock.admit(at("198.51.100.7:4000"), &packet(1, n))));
+        assert_eq!(lock.target(), Some(at("192.0.2.1:4000")));
+    }
+
+    #[test]
     fn a_spray_without_sequence_proves_nothing_and_the_named_host_may_change_its_port() {
-        let mut lock = SourceLock::new(at("192.0.2.1:4000"));
-        assert!(!(0..99).any(|n| lock.admit(at("198.51.100.7:4000"), &packet(n, (n * 7) as u16))));
-        assert!(lock.admit(at("192.0.2.1:5000"), &packet(1, 1)));
-        let nowhere = SourceLock::new(at("0.0.0.0:4000"));
+        let mut lock = lock("192.0.2.1:4000", "192.0.2.9");
+        assert!(!(0..99).any(|n| lock.admit(at("192.0.2.9:4000"), &packet(n, (n * 7) as u16))));
+        let admitted: Vec<bool> = (1..4).map(|n| lock.admit(at("192.0.2.1:5000"), &packet(1, n))).collect();
+        assert_eq!(admitted, [false, false, true]);
+        let nowhere = self::lock("0.0.0.0:4000", "192.0.2.9");
         assert_eq!((nowhere.target(), nowhere.control_target(at("0.0.0.0:4001"))), (None, None));
     }
 }

@@ -24,7 +24,7 @@ use super::ports::PortPool;
 use super::rtp::MAX_PAYLOAD;
 use super::writer::{self, Done};
 use crate::base::bounded::Full;
-use crate::base::id::{LegKey, PlayKey};
+use crate::base::id::{LegKey, PlayKey, Rng};
 use crate::base::time::Now;
 
 /// Commands that wait for one thread; more are given back to the core.
@@ -39,7 +39,7 @@ const JOBS: usize = 1024;
 const MAX_THREADS: usize = 64;
 
 /// How the plane is laid out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PlaneConfig {
     /// RTP takes the even ports, RTCP the next.
     pub ports: RangeInclusive<u16>,
@@ -49,11 +49,19 @@ pub struct PlaneConfig {
     pub threads: usize,
     /// Legs at once; an `Open` beyond is answered by `OpenFailed`.
     pub max_legs: usize,
+    /// Draws the order in which ports are used.
+    pub seed: [u8; 32],
 }
 
 impl Default for PlaneConfig {
     fn default() -> Self {
-        Self { ports: 16_384..=32_767, quarantine: Duration::from_secs(10), threads: 1, max_legs: 4000 }
+        Self {
+            ports: 16_384..=32_767,
+            quarantine: Duration::from_secs(10),
+            threads: 1,
+            max_legs: 4000,
+            seed: [0; 32],
+        }
     }
 }
 
@@ -69,7 +77,8 @@ impl Plane {
         let (jobs, waiting) = sync_channel(JOBS);
         let (mailboxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) =
             (0..threads).map(|_| Mailbox::new()).collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
-        let pool = PortPool::new(Now::read().at, config.ports, config.quarantine);
+        let pool =
+            PortPool::new(Now::read().at, config.ports, config.quarantine, &mut Rng::from_seed(config.seed));
         let shared = Arc::new(Shared {
             pool: Mutex::new(pool),
             legs: AtomicUsize::new(0),

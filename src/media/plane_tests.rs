@@ -28,7 +28,12 @@ struct Peer {
 }
 
 fn config() -> PlaneConfig {
-    PlaneConfig { ports: 21_000..=21_999, quarantine: Duration::from_secs(3600), threads: 1, max_legs: 100 }
+    PlaneConfig {
+        ports: 21_000..=21_999,
+        quarantine: Duration::from_secs(3600),
+        max_legs: 100,
+        ..PlaneConfig::default()
+    }
 }
 
 fn socket() -> UdpSocket {
@@ -76,6 +81,7 @@ impl Story {
         let stream = Stream {
             remote: peer.rtp.local_addr().expect("bound"),
             remote_rtcp: peer.rtcp.local_addr().expect("bound"),
+            signalling: Ipv4Addr::LOCALHOST.into(),
             codec,
             pcma_pt: Some(8),
             pcmu_pt: Some(0),

@@ -382,10 +382,12 @@ impl PlaneThread {
 
     fn release(&mut self, now: Now, leg: LegKey, seat: Seat) {
         let closed = MediaEvent::Closed { leg, stats: seat.leg.stats() };
-        let port = seat.sockets.port;
         let recorded = seat.recorded;
-        drop(seat);
-        self.shared.pool().give_back(now.at, port);
+        for socket in [&seat.sockets.rtp, &seat.sockets.rtcp] {
+            // The sockets live on while they rest; only this thread may wake for them.
+            let _forgotten = epoll::delete(&self.epoll, socket);
+        }
+        self.shared.pool().rest(now.at, seat.sockets);
         self.shared.legs.fetch_sub(1, Ordering::Relaxed);
         if recorded {
             self.courier.job(Job::Tell(closed));

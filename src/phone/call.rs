@@ -37,6 +37,8 @@ pub(super) struct Call {
     pub dialog: Option<DialogKey>,
     /// The other side's host and port, as a URI has them.
     pub host: String,
+    /// Whence its signalling comes.
+    peer: IpAddr,
     pub stage: Stage,
     /// We placed it.
     pub ours: bool,
@@ -62,10 +64,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(leg: LegKey, host: String, stage: Stage, began: Instant) -> Self {
+    pub(super) fn new(leg: LegKey, peer: IpAddr, host: String, stage: Stage, began: Instant) -> Self {
         Self {
             leg,
             dialog: None,
+            peer,
             host,
             ours: stage == Stage::Calling,
             stage,
@@ -91,8 +94,9 @@ impl Call {
 
     /// There is a port for its sound.
     pub(super) fn opened(&mut self, address: IpAddr, port: u16, session_id: u64, codecs: &[Codec]) {
-        let local = Local { address, port, session_id, codecs: codecs.to_vec(), dtmf: true };
-        self.negotiation = Some(Negotiation::new(local));
+        let local =
+            Local { address, port, session_id, codecs: codecs.to_vec(), dtmf: true, own_ports: port..=port };
+        self.negotiation = Some(Negotiation::new(local, self.peer));
     }
 
     pub(super) fn has_port(&self) -> bool {

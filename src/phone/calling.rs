@@ -27,7 +27,7 @@ impl Phone {
     /// The port comes first, since the INVITE names it.
     pub(super) fn dial(&mut self, now: Now, dial: &Dial) {
         self.tell(Happening::Calling { uri: dial.uri.clone() });
-        self.open(now, Stage::Calling, dial.at.local, dial.at.host.clone());
+        self.open(now, Stage::Calling, dial.at.local, dial.at.to.peer(), dial.at.host.clone());
     }
 
     fn invite(&mut self, now: Now, sdp: Vec<u8>) {
@@ -136,7 +136,7 @@ impl Phone {
 
     fn ring(&mut self, now: Now, dialog: DialogKey, request: &Request, flow: Flow) {
         self.endpoint.ring(now, dialog, 180, None);
-        self.open(now, Stage::Rings { due: false }, flow.local, flow.peer.to_string());
+        self.open(now, Stage::Rings { due: false }, flow.local, flow.peer, flow.peer.to_string());
         let offer = self.endpoint.session(request);
         if let Some(call) = &mut self.call {
             (call.dialog, call.offer) = (Some(dialog), offer);
@@ -202,9 +202,9 @@ impl Phone {
 
     // --- ports ------------------------------------------------------------------------------------------
 
-    fn open(&mut self, now: Now, stage: Stage, local: SocketAddr, host: String) {
+    fn open(&mut self, now: Now, stage: Stage, local: SocketAddr, peer: SocketAddr, host: String) {
         let leg = LegKey(self.serial.next());
-        self.call = Some(Call::new(leg, host, stage, now.at));
+        self.call = Some(Call::new(leg, peer.ip(), host, stage, now.at));
         let origin = Origin::random(&mut self.rng);
         self.media(MediaCommand::Open { leg, local: local.ip(), origin });
     }

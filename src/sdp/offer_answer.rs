@@ -2,6 +2,9 @@
 //! used once.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use crate::base::quiet::quiet_debug;
 
 use super::session::{Media, SdpError, Session, Way, Written, WrittenMedia};
 
@@ -49,6 +52,27 @@ pub struct Local {
     /// In order of preference.
     pub codecs: Vec<Codec>,
     pub dtmf: bool,
+    /// Ports that our own streams have at `address`: no peer has its audio there.
+    pub own_ports: RangeInclusive<u16>,
+}
+
+impl Local {
+    /// Whether audio may be sent there. Not to groups, not to ourselves, not to this machine for somebody
+    /// from outside it, and not in another family than our port's: nobody would hear it, or the wrong one.
+    /// `0.0.0.0` is nowhere, which is hold (RFC 3264 8.4).
+    fn may_send_to(&self, to: SocketAddr, peer: IpAddr) -> bool {
+        let ip = to.ip().to_canonical();
+        if ip.is_unspecified() {
+            return true;
+        }
+        let group = match ip {
+            IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+            IpAddr::V6(v6) => v6.is_multicast(),
+        };
+        let inside = ip.is_loopback() && !peer.to_canonical().is_loopback();
+        let ours = ip == self.address && self.own_ports.contains(&to.port());
+        ip.is_ipv4() == self.address.is_ipv4() && !group && !inside && !ours
+    }
 }
 
 /// What an exchange agreed on, from our point of view. No `Debug`: it holds the peer's address.
@@ -56,6 +80,8 @@ pub struct Local {
 pub struct Agreed {
     pub remote: SocketAddr,
     pub remote_rtcp: SocketAddr,
+    /// Whence the peer's signalling comes.
+    pub signalling: IpAddr,
     pub send_codec: Codec,
     pub pcma_pt: Option<u8>,
     pub pcmu_pt: Option<u8>,
@@ -73,16 +99,24 @@ pub struct PendingOffer {
 }
 
 /// The state of one dialog's offers and answers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Negotiation {
     local: Local,
+    /// Whence the peer's signalling comes.
+    peer: IpAddr,
     version: u64,
     last: Option<Vec<WrittenMedia>>,
 }
 
 impl Negotiation {
-    pub fn new(local: Local) -> Self {
-        Self { local, version: 0, last: None }
+    /// `peer`: whence the other side's signalling comes.
+    pub fn new(local: Local, peer: IpAddr) -> Self {
+        Self { local, peer, version: 0, last: None }
+    }
+
+    /// The other side is found, or has moved.
+    pub fn set_peer(&mut self, peer: IpAddr) {
+        self.peer = peer;
     }
 
     /// Our offer: all our codecs.
@@ -132,10 +166,16 @@ impl Negotiation {
     fn agree(&self, session: &Session, media: &Media, send: Codec, way: Way) -> Result<Agreed, SdpError> {
         let address = session.address_of(media).ok_or(SdpError::Form)?;
         let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
+        let remote = SocketAddr::new(address, media.port);
+        let remote_rtcp = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
+        if ![remote, remote_rtcp].iter().all(|to| self.local.may_send_to(*to, self.peer)) {
+            return Err(SdpError::NoAudio);
+        }
         let known = |c: Codec| self.local.codecs.contains(&c).then(|| pt_of(media, c)).flatten();
         Ok(Agreed {
-            remote: SocketAddr::new(address, media.port),
-            remote_rtcp: SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port),
+            remote,
+            remote_rtcp,
+            signalling: self.peer,
             send_codec: send,
             pcma_pt: known(Codec::Pcma),
             pcmu_pt: known(Codec::Pcmu),
@@ -231,13 +271,26 @@ fn limit(a: Way, b: Way) -> Way {
     }
 }
 
+quiet_debug!(Negotiation => "Negotiation");
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn negotiate(codecs: &[Codec]) -> Negotiation {
+        Negotiation::new(local(codecs), "192.0.2.1".parse().unwrap())
+    }
+
     fn local(codecs: &[Codec]) -> Local {
         let address = IpAddr::from([192, 0, 2, 1]);
-        Local { address, port: 20_000, session_id: 7, codecs: codecs.to_vec(), dtmf: true }
+        Local {
+            address,
+            port: 20_000,
+            session_id: 7,
+            codecs: codecs.to_vec(),
+            dtmf: true,
+            own_ports: 30_000..=30_999,
+        }
     }
 
     fn offer(media: &str) -> Vec<u8> {
@@ -253,7 +306,7 @@ mod tests {
         for ours in [&[Pcma, Pcmu][..], &[Pcmu, Pcma], &[Pcma], &[Pcmu]] {
             for theirs in [&[Pcma, Pcmu][..], &[Pcmu, Pcma], &[Pcma], &[Pcmu]] {
                 for way in [Way::SendRecv, Way::SendOnly, Way::RecvOnly, Way::Inactive] {
-                    let (mut a, mut b) = (Negotiation::new(local(ours)), Negotiation::new(local(theirs)));
+                    let (mut a, mut b) = (negotiate(ours), negotiate(theirs));
                     let (bytes, pending) = a.offer(way);
                     match b.answer(&bytes) {
                         Ok((answer, there)) => {
@@ -280,7 +333,7 @@ mod tests {
             "m=audio 4000 RTP/AVP 97 96\r\na=rtpmap:96 PCMA/8000\r\na=rtpmap:97 telephone-event/8000\r\n\
             a=secret:1\r\nm=secret 4002 SECRET secret\r\n",
         );
-        let Ok((answer, agreed)) = Negotiation::new(local(&[Codec::Pcma])).answer(&bytes) else { panic!() };
+        let Ok((answer, agreed)) = negotiate(&[Codec::Pcma]).answer(&bytes) else { panic!() };
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(!text.contains("secret") && !text.contains("SECRET") && !text.contains("198.51"), "{text}");
         assert!(
@@ -292,7 +345,7 @@ mod tests {
 
     #[test]
     fn hold_in_both_styles_and_the_version_rises_only_with_a_change() {
-        let mut n = Negotiation::new(local(&[Codec::Pcma]));
+        let mut n = negotiate(&[Codec::Pcma]);
         let plain = offer("m=audio 4000 RTP/AVP 8\r\n");
         let held = offer("m=audio 4000 RTP/AVP 8\r\na=sendonly\r\n");
         let old = offer("m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n");
@@ -322,18 +375,45 @@ mod tests {
             ("m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 G729/8000\r\n", SdpError::NoCommonCodec),
             ("", SdpError::NoAudio),
         ] {
-            let result = Negotiation::new(local(&[Codec::Pcma])).answer(&offer(media));
+            let result = negotiate(&[Codec::Pcma]).answer(&offer(media));
             assert_eq!(result.err(), Some(error), "{media}");
         }
     }
 
     #[test]
     fn an_answer_to_an_older_offer_is_refused() {
-        let mut n = Negotiation::new(local(&[Codec::Pcma]));
+        let mut n = negotiate(&[Codec::Pcma]);
         let (_, first) = n.offer(Way::SendRecv);
         let (_, second) = n.offer(Way::SendOnly);
         let answer = offer("m=audio 4000 RTP/AVP 8\r\n");
         assert!(n.accept_answer(first, &answer).err() == Some(SdpError::Mismatch));
         assert!(n.accept_answer(second, &answer).is_ok_and(|a| a.way == Way::SendOnly));
+    }
+
+    #[test]
+    fn audio_is_sent_to_peers_and_not_to_groups_ourselves_or_this_machine() {
+        let offer = |address: &str, port: u16, more: &str| {
+            let family = if address.contains(':') { 6 } else { 4 };
+            format!(
+                "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP{family} {address}\r\nt=0 0\r\n\
+                 m=audio {port} RTP/AVP 8\r\n{more}"
+            )
+        };
+        let us = local(&[Codec::Pcma]).address.to_string();
+        for (address, port, more, taken) in [
+            ("192.0.2.77", 4000, "", true),
+            ("0.0.0.0", 4000, "", true),
+            ("224.0.0.5", 4000, "", false),
+            ("255.255.255.255", 4000, "", false),
+            ("127.0.0.1", 4000, "", false),
+            ("::ffff:127.0.0.1", 4000, "", false),
+            ("2001:db8::1", 4000, "", false),
+            (&us, 30_010, "", false),
+            (&us, 4000, "", true),
+            ("192.0.2.77", 4000, "a=rtcp:4001 IN IP4 224.0.0.5\r\n", false),
+        ] {
+            let answer = negotiate(&[Codec::Pcma]).answer(offer(address, port, more).as_bytes());
+            assert_eq!(answer.is_ok(), taken, "{address}:{port} {more}");
+        }
     }
 }

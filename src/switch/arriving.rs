@@ -8,6 +8,7 @@ use crate::base::time::Now;
 use crate::callflow::machine::Machine;
 use crate::media::command::MediaCommand;
 use crate::privacy::screen;
+use crate::sdp::offer_answer::Local;
 use crate::sdp::session::SdpError;
 use crate::sip::flow::Flow;
 use crate::sip::wire::message::Request;
@@ -42,6 +43,7 @@ impl Switch {
         let key = CallKey(self.mint.serial.next());
         self.working_for(key);
         let caller = self.open_leg(now, key, Role::Caller, flow.local, Description::Theirs(offer));
+        self.meets(caller, flow.peer);
         self.attach(caller, dialog);
         let machine = Machine::new(program);
         let call = Call {
@@ -87,6 +89,13 @@ impl Switch {
         key
     }
 
+    /// It is known with whom a leg's signalling goes.
+    pub(super) fn meets(&mut self, leg: LegKey, peer: std::net::SocketAddr) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.meets(peer.ip());
+        }
+    }
+
     pub(super) fn attach(&mut self, leg: LegKey, dialog: DialogKey) {
         let _ = self.dialogs.insert(dialog, leg);
         if let Some(leg) = self.legs.get_mut(&leg) {
@@ -103,7 +112,15 @@ impl Switch {
         let call = leg.call;
         let address = self.policy.announced(local.ip());
         let session = self.mint.rng.u64() >> 2;
-        leg.opened(address, local.port(), session, &self.policy.codecs);
+        let (first, last) = self.policy.config.media.ports.value;
+        leg.opened(Local {
+            address,
+            port: local.port(),
+            session_id: session,
+            codecs: self.policy.codecs.clone(),
+            dtmf: true,
+            own_ports: first..=last,
+        });
         self.working_for(call);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         match std::mem::replace(&mut leg.description, Description::Settled) {
@@ -137,9 +154,7 @@ impl Switch {
         };
         match described {
             Ok((sdp, stream)) => {
-                if let Some(stream) = stream {
-                    self.media(connect(key, stream));
-                }
+                leg.agreed = stream;
                 self.endpoint.accept(now, dialog, sdp, offer.is_none());
                 if let Some(call) = self.calls.get_mut(&call) {
                     call.answered = true;
@@ -161,6 +176,10 @@ impl Switch {
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let (call, role) = (leg.call, leg.role);
         self.state.current = Some(call);
+        if let Some(stream) = leg.agreed.take() {
+            self.media(connect(key, stream));
+        }
+        let Some(leg) = self.legs.get_mut(&key) else { return };
         if leg.waits_for_answer() {
             match sdp.map(|sdp| leg.take_answer(sdp)) {
                 Some(Ok(stream)) => self.media(connect(key, stream)),

@@ -65,6 +65,7 @@ impl Switch {
         };
         match leg.make_answer(offer) {
             Ok((answer, stream)) => {
+                leg.agreed = None;
                 self.endpoint.answer_offer(now, dialog, Ok(answer), false);
                 self.media(connect(key, stream));
                 self.hold_changed(key, was_held);

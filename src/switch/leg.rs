@@ -1,6 +1,6 @@
 //! A leg: one dialog plus one media stream, on the caller's side or another's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
@@ -72,6 +72,11 @@ pub struct Leg {
     pending: Option<PendingOffer>,
     /// Our signalling address on this leg.
     pub signalling: SocketAddr,
+    /// Whence the peer's signalling comes; unspecified until a call of ours has an address to go to.
+    peer: IpAddr,
+    /// What was agreed with a caller whose ACK has not come: nothing is sent before it, so that a forged
+    /// INVITE sends nobody our audio.
+    pub agreed: Option<Stream>,
     /// The peer wants to hear nothing from us.
     pub held: bool,
     pub since: Instant,
@@ -95,6 +100,8 @@ impl Leg {
             negotiation: None,
             pending: None,
             signalling,
+            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            agreed: None,
             held: false,
             since,
         }
@@ -118,9 +125,16 @@ impl Leg {
     }
 
     /// The RTP port is there.
-    pub fn opened(&mut self, address: std::net::IpAddr, port: u16, session_id: u64, codecs: &[Codec]) {
-        let local = Local { address, port, session_id, codecs: codecs.to_vec(), dtmf: true };
-        self.negotiation = Some(Negotiation::new(local));
+    pub fn opened(&mut self, local: Local) {
+        self.negotiation = Some(Negotiation::new(local, self.peer));
+    }
+
+    /// It is known whom we speak with.
+    pub fn meets(&mut self, peer: IpAddr) {
+        self.peer = peer;
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_peer(peer);
+        }
     }
 
     /// Our offer; its answer goes to `take_answer`.
@@ -157,6 +171,7 @@ pub fn stream(agreed: &Agreed) -> Stream {
     Stream {
         remote: agreed.remote,
         remote_rtcp: agreed.remote_rtcp,
+        signalling: agreed.signalling,
         codec: match agreed.send_codec {
             Codec::Pcma => command::Codec::Pcma,
             Codec::Pcmu => command::Codec::Pcmu,

@@ -208,6 +208,7 @@ impl Switch {
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let (Some(target), Some(sdp)) = (leg.target.clone(), leg.make_offer()) else { return };
         leg.progress = Progress::Calling;
+        leg.meets(to.peer().ip());
         let invite = line_invite::write(&shown, &target, to, leg.signalling, sdp);
         match self.endpoint.invite(now, invite) {
             Ok(dialog) => self.attach(key, dialog),

@@ -69,6 +69,7 @@ impl Switch {
         self.working_for(key);
         let (facts, _) = screen::screen(request, &flow, &self.policy.zones);
         let caller = self.open_leg(now, key, Role::Service(line), flow.local, Description::Theirs(offer));
+        self.meets(caller, flow.peer);
         self.attach(caller, dialog);
         let call = Call {
             policy: self.policy.clone(),

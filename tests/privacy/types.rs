@@ -123,6 +123,7 @@ fn media_prints_no_address_source_or_key() {
     let stream = Stream {
         remote,
         remote_rtcp: remote,
+        signalling: remote.ip(),
         codec: Codec::Pcma,
         pcma_pt: Some(8),
         pcmu_pt: None,
@@ -134,7 +135,7 @@ fn media_prints_no_address_source_or_key() {
     let press = MediaCommand::SendDigit { leg, digit: KEY, duration: Duration::from_millis(160) };
     prints_nothing("MediaCommand::SendDigit", &press);
     prints_nothing("MediaEvent::Digit", &MediaEvent::Digit { leg, digit: KEY });
-    prints_nothing("SourceLock", &SourceLock::new(remote));
+    prints_nothing("SourceLock", &SourceLock::new(remote, remote.ip()));
     let packet = rtp::Packet {
         ssrc: SSRC,
         sequence: 61217,
