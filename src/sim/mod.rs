@@ -3,6 +3,7 @@
 //! bug on both sides can't cancel out.
 pub mod check;
 pub mod fault;
+pub mod fuzz;
 pub mod link;
 pub mod media;
 pub mod phone;
