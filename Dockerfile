@@ -1,11 +1,7 @@
 # Builds a small image that runs as its own user. Mount your configuration on /config and a volume on /data.
 FROM rust:1-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
-COPY src src
-COPY benches benches
-COPY prompts prompts
-COPY config config
+COPY . .
 RUN cargo build --release --locked --bin hulplijn
 
 FROM debian:bookworm-slim
