@@ -125,6 +125,21 @@ impl Schedule {
         })
     }
 
+    /// By when something of `utc` is to be done within so many working days: the end of the last of them.
+    /// A working day has opening hours; the day itself does not count. `None` for 0 days, or when the line
+    /// is not open so often within 400 days.
+    pub fn end_of_working_day(&self, utc: DateTime<Utc>, days: u32) -> Option<DateTime<Utc>> {
+        let today = utc.with_timezone(&self.zone).date_naive();
+        let ahead = (1..HORIZON_DAYS).filter_map(|n| today.checked_add_days(Days::new(n)));
+        let working = ahead.filter_map(|date| {
+            let last = self.day(date).intervals.iter().map(|interval| interval.to).max()?;
+            instant(self.zone, date, last, Edge::End)
+        });
+        working
+            .filter(|end| self.closed_until.is_none_or(|until| *end > until))
+            .nth(days.checked_sub(1)? as usize)
+    }
+
     /// The zone in which hours are meant.
     pub fn zone(&self) -> Tz {
         self.zone
@@ -285,6 +300,22 @@ mod tests {
         ] {
             let state = s.state_at(utc(when));
             assert_eq!((state.open, state.until), (open, Some(utc(until))), "{when}");
+        }
+    }
+
+    #[test]
+    fn answered_within_two_working_days() {
+        let s = compiled(&office());
+        for (when, days, by) in [
+            ("2026-11-23T10:00:00Z", 2, Some("2026-11-25T16:00:00Z")),
+            ("2026-11-27T20:00:00Z", 2, Some("2026-12-01T16:00:00Z")),
+            ("2026-11-28T10:00:00Z", 2, Some("2026-12-01T16:00:00Z")),
+            // 11 November is a holiday.
+            ("2026-11-10T10:00:00Z", 2, Some("2026-11-13T16:00:00Z")),
+            ("2026-11-23T10:00:00Z", 1, Some("2026-11-24T16:00:00Z")),
+            ("2026-11-23T10:00:00Z", 0, None),
+        ] {
+            assert_eq!(s.end_of_working_day(utc(when), days), by.map(utc), "{when} {days}");
         }
     }
 

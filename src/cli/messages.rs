@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 
 use anyhow::{Context as _, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::exit::Exit;
 use super::site::Site;
+use crate::base::time::Now;
+use crate::calendar::schedule::Schedule;
+use crate::config::source;
 use crate::store::database::StoreError;
 use crate::store::messages::Messages;
 use crate::store::request::{MessageRow, MessageState};
@@ -72,6 +76,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
         let site = Site::read(&arguments.config)?;
         (site.data, site.zone)
     };
+    let promise = Promise::read(&arguments.config);
     let messages = Messages::open(&data);
     if let Some(trouble) = messages.trouble() {
         eprintln!("hulplijn: {trouble}; only messages that wait for the database are known");
@@ -80,12 +85,49 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::List { json, open } => {
             let mut rows = messages.list()?;
             rows.retain(|row| !open || row.state != MessageState::Done);
-            if *json { list_json(&messages, &rows, out) } else { list_table(&messages, &rows, zone, out) }
+            let due = Due { promise, now: Now::read().utc };
+            if *json {
+                list_json(&messages, &rows, &due, out)
+            } else {
+                list_table(&messages, &rows, zone, &due, out)
+            }
         }
         Command::Play { id } => play(&messages, id, out),
         Command::Export { id, to } => export(&messages, id, to.as_deref(), out),
         Command::Done { ids } => each(ids, out, "done", |id| messages.set_done(id)),
         Command::Delete { ids } => each(ids, out, "deleted", |id| messages.delete(id)),
+    }
+}
+
+/// Within how many open days a message is to be answered, when the configuration can say so.
+struct Promise {
+    schedule: Schedule,
+    days: u32,
+}
+
+impl Promise {
+    fn read(config: &Path) -> Option<Self> {
+        let draft = source::read(config, &|name| std::env::var(name).ok()).draft?;
+        let schedule = Schedule::compile(&draft.helpline, &draft.hours).ok()?;
+        Some(Self { schedule, days: draft.voicemail.answer_within_days.value })
+    }
+}
+
+/// By when each message is to be answered.
+struct Due {
+    promise: Option<Promise>,
+    now: DateTime<Utc>,
+}
+
+impl Due {
+    /// `None` for a message that is done, or without a promise.
+    fn by(&self, row: &MessageRow) -> Option<DateTime<Utc>> {
+        let promise = self.promise.as_ref().filter(|_| row.state != MessageState::Done)?;
+        promise.schedule.end_of_working_day(row.taken_at, promise.days)
+    }
+
+    fn is_late(&self, row: &MessageRow) -> bool {
+        self.by(row).is_some_and(|by| by < self.now)
     }
 }
 
@@ -98,19 +140,29 @@ struct Listed<'a> {
     seconds: f64,
     state: &'static str,
     callback: Option<&'a str>,
+    answer_by: Option<String>,
+    late: bool,
     file: Option<PathBuf>,
 }
 
-fn list_json(messages: &Messages, rows: &[MessageRow], out: &mut dyn Write) -> anyhow::Result<Exit> {
+fn list_json(
+    messages: &Messages,
+    rows: &[MessageRow],
+    due: &Due,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    let iso = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
     let listed: Vec<Listed> = rows
         .iter()
         .map(|row| Listed {
             id: &row.id,
             called: &row.called,
-            taken_at: row.taken_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            taken_at: iso(row.taken_at),
             seconds: row.length.as_secs_f64(),
             state: state_word(row.state),
             callback: row.callback.as_deref(),
+            answer_by: due.by(row).map(iso),
+            late: due.is_late(row),
             file: messages.recording(&row.id),
         })
         .collect();
@@ -122,28 +174,33 @@ fn list_table(
     messages: &Messages,
     rows: &[MessageRow],
     zone: Tz,
+    due: &Due,
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     if rows.is_empty() {
         writeln!(out, "no messages")?;
         return Ok(Exit::Fine);
     }
-    let mut table = vec![["ID", "TAKEN", "LENGTH", "CALLED", "STATE", "CALL BACK"].map(str::to_owned)];
+    let mut table =
+        vec![["ID", "TAKEN", "LENGTH", "CALLED", "STATE", "ANSWER BY", "CALL BACK"].map(str::to_owned)];
     for row in rows {
         let seconds = row.length.as_secs();
         let lost = if messages.recording(&row.id).is_none() { ", no sound" } else { "" };
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let local = |at: DateTime<Utc>| at.with_timezone(&zone).format("%Y-%m-%d %H:%M").to_string();
+        let late = if due.is_late(row) { " LATE" } else { "" };
         table.push([
             row.id.clone(),
-            row.taken_at.with_timezone(&zone).format("%Y-%m-%d %H:%M").to_string(),
+            local(row.taken_at),
             format!("{}:{:02}", seconds / 60, seconds % 60),
             or_dash(&row.called),
             format!("{}{lost}", state_word(row.state)),
+            or_dash(&due.by(row).map(|by| local(by) + late).unwrap_or_default()),
             or_dash(row.callback.as_deref().unwrap_or_default()),
         ]);
     }
     let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; 7] = std::array::from_fn(width);
     for row in &table {
         let cells: Vec<String> =
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
@@ -274,9 +331,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "ID    TAKEN             LENGTH  CALLED  STATE          CALL BACK",
-                "aaa2  2026-09-21 14:13  0:12    1712    new            -",
-                "aaa3  2026-09-21 14:13  0:12    1712    new, no sound  0470123456",
+                "ID    TAKEN             LENGTH  CALLED  STATE          ANSWER BY  CALL BACK",
+                "aaa2  2026-09-21 14:13  0:12    1712    new            -          -",
+                "aaa3  2026-09-21 14:13  0:12    1712    new, no sound  -          0470123456",
                 "times of UTC",
             ]
         );
@@ -284,6 +341,27 @@ mod tests {
         let listed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(listed.pointer("/1/callback"), Some(&"0470123456".into()));
         assert_eq!(listed.pointer("/0/seconds"), Some(&12.34.into()));
+    }
+
+    #[test]
+    fn a_message_that_waits_longer_than_promised_is_marked_late() {
+        let scratch = filled();
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let list = |json, open| {
+            let command = Command::List { json, open };
+            let arguments =
+                Arguments { command, config: config.clone(), data: Some(scratch.path().to_owned()) };
+            let mut out = Vec::new();
+            run(&arguments, &mut out).expect("can be done");
+            String::from_utf8(out).expect("text")
+        };
+        let listed: serde_json::Value = serde_json::from_str(&list(true, true)).expect("JSON");
+        // Taken on a Monday: by Wednesday at five in Brussels.
+        assert_eq!(listed.pointer("/0/answer_by"), Some(&"2026-09-23T15:00:00Z".into()));
+        assert_eq!(listed.pointer("/0/late"), Some(&true.into()));
+        assert!(list(false, true).contains("2026-09-23 17:00 LATE"));
+        command(&scratch, Command::Done { ids: vec!["aaa2".to_owned()] });
+        assert!(!list(false, false).lines().any(|line| line.starts_with("aaa2") && line.contains("LATE")));
     }
 
     #[test]

@@ -249,7 +249,8 @@ fn queue(s: &mut Section<'_, '_, '_>, queue_name: At<String>) -> Queue {
     }
 }
 
-/// `max` 5m, `silence` 10s, `min` 1s, `finish-key` #, no `keep-done`, `min-free-mib` 200.
+/// `max` 5m, `silence` 10s, `min` 1s, `finish-key` #, no `keep-done`, `min-free-mib` 200,
+/// `answer-within-days` 2.
 fn voicemail(s: &mut Section<'_, '_, '_>) -> Voicemail {
     let voicemail = Voicemail {
         max: s.or("max", duration(5 * SECOND, HOUR), 5 * MINUTE),
@@ -258,6 +259,7 @@ fn voicemail(s: &mut Section<'_, '_, '_>) -> Voicemail {
         finish_key: s.or("finish-key", key, '#'),
         keep_done: s.optional("keep-done", duration(HOUR, 3650 * DAY)),
         min_free_mib: s.or("min-free-mib", number(0, 1_000_000), 200),
+        answer_within_days: s.or("answer-within-days", number(0, 30), 2),
     };
     if voicemail.min.value >= voicemail.max.value {
         s.report(Diagnostic::error(&voicemail.max.place, "`max` is not longer than `min`"));

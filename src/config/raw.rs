@@ -348,6 +348,8 @@ pub struct Voicemail {
     pub keep_done: Option<At<Duration>>,
     /// Free space under which no recording starts, in MiB.
     pub min_free_mib: At<u32>,
+    /// Days with opening hours within which a message is to be answered; 0: no promise.
+    pub answer_within_days: At<u32>,
 }
 
 /// `[destination.NAME]`: a number that a caller or a line's transfer may be sent to.
