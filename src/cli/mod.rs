@@ -40,6 +40,11 @@ enum Command {
     Prompts(prompts::Arguments),
 }
 
+/// The commands and their arguments, for those who check what is written about them.
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Reads the arguments and runs the command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
