@@ -320,10 +320,8 @@ impl Driver<'_> {
     }
 
     fn command(&mut self, command: MediaCommand) {
-        if let Err(full) = self.plane.send(command)
-            && let MediaCommand::Open { leg, .. } = full.0
-        {
-            self.full.push(Input::Media(MediaEvent::OpenFailed { leg }));
+        if let Err(full) = self.plane.send(command) {
+            self.full.extend(full.0.refused().map(Input::Media));
         }
     }
 
