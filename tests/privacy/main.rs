@@ -5,4 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod caller;
+mod line_side;
+mod marked;
+mod marks;
+mod refused;
+mod scene;
 mod types;
+mod ways;

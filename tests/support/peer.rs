@@ -27,6 +27,8 @@ pub struct Peer {
     unread: VecDeque<Message>,
     /// All that ever came, for the report of a test that fails.
     seen: Vec<String>,
+    /// All that ever came, byte for byte: a datagram, or what was read of a stream at once, each.
+    pub raw: Vec<Vec<u8>>,
     closed: bool,
     count: u32,
 }
@@ -77,6 +79,7 @@ impl Peer {
             buffer: Vec::new(),
             unread: VecDeque::new(),
             seen: Vec::new(),
+            raw: Vec::new(),
             closed: false,
             count: 0,
         }
@@ -193,7 +196,10 @@ impl Peer {
         };
         match read {
             Ok(0) if matches!(self.pipe, Pipe::Tcp(_)) => self.closed = true,
-            Ok(length) => self.buffer.extend(&bytes[..length]),
+            Ok(length) => {
+                self.raw.push(bytes[..length].to_vec());
+                self.buffer.extend(&bytes[..length]);
+            }
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
                 self.closed = matches!(self.pipe, Pipe::Tcp(_));
             }

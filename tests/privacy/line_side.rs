@@ -1,0 +1,242 @@
+//! What a line, or 106, may get to see: an allow-list of header names, of session lines and of RTCP, and numbers
+//! of our own.
+
+use std::net::IpAddr;
+
+use super::caller::{FRAME, SSRC};
+use super::support::Message;
+
+/// Header names of requests that the switch sends to a line.
+const REQUEST: &[&str] = &[
+    "Via",
+    "Max-Forwards",
+    "From",
+    "To",
+    "Call-ID",
+    "CSeq",
+    "Contact",
+    "Allow",
+    "Supported",
+    "Privacy",
+    "Reason",
+    "Event",
+    "Subscription-State",
+    "Content-Type",
+    "User-Agent",
+    "Content-Length",
+];
+/// And of its answers to a line's requests.
+const ANSWER: &[&str] = &[
+    "Via",
+    "From",
+    "To",
+    "Call-ID",
+    "CSeq",
+    "Contact",
+    "Allow",
+    "Supported",
+    "Server",
+    "Accept",
+    "Content-Type",
+    "Content-Length",
+    "WWW-Authenticate",
+    "Retry-After",
+];
+/// Values that never differ. `%` stands for one or more letters and digits, `NET` for the place's network.
+const VALUES: &[(&str, &[&str])] = &[
+    ("From", &["\"1712\" <sip:anonymous@anonymous.invalid>;tag=%"]),
+    ("Call-ID", &["%"]),
+    ("Via", &["SIP/2.0/UDP NET.1:5060;branch=z9hG4bK%;rport"]),
+    ("Contact", &["<sip:anonymous@NET.1:5060>"]),
+    ("Max-Forwards", &["70"]),
+    ("Privacy", &["id"]),
+    ("User-Agent", &["hulplijn"]),
+    ("Supported", &["replaces"]),
+    ("Allow", &["INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, REGISTER"]),
+    ("Reason", &["Q.850;cause=16", "SIP;cause=200"]),
+    ("Event", &["refer"]),
+    ("Subscription-State", &["active;expires=180", "terminated;reason=noresource"]),
+    ("Content-Type", &["application/sdp", "message/sipfrag;version=2.0"]),
+];
+/// All lines of a session description of ours.
+const SESSION: &[&str] = &[
+    "v=0",
+    "o=- % % IN IP4 NET.1",
+    "s=-",
+    "c=IN IP4 NET.1",
+    "t=0 0",
+    "m=audio % RTP/AVP 8 0 101",
+    "m=audio % RTP/AVP 8 101",
+    "a=rtpmap:8 PCMA/8000",
+    "a=rtpmap:0 PCMU/8000",
+    "a=rtpmap:101 telephone-event/8000",
+    "a=fmtp:101 0-15",
+    "a=ptime:20",
+    "a=sendrecv",
+    "a=sendonly",
+    "a=recvonly",
+    "a=inactive",
+];
+
+/// What of a message to a line is not allowed.
+pub fn forbidden(message: &Message, switch: IpAddr) -> Vec<String> {
+    let network = switch.to_string();
+    let network = network.strip_suffix(".1").expect("the switch is .1");
+    let is_request = message.method().is_some();
+    let names = if is_request { REQUEST } else { ANSWER };
+    let mut wrong = Vec::new();
+    for line in message.head().lines().skip(1) {
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        if !names.contains(&name) {
+            wrong.push(format!("header {line}"));
+        }
+        let fixed = VALUES.iter().find(|(n, _)| *n == name).filter(|_| is_request);
+        if fixed.is_some_and(|(_, forms)| !forms.iter().any(|form| fits(form, value, network))) {
+            wrong.push(format!("value {line}"));
+        }
+    }
+    let is_session = message.header("Content-Type") == "application/sdp";
+    for line in message.body().lines() {
+        let known = is_session && SESSION.iter().any(|form| fits(form, line, network));
+        if !known && !(line.starts_with("SIP/2.0 ") && message.is("NOTIFY")) {
+            wrong.push(format!("body {line}"));
+        }
+    }
+    wrong
+}
+
+/// Whether a text is of a form.
+fn fits(form: &str, text: &str, network: &str) -> bool {
+    let form = form.replace("NET", network);
+    let mut parts = form.split('%');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or("")) else { return false };
+    for part in parts {
+        let length = rest.chars().take_while(char::is_ascii_alphanumeric).count();
+        // What follows a wildcard begins with a sign, or nothing follows.
+        let Some(after) = rest.get(length..).filter(|_| length > 0) else { return false };
+        let Some(after) = after.strip_prefix(part) else { return false };
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+/// The INVITE of a line or of 106, header by header.
+pub fn assert_written_from_nothing(invite: &Message, switch: IpAddr) {
+    let wrong = forbidden(invite, switch);
+    assert!(wrong.is_empty(), "{wrong:?} in\n{}", invite.text);
+    let names: Vec<&str> =
+        invite.head().lines().skip(1).filter_map(|l| l.split_once(": ").map(|(n, _)| n)).collect();
+    let expected = [
+        "Via",
+        "Max-Forwards",
+        "From",
+        "To",
+        "Call-ID",
+        "CSeq",
+        "Contact",
+        "Allow",
+        "Supported",
+        "Privacy",
+        "Content-Type",
+        "User-Agent",
+        "Content-Length",
+    ];
+    assert_eq!(names, expected, "each once, and no other");
+    assert!(invite.body().starts_with("v=0\r\no=- ") && invite.body().contains("\r\na=sendrecv\r\n"));
+}
+
+/// All RTP that a line has heard: our own source, whole frames, no extension, no contributing source, no
+/// padding; and numbers that are not the caller's. `said` is the payload that the caller sent, and the sequence
+/// numbers and timestamps that it was sent with.
+pub fn assert_own_rtp(heard: &[Vec<u8>], said: &[u8], with: &[(u16, u32)]) -> [u8; 4] {
+    let audio: Vec<&Vec<u8>> = heard.iter().filter(|p| !is_rtcp(p)).collect();
+    let ssrc: [u8; 4] = audio.first().expect("heard something")[8..12].try_into().expect("four");
+    assert_ne!(ssrc, SSRC);
+    let mut relayed = 0;
+    for packet in audio {
+        let kind = packet[1] & 0x7f;
+        assert_eq!(packet[0], 0x80, "no padding, extension or contributing source");
+        assert_eq!(packet[8..12], ssrc, "one source");
+        assert!(
+            matches!((kind, packet.len()), (8, l) if l == 12 + FRAME) || (kind, packet.len()) == (101, 16)
+        );
+        if kind == 101 {
+            assert_eq!(packet[13] & 0x40, 0, "the reserved bit of an event is ours");
+        }
+        if packet.get(12..) == Some(said) {
+            let numbers = (
+                u16::from_be_bytes([packet[2], packet[3]]),
+                u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]),
+            );
+            relayed += 1;
+            assert!(!with.contains(&numbers), "sequence number and timestamp are our own");
+            assert!(!with.iter().any(|(_, timestamp)| *timestamp == numbers.1), "the timestamp is our own");
+        }
+    }
+    assert!(relayed > 0, "the caller was heard at all");
+    ssrc
+}
+
+fn is_rtcp(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, 192..=223, ..])
+}
+
+/// All RTCP that a line has heard: reports about our own stream and the line's, a CNAME of our own and nothing
+/// else of SDES, BYE without a reason.
+pub fn assert_own_rtcp(control: &[Vec<u8>], ours: [u8; 4]) {
+    assert!(!control.is_empty(), "RTCP came at all");
+    for compound in control {
+        let mut rest = &compound[..];
+        while !rest.is_empty() {
+            let length = (usize::from(u16::from_be_bytes([rest[2], rest[3]])) + 1) * 4;
+            let (packet, after) = rest.split_at(length);
+            assert_eq!(packet[4..8], ours, "about our own stream");
+            match (packet[1], packet[0] & 0x1f) {
+                // Reports with one block at most, and that about the line itself.
+                (200, count @ 0..=1) => assert_eq!(length, 28 + 24 * usize::from(count)),
+                (201, count @ 0..=1) => assert_eq!(length, 8 + 24 * usize::from(count)),
+                (202, 1) => {
+                    assert_eq!((packet[8], packet[9], length), (1, 16, 28), "one item, CNAME");
+                    assert!(packet[10..26].iter().all(u8::is_ascii_hexdigit) && packet[26..] == [0, 0]);
+                }
+                (203, 1) => assert_eq!(length, 8),
+                other => panic!("RTCP of type {other:?}"),
+            }
+            if matches!(packet[1], 200 | 201) && packet[0] & 1 == 1 {
+                let block = if packet[1] == 200 { 28 } else { 8 };
+                assert_eq!(&packet[block..block + 4], b"line", "about the line itself");
+            }
+            rest = after;
+        }
+    }
+}
+
+#[test]
+fn the_allow_list_refuses_what_it_does_not_know() {
+    let switch: IpAddr = "127.9.9.1".parse().expect("an address");
+    let head = "INVITE sip:fixed@127.9.9.3 SIP/2.0\r\nVia: SIP/2.0/UDP 127.9.9.1:5060;branch=z9hG4bKab2;rport\r\n\
+        From: \"1712\" <sip:anonymous@anonymous.invalid>;tag=a2\r\nCall-ID: abc2\r\nPrivacy: id\r\n";
+    let body = "\r\nv=0\r\no=- 12 1 IN IP4 127.9.9.1\r\n";
+    let with = |line: &str, more: &str| {
+        let text = format!("{head}Content-Type: application/sdp\r\n{line}{body}{more}");
+        forbidden(&Message { text }, switch).len()
+    };
+    assert_eq!(with("", ""), 0);
+    for line in [
+        "P-Asserted-Identity: <tel:+329>\r\n",
+        "X-A: b\r\n",
+        "Call-ID: ab@127.9.9.9\r\n",
+        "From: \"1712\" <sip:anonymous@anonymous.invalid>;tag=a;x=y\r\n",
+        "From: \"An\" <sip:anonymous@anonymous.invalid>;tag=a\r\n",
+        "Contact: <sip:anonymous@127.9.9.9:5060>\r\n",
+        "Via: SIP/2.0/UDP 127.9.9.9:5060;branch=z9hG4bKab2;rport\r\n",
+        "Reason: SIP;cause=200;text=\"x\"\r\n",
+    ] {
+        assert_eq!(with(line, ""), 1, "{line}");
+    }
+    for line in
+        ["a=tool:x\r\n", "s=call\r\n", "o=an 12 1 IN IP4 127.9.9.1\r\n", "c=IN IP4 127.9.9.9\r\n", "i=x\r\n"]
+    {
+        assert_eq!(with("", line), 1, "{line}");
+    }
+}
