@@ -167,7 +167,9 @@ impl Caller {
         let what = self.next(what);
         let local = self.peer.local;
         let mut lines = Vec::new();
-        for (name, form) in HEADERS {
+        // An answer with a second Via is not for us (RFC 3261 8.1.3.3).
+        let is_answer = what.starts_with(|c: char| c.is_ascii_digit());
+        for (name, form) in HEADERS.iter().filter(|(name, _)| *name != "Via" || !is_answer) {
             let place = format!("{what} {name}");
             let mut line = form.replace("HERE", &local.to_string()).replace("HOST", &local.ip().to_string());
             while line.contains('§') {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use super::caller::Caller;
 use super::line_side::forbidden;
 use super::marks::Outlet;
 use super::scene::{KEYED, Scene};
@@ -27,19 +28,7 @@ fn nothing_is_found(json: bool) {
     scene.check_messages();
     let (caller, outlets) = scene.gather();
 
-    // The caller has really borne all these secrets, in all these places.
-    let sent = String::from_utf8_lossy(&caller.sent).to_ascii_lowercase();
-    let unsent: Vec<&str> =
-        caller.marks.all().iter().filter(|m| !sent.contains(&m.text)).map(|m| m.place.as_str()).collect();
-    assert!(unsent.is_empty(), "never sent: {unsent:?}");
-    let kinds: BTreeSet<String> = caller
-        .marks
-        .all()
-        .iter()
-        .map(|m| m.place.chars().filter(|c| !c.is_ascii_digit()).collect())
-        .collect();
-    assert!(kinds.len() >= 100, "{} kinds of place", kinds.len());
-
+    has_borne_all(&caller);
     // What is searched is what it is said to be.
     for (name, what) in [
         ("log", "joined"),
@@ -60,6 +49,19 @@ fn nothing_is_found(json: bool) {
     let finds: Vec<String> = outlets.iter().flat_map(|outlet| caller.marks.find(outlet)).collect();
     assert!(finds.is_empty(), "the caller's words came out:\n{}", finds.join("\n"));
     only_where_it_belongs(&outlets);
+}
+
+/// The caller has really borne all these secrets, in all these places.
+fn has_borne_all(caller: &Caller) {
+    let sent = String::from_utf8_lossy(&caller.sent).to_ascii_lowercase();
+    let words: BTreeSet<&str> = sent.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let all = caller.marks.all();
+    let unsent = all.iter().filter(|m| !words.contains(m.text.as_str()) && !sent.contains(&m.text));
+    let unsent: Vec<&str> = unsent.map(|m| m.place.as_str()).collect();
+    assert!(unsent.is_empty(), "never sent: {unsent:?}");
+    let kind = |place: &str| place.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let kinds: BTreeSet<String> = all.iter().map(|m| kind(&m.place)).collect();
+    assert!(kinds.len() >= 500, "{} kinds of place", kinds.len());
 }
 
 /// The number that was keyed in is where counsellors need it, and nowhere else.

@@ -132,7 +132,7 @@ fn wrong_passwords(caller: &mut Caller, peer: &mut Peer) {
         let dialog = Dialog::to(peer, user);
         let mut dialog = caller.mark(dialog, peer.local);
         let mut lines = Vec::new();
-        for _ in 0..2 {
+        for attempt in 0..2 {
             let mut request = match method {
                 "INVITE" => caller.invite(&mut dialog, "sendrecv"),
                 _ => caller.request(&mut dialog, method, "Expires: 600", ""),
@@ -145,7 +145,9 @@ fn wrong_passwords(caller: &mut Caller, peer: &mut Peer) {
                 let ack = dialog.ack_refusal(&answer);
                 caller.send_by(peer, &ack);
             }
-            lines = vec![credentials(caller, &answer, user)];
+            if attempt == 0 {
+                lines = vec![credentials(caller, &answer, user)];
+            }
         }
     }
 }
