@@ -100,7 +100,11 @@ impl Marks {
     /// Which secret it is, when it stands there in full, and what is around it.
     fn whose(&self, hay: &str, at: usize) -> String {
         let around: String = hay.chars().skip(at.saturating_sub(40)).take(120).collect();
-        let place = self.all.iter().find(|m| around.contains(&m.text)).map_or("?", |m| m.place.as_str());
+        let place = self
+            .all
+            .iter()
+            .find(|m| matches!(m.form, Form::Common) && around.contains(&m.text))
+            .map_or("?", |m| m.place.as_str());
         format!("{place} in `{}`", around.escape_debug())
     }
 }
