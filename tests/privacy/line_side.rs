@@ -147,7 +147,6 @@ pub fn assert_written_from_nothing(invite: &Message, switch: IpAddr) {
         "CSeq",
         "Contact",
         "Allow",
-        "Supported",
         "Privacy",
         "Content-Type",
         "User-Agent",
