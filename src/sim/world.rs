@@ -44,7 +44,7 @@ pub struct Setup {
     pub weather: Weather,
     /// Keeps a line of text for every event.
     pub traced: bool,
-    /// Keeps every message that the switch sends.
+    /// Keeps every message that the switch sends, and every command to media.
     pub wired: bool,
 }
 
@@ -79,6 +79,7 @@ pub struct World {
     pub notices: Vec<(Duration, Notice)>,
     pub stored: Vec<StoreRequest>,
     pub wire: Vec<Wire>,
+    pub commands: Vec<(Duration, MediaCommand)>,
     pub trace: Trace,
     /// `Output::Drained` has come.
     pub drained: bool,
@@ -115,6 +116,7 @@ impl World {
             notices: Vec::new(),
             stored: Vec::new(),
             wire: Vec::new(),
+            commands: Vec::new(),
             trace: Trace::new(setup.traced),
             drained: false,
             unreachable: BTreeSet::new(),
@@ -346,6 +348,9 @@ impl World {
 
     fn command(&mut self, command: MediaCommand) {
         let fails = self.faults.media(&command);
+        if self.wired {
+            self.commands.push((self.elapsed(), command.clone()));
+        }
         self.trace.command(self.elapsed(), &command, fails);
         let speech = self.speech(&command);
         self.media.handle(self.now.at, command, speech, fails);

@@ -9,6 +9,7 @@ mod caller;
 mod line_side;
 mod marked;
 mod marks;
+mod noninterference;
 mod refused;
 mod scene;
 mod types;
