@@ -100,10 +100,16 @@ impl<const ROOM: usize> Field<ROOM> {
     }
 }
 
-impl<const ROOM: usize> Drop for Field<ROOM> {
-    fn drop(&mut self) {
+impl<const ROOM: usize> Field<ROOM> {
+    fn wipe(&mut self) {
         self.bytes.zeroize();
         self.length.zeroize();
+    }
+}
+
+impl<const ROOM: usize> Drop for Field<ROOM> {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -141,6 +147,14 @@ mod tests {
         assert_lacks!(Released: std::fmt::Debug, std::fmt::Display, Clone, serde::Serialize);
         assert_lacks!(PseudonymKey: std::fmt::Debug, Clone, serde::Serialize);
         assert_lacks!(ReleaseOrder: Clone, Copy, Default);
+    }
+
+    #[test]
+    fn a_field_is_always_as_long_and_nothing_is_left_when_it_is_wiped() {
+        let (mut short, long) = (Field::<8>::new("0470"), Field::<8>::new("04701234567"));
+        assert_eq!((long.bytes(), short.bytes.len()), (&b"04701234"[..], long.bytes.len()));
+        short.wipe();
+        assert_eq!((*short.bytes, short.length), ([0; 8], 0));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The ways of a call, each with a caller who is marked all over.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::caller::{FRAME, with_lines};
@@ -234,13 +236,23 @@ impl Scene {
     }
 
     fn record(&mut self, media: SocketAddr) {
-        self.hear_prompt(media, "message-intro");
-        // Over the tone and half a second into the recording.
-        let until = Instant::now() + Duration::from_millis(1500);
+        self.begin_recording(media);
+        let until = Instant::now() + Duration::from_millis(500);
         let voice = self.voice.clone();
         self.caller.speak_until(media, &voice, |_| Instant::now() >= until);
         self.caller.press(media, '#');
         self.hear_prompt(media, "message-keep-menu");
+    }
+
+    /// The words and the tone are over, and the switch is silent: it records.
+    fn begin_recording(&mut self, media: SocketAddr) {
+        self.hear_prompt(media, "message-intro");
+        let (begin, voice) = (self.caller.ear.heard.len(), self.voice.clone());
+        let is_silent = |packet: &Vec<u8>| packet.iter().skip(12).all(|octet| *octet == SILENCE);
+        self.caller.speak_until(media, &voice, |caller| {
+            let since = &caller.ear.heard[begin..];
+            since.len() > 5 && since.iter().rev().take(3).all(is_silent)
+        });
     }
 
     fn speak_until_bye(&mut self, dialog: &Dialog, media: SocketAddr) {
@@ -256,12 +268,16 @@ impl Scene {
         self.caller.send(&answer);
     }
 
-    /// The switch is killed in the midst of a message that is being left.
+    /// Is in the midst of a message, of which something is on the disk.
     pub fn begin_message(&mut self) {
         let (_, media) = self.caller.call("message");
-        self.hear_prompt(media, "message-intro");
-        let until = Instant::now() + Duration::from_millis(2500);
-        let voice = self.voice.clone();
-        self.caller.speak_until(media, &voice, |_| Instant::now() >= until);
+        self.begin_recording(media);
+        let (folder, voice) = (self.server.site().data().join("messages"), self.voice.clone());
+        let is_begun = |path: &Path| {
+            path.extension().is_some_and(|e| e == "part") && fs::metadata(path).is_ok_and(|m| m.len() > 1000)
+        };
+        self.caller.speak_until(media, &voice, |_| {
+            fs::read_dir(&folder).is_ok_and(|files| files.flatten().any(|file| is_begun(&file.path())))
+        });
     }
 }
