@@ -100,6 +100,35 @@ impl Call {
     pub fn hop(&self) -> Destination {
         self.dialog.as_ref().map_or(self.base, |d| hop(d.next_hop(), self.base))
     }
+
+    /// Where a request goes that could not be sent there: the first hop, over a new connection; then where the
+    /// peer was last seen; then nowhere.
+    pub fn hop_after(&mut self, failed: Destination) -> Option<Destination> {
+        let port = self.dialog.as_ref().and_then(|d| d.next_hop().port);
+        match reopened(failed, port) {
+            Some(again) if failed == self.base => self.base = again,
+            _ if failed == self.base => return None,
+            Some(_) | None => {}
+        }
+        let hop = self.hop();
+        Some(if hop == failed { self.base } else { hop })
+    }
+
+    /// A request of the dialog came this way: answers to come find the peer there (a new connection, a phone
+    /// that has moved).
+    pub fn came_by(&mut self, flow: Flow) {
+        if flow.transport == self.base.transport() {
+            self.base = Destination::Flow(flow);
+        }
+    }
+}
+
+/// In place of a connection that is gone: one to the same host, at the port that the peer names.
+pub(super) fn reopened(gone: Destination, port: Option<u16>) -> Option<Destination> {
+    let Destination::Flow(flow) = gone else { return None };
+    let transport = flow.transport;
+    let peer = SocketAddr::new(flow.peer.ip(), port.unwrap_or(transport.default_port()));
+    transport.is_reliable().then_some(Destination::Address { transport, peer })
 }
 
 /// RFC 3261 12.2.1.1 with flows kept: a stream stays (RFC 5626), and so does the source of a datagram
@@ -112,9 +141,13 @@ pub(super) fn hop(uri: &Uri, base: Destination) -> Destination {
         }
     }
     let Some(Host::Address(address)) = uri.host() else { return base };
+    if transport != base.transport() && !matches!(transport, Transport::Udp | Transport::Tcp) {
+        return base; // a transport that is not spoken
+    }
     let peer = SocketAddr::new(*address, uri.port.unwrap_or(transport.default_port()));
     match base {
         Destination::Flow(flow) if transport == flow.transport && behind_nat(flow.peer, peer) => base,
+        Destination::Address { transport: t, peer: seen } if transport == t && behind_nat(seen, peer) => base,
         Destination::Flow(flow) if transport == Transport::Udp && flow.transport == Transport::Udp => {
             Destination::Flow(Flow { peer, ..flow })
         }
@@ -140,4 +173,39 @@ pub(super) fn contact(user: &str, local: SocketAddr, transport: Transport) -> St
         uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
     }
     format!("<{uri}>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::FlowKey;
+
+    #[test]
+    fn rfc_3261_12_2_1_1_where_the_next_request_goes() {
+        let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let flow = |transport, peer| {
+            let local = socket("192.0.2.1:5060");
+            Destination::Flow(Flow { key: FlowKey(1), transport, local, peer: socket(peer) })
+        };
+        let to = |transport, peer| Destination::Address { transport, peer: socket(peer) };
+        let (udp, tcp) = (Transport::Udp, Transport::Tcp);
+        let datagram = flow(udp, "198.51.100.7:40000");
+        let stream = flow(tcp, "198.51.100.7:40000");
+        let closed = to(tcp, "198.51.100.7:5060");
+        let cases = [
+            ("sip:x@198.51.100.9:5070", datagram, flow(udp, "198.51.100.9:5070")),
+            ("sip:x@10.0.0.9", datagram, datagram),
+            ("sip:x@carrier.example", datagram, datagram),
+            ("sip:x@198.51.100.9;transport=tcp", datagram, to(tcp, "198.51.100.9:5060")),
+            ("sip:x@198.51.100.9;transport=tls", datagram, datagram),
+            ("sip:x@198.51.100.9;transport=ws", stream, stream),
+            ("sip:x@198.51.100.9:5070", stream, stream),
+            ("sip:x@198.51.100.9:5070", closed, to(tcp, "198.51.100.9:5070")),
+            ("sip:x@10.0.0.9:5070", closed, closed),
+            ("sip:x@carrier.example", closed, closed),
+        ];
+        for (uri, base, expected) in cases {
+            assert_eq!(hop(&Uri::parse(uri).unwrap(), base), expected, "{uri}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ impl Endpoint {
             return self.drop_it(Dropped::Unreadable);
         };
         if request.method == Method::ACK {
-            return self.handle_ack(now, &key, &request);
+            return self.handle_ack(now, flow, &key, &request);
         }
         if let Some(&id) = self.by_key.get(&key) {
             return self.repeat_answer(now, id);
@@ -55,7 +55,7 @@ impl Endpoint {
         self.perform(now, id, actions, None);
     }
 
-    fn handle_ack(&mut self, now: Now, key: &Key, request: &Request) {
+    fn handle_ack(&mut self, now: Now, flow: Flow, key: &Key, request: &Request) {
         let slot = self.by_key.get(key).copied().and_then(|id| self.slots.get_mut(&id).map(|s| (id, s)));
         if let Some((id, Slot { machine: Machine::InviteServer(machine), .. })) = slot {
             let actions = machine.on_ack();
@@ -66,14 +66,15 @@ impl Endpoint {
         let dialog = DialogId::of_request(&request.headers).and_then(|id| self.by_id.get(&id).copied());
         let cseq = request.headers.get("CSeq").and_then(|v| CSeq::parse(v).ok());
         match (dialog, cseq) {
-            (Some(key), Some(cseq)) => self.acked(now, key, cseq.number, request),
+            (Some(key), Some(cseq)) => self.acked(now, flow, key, cseq.number, request),
             _ => self.drop_it(Dropped::StrayAck),
         }
     }
 
-    fn acked(&mut self, now: Now, key: DialogKey, cseq: u32, request: &Request) {
+    fn acked(&mut self, now: Now, flow: Flow, key: DialogKey, cseq: u32, request: &Request) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let Some(ok) = call.ok.take_if(|ok| ok.cseq == cseq) else { return };
+        call.came_by(flow);
         self.timers.cancel(Owner::Call(key), What::RepeatOk);
         self.timers.cancel(Owner::Call(key), What::NoAck);
         if call.silent {
@@ -203,6 +204,7 @@ impl Endpoint {
         if order == Order::Old {
             return self.serve(now, flow, key, request, User::Nobody, 500, &[("Retry-After", "1".into())]);
         }
+        call.came_by(flow);
         match request.method {
             Method::BYE => self.bye(now, flow, key, request, name),
             Method::INVITE => self.reinvite(now, flow, key, request, name),

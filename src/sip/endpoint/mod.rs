@@ -325,7 +325,7 @@ impl Endpoint {
         }
     }
 
-    /// A stream was closed: client transactions over it fail.
+    /// A stream was closed: what was to go over it opens another (RFC 3261 18.1.1, 18.2.2).
     pub fn handle_flow_closed(&mut self, now: Now, flow: FlowKey) {
         self.fail_transport(now, self.ways.over(flow));
     }
@@ -372,9 +372,10 @@ impl Endpoint {
     #[allow(clippy::result_large_err)] // a full table is rare, and the slot goes back to be answered
     fn add(&mut self, now: Now, slot: Slot, actions: Vec<Action>) -> Result<TxId, Full<Slot>> {
         let id = TxId(self.serial.next());
-        let (key, to, is_client) = (slot.key.clone(), slot.to, slot.machine.is_client());
+        let (key, to) = (slot.key.clone(), slot.to);
+        let has_way = slot.machine.is_client() || to.transport().is_reliable();
         self.slots.insert(id, slot)?;
-        if is_client {
+        if has_way {
             self.ways.add(to, id);
         }
         let _ = self.by_key.insert(key, id);
@@ -441,16 +442,37 @@ impl Endpoint {
         self.perform(now, id, actions, None);
     }
 
-    /// A response that cannot be sent is not worth ending a call for: the peer repeats its request.
-    fn fail_transport(&mut self, now: Now, clients: Vec<TxId>) {
-        for id in clients {
+    /// These can't send the way that they did.
+    fn fail_transport(&mut self, now: Now, ids: Vec<TxId>) {
+        for id in ids {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let actions = match &mut slot.machine {
                 Machine::InviteClient(m) => m.on_transport_error(),
                 Machine::Client(m) => m.on_transport_error(),
-                Machine::InviteServer(_) | Machine::Server(_) => Vec::new(),
+                // A response that cannot be sent is not worth ending a call for.
+                Machine::InviteServer(_) | Machine::Server(_) => {
+                    self.reopen(id);
+                    continue;
+                }
             };
             self.perform(now, id, actions, None);
+        }
+    }
+
+    /// What is still to be answered when its connection has gone is answered over a new one (18.2.2).
+    fn reopen(&mut self, id: TxId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let (old, user) = (slot.to, slot.user);
+        let via = slot.request.as_ref().and_then(|r| super::transaction::top_via(&r.headers));
+        let Some(new) = call::reopened(old, via.and_then(|via| via.port)) else { return };
+        slot.to = new;
+        self.ways.remove(old, id);
+        self.ways.add(new, id);
+        if let User::Invite(key) | User::Reinvite(key) = user {
+            let ok = self.calls.get_mut(&key).and_then(|call| call.ok.as_mut());
+            if let Some(ok) = ok.filter(|ok| ok.to == old) {
+                ok.to = new;
+            }
         }
     }
 

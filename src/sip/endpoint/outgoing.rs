@@ -11,7 +11,8 @@ use crate::sip::digest;
 use crate::sip::header::CSeq;
 use crate::sip::transaction::{MAGIC, T1, T2};
 
-/// Responses to a request within a dialog that say that the peer has forgotten it (12.2.1.2).
+/// Responses to a request within a dialog that say that the peer has forgotten it (12.2.1.2); 408 also for
+/// none at all. A network that refuses (503) says nothing of the peer.
 const GONE: [u16; 2] = [408, 481];
 
 impl Endpoint {
@@ -64,13 +65,35 @@ impl Endpoint {
         }
         match user {
             User::Invite(key) => self.end_call(now, key, Event::Failed { dialog: key, status }),
-            User::Reinvite(key) | User::Minor(key) | User::Refer(key) => self.peer_gone(now, key),
+            User::Reinvite(key) | User::Minor(key) | User::Refer(key)
+                if status == 503 && self.send_elsewhere(now, id, key) => {}
+            User::Reinvite(key) => self.offer_failed(now, key, status),
+            User::Minor(key) => self.minor_answered(now, key, status),
+            User::Refer(key) => self.refer_answered(now, key, status),
             User::Out(number) => {
                 let headers = Box::new(Headers::new());
                 self.events.push_back(Event::Replied { number, status, headers });
             }
             User::InDialog(_) | User::Outside(_) | User::Nobody => {}
         }
+    }
+
+    /// The same request to the next place where the peer may be, under a new branch (RFC 3263 4.3).
+    fn send_elsewhere(&mut self, now: Now, id: TxId, key: DialogKey) -> bool {
+        let Some(slot) = self.slots.get(&id) else { return false };
+        let Some(to) = self.calls.get_mut(&key).and_then(|call| call.hop_after(slot.to)) else {
+            return false;
+        };
+        let (user, credentials, retried) = (slot.user, slot.credentials.clone(), slot.retried);
+        let Some(mut request) = slot.request.as_deref().cloned() else { return false };
+        let Some(local) = sent_by(&request) else { return false };
+        request.headers.remove("Via");
+        self.add_via(&mut request, local, to);
+        let Ok(tx) = self.start_client(now, request, to, user, credentials) else { return false };
+        if let Some(slot) = self.slots.get_mut(&tx) {
+            slot.retried = retried;
+        }
+        true
     }
 
     fn invite_answered(&mut self, now: Now, id: TxId, key: DialogKey, response: Response) {
@@ -177,13 +200,18 @@ impl Endpoint {
                 }
             }
             491 => self.rest_offer(now, key),
-            status if GONE.contains(&status) => self.peer_gone(now, key),
-            status => {
-                call.exchange = Exchange::Idle;
-                if !call.silent {
-                    self.events.push_back(Event::OfferFailed { dialog: key, status });
-                }
-            }
+            status => self.offer_failed(now, key, status),
+        }
+    }
+
+    fn offer_failed(&mut self, now: Now, key: DialogKey, status: u16) {
+        if GONE.contains(&status) {
+            return self.peer_gone(now, key);
+        }
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        call.exchange = Exchange::Idle;
+        if !call.silent {
+            self.events.push_back(Event::OfferFailed { dialog: key, status });
         }
     }
 

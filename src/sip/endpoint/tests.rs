@@ -406,6 +406,102 @@ fn a_dialog_that_the_peer_has_forgotten_ends() {
     assert!(pair.is_empty());
 }
 
+/// A call over TCP to B whose Contact is at port 7000, acknowledged: its key and its connection.
+fn over_tcp(pair: &mut Pair) -> (DialogKey, Flow) {
+    let flow = Flow { key: FlowKey(77), peer: "127.0.0.1:40000".parse().unwrap(), ..pair.flow(1) };
+    let invite = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1:7000;transport=tcp>\r\n", "");
+    pair.ends[1].handle_message(pair.now, flow, invite.replace("UDP", "TCP").as_bytes());
+    let Some(Event::Invite { dialog, .. }) = pair.ends[1].poll_event() else { panic!() };
+    pair.ends[1].accept(pair.now, dialog, ANSWER.to_vec(), false);
+    let tag = std::iter::from_fn(|| pair.ends[1].poll_transmit())
+        .filter_map(|t| {
+            String::from_utf8_lossy(&t.bytes).split("<sip:1712@z>;tag=").nth(1).map(str::to_owned)
+        })
+        .find_map(|rest| rest.split("\r\n").next().map(str::to_owned));
+    let ack = raw("ACK", "sip:1712@z", "", "")
+        .replace("<sip:1712@z>", &format!("<sip:1712@z>;tag={}", tag.unwrap()));
+    pair.ends[1].handle_message(pair.now, flow, ack.as_bytes());
+    assert!(matches!(pair.ends[1].poll_event(), Some(Event::Acked { .. })));
+    (dialog, flow)
+}
+
+fn address(peer: &str) -> Destination {
+    Destination::Address { transport: Transport::Tcp, peer: peer.parse().unwrap() }
+}
+
+#[test]
+fn rfc_3261_18_1_1_a_bye_opens_another_connection_when_its_own_is_gone() {
+    for told in [true, false] {
+        let mut pair = Pair::new(Transport::Tcp, 0, 16);
+        let (dialog, flow) = over_tcp(&mut pair);
+        if told {
+            pair.ends[1].handle_flow_closed(pair.now, flow.key);
+        }
+        pair.ends[1].hang_up(pair.now, dialog, None);
+        let mut hops = Vec::new();
+        let mut branches = Vec::new();
+        while let Some(bye) = pair.ends[1].poll_transmit() {
+            let text = String::from_utf8_lossy(&bye.bytes).into_owned();
+            assert!(text.starts_with("BYE"), "{text}");
+            branches.push(text.split("branch=").nth(1).unwrap()[..20].to_owned());
+            hops.push(bye.to);
+            pair.ends[1].handle_transmit_failed(pair.now, bye.to);
+        }
+        // At the port of its Contact; that is also where the caller was seen, so then nowhere.
+        assert_eq!(hops, [Destination::Flow(flow), address("127.0.0.1:7000")]);
+        branches.dedup();
+        assert_eq!(branches.len(), hops.len(), "each hop has its own branch");
+        assert!(pair.is_empty());
+    }
+}
+
+#[test]
+fn a_connection_that_is_gone_ends_no_call_and_a_request_over_a_new_one_brings_it_back() {
+    let mut pair = Pair::new(Transport::Tcp, 0, 17);
+    let (dialog, flow) = over_tcp(&mut pair);
+    pair.ends[1].probe(pair.now, dialog);
+    let _ = pair.ends[1].poll_transmit();
+    pair.ends[1].handle_flow_closed(pair.now, flow.key);
+    let again = pair.ends[1].poll_transmit().unwrap();
+    assert!(again.bytes.starts_with(b"OPTIONS") && again.to == address("127.0.0.1:7000"));
+    pair.ends[1].handle_transmit_failed(pair.now, again.to);
+    assert!(pair.ends[1].poll_event().is_none() && pair.ends[1].counts().dialogs == 1);
+    pair.ends[1].offer(pair.now, dialog, OFFER.to_vec()).unwrap();
+    assert_eq!(pair.ends[1].poll_transmit().unwrap().to, address("127.0.0.1:7000"));
+    pair.ends[1].handle_transmit_failed(pair.now, address("127.0.0.1:7000"));
+    assert!(matches!(pair.ends[1].poll_event(), Some(Event::OfferFailed { status: 503, .. })));
+    while pair.ends[1].poll_transmit().is_some() {}
+    let call = pair.ends[1].calls.get(&dialog).unwrap();
+    let to = format!("<sip:1712@z>;tag={}", call.dialog.as_ref().unwrap().id.local_tag);
+    let info = raw("INFO", "sip:1712@z", "", "").replace("<sip:1712@z>", &to).replace("CSeq: 1", "CSeq: 2");
+    let new = Flow { key: FlowKey(78), peer: "127.0.0.1:40001".parse().unwrap(), ..flow };
+    pair.ends[1].handle_message(pair.now, new, info.as_bytes());
+    assert!(pair.ends[1].poll_transmit().unwrap().bytes.starts_with(b"SIP/2.0 200"));
+    pair.ends[1].hang_up(pair.now, dialog, None);
+    assert_eq!(pair.ends[1].poll_transmit().unwrap().to, Destination::Flow(new));
+    pair.now = pair.now.plus(LONG);
+    pair.ends[1].handle_timeout(pair.now);
+    assert!(pair.is_empty());
+}
+
+#[test]
+fn rfc_3261_18_2_2_an_answer_opens_another_connection_when_its_own_is_gone() {
+    let mut pair = Pair::new(Transport::Tcp, 0, 18);
+    let flow = Flow { key: FlowKey(77), peer: "127.0.0.1:40000".parse().unwrap(), ..pair.flow(1) };
+    let invite = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1:7000;transport=tcp>\r\n", "");
+    pair.ends[1].handle_message(
+        pair.now,
+        flow,
+        invite.replace("UDP 127.0.0.1:5060", "TCP 127.0.0.1:7001").as_bytes(),
+    );
+    let Some(Event::Invite { dialog, .. }) = pair.ends[1].poll_event() else { panic!() };
+    while pair.ends[1].poll_transmit().is_some() {}
+    pair.ends[1].handle_flow_closed(pair.now, flow.key);
+    pair.ends[1].reject(pair.now, dialog, 486, &[]);
+    assert_eq!(pair.ends[1].poll_transmit().unwrap().to, address("127.0.0.1:7001"));
+    assert!(pair.is_empty());
+}
+
 /// A request of a stranger at B, written by hand.
 fn raw(method: &str, uri: &str, extra: &str, body: &str) -> String {
     format!(

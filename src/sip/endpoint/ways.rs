@@ -1,5 +1,5 @@
-//! Client transactions by where they send: when a way fails, only those that used it are looked at, not all
-//! that thousands of other calls have left in the table.
+//! Transactions by where they send: when a way fails, only those that used it are looked at, not all that
+//! thousands of other calls have left in the table. Servers are here for streams only.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,21 +10,21 @@ use crate::sip::flow::{Destination, Flow, Transport};
 
 #[derive(Default)]
 pub(super) struct Ways {
-    clients: BTreeSet<(Destination, TxId)>,
+    users: BTreeSet<(Destination, TxId)>,
 }
 
 impl Ways {
     pub(super) fn add(&mut self, to: Destination, id: TxId) {
-        self.clients.insert((to, id));
+        self.users.insert((to, id));
     }
 
     pub(super) fn remove(&mut self, to: Destination, id: TxId) {
-        self.clients.remove(&(to, id));
+        self.users.remove(&(to, id));
     }
 
     /// Those that send exactly there.
     pub(super) fn to(&self, to: Destination) -> Vec<TxId> {
-        self.clients.range((to, TxId(0))..=(to, TxId(u64::MAX))).map(|(_, id)| *id).collect()
+        self.users.range((to, TxId(0))..=(to, TxId(u64::MAX))).map(|(_, id)| *id).collect()
     }
 
     /// Those that send over this stream.
@@ -32,7 +32,7 @@ impl Ways {
         // The smallest flow of that key; the key is what flows are ordered by first.
         let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let first = Destination::Flow(Flow { key, transport: Transport::Udp, local, peer: local });
-        self.clients
+        self.users
             .range((first, TxId(0))..)
             .take_while(|(to, _)| matches!(to, Destination::Flow(flow) if flow.key == key))
             .filter(|(to, _)| to.transport().is_reliable())
