@@ -2,5 +2,7 @@
 //! Each `story_*` reads like the specification; `random` draws worlds from seeds.
 
 mod random;
+mod story_closed;
 mod story_first_call;
+mod story_message;
 mod story_races;
