@@ -4,5 +4,7 @@
 mod random;
 mod story_closed;
 mod story_first_call;
+mod story_lines;
 mod story_message;
 mod story_races;
+mod story_together;
