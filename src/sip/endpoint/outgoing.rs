@@ -426,7 +426,11 @@ impl Endpoint {
         let Some(slot) = self.slots.get(&tx) else { return };
         let Some(invite) = slot.request.as_deref() else { return };
         let to = slot.to;
-        let cancel = hop_request(invite, Method::CANCEL, invite.headers.get("To").unwrap_or(""));
+        let mut cancel = hop_request(invite, Method::CANCEL, invite.headers.get("To").unwrap_or(""));
+        if let Some(reason) = self.calls.get(&key).and_then(|c| c.reason.as_ref()) {
+            // RFC 3326 2: why, so that a phone need not show a missed call.
+            cancel.headers.push("Reason", reason.to_string());
+        }
         let Some(branch) = branch_of(invite) else { return };
         let _ = self.start_with_branch(now, cancel, &branch, to, User::Nobody, None);
         self.timers.set(Owner::Call(key), What::AbandonInvite, now.at + 64 * T1);
