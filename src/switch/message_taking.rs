@@ -2,7 +2,7 @@
 //! before its row is written; a row that the database refuses waits in the store's spool.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Switch;
 use super::call::Phase;
@@ -18,6 +18,7 @@ use crate::voicemail::mailbox::{self, Ending};
 /// A recording, from its first sample until it is kept or thrown away.
 pub(super) struct Take {
     call: CallKey,
+    since: Instant,
     id: String,
     path: PathBuf,
     called: String,
@@ -58,9 +59,10 @@ impl Switch {
         let called = call.number.map_or(String::new(), |at| call.policy.number_name(at).to_owned());
         let leg = call.caller;
         let take = TakeKey(self.mint.serial.next());
-        let _ = self
-            .takes
-            .insert(take, Take { call: key, id, path: path.clone(), called, done: None, left: None });
+        let _ = self.takes.insert(
+            take,
+            Take { call: key, since: now.at, id, path: path.clone(), called, done: None, left: None },
+        );
         self.enter(now, key, Phase::Recording(take));
         let finish_key = Some(finish_key);
         self.media(MediaCommand::Record { leg, take, path, max, silence: Some(silence), finish_key });
@@ -133,10 +135,13 @@ impl Switch {
         let wish = call.machine.as_ref().map(super::super::callflow::machine::Machine::hung_up);
         let min = call.policy.config.voicemail.min.value;
         if let Phase::Recording(take) = call.phase {
-            call.outcome.get_or_insert(Outcome::Message);
             let leg = call.caller;
             if let Some(take) = self.takes.get_mut(&take) {
                 take.left = Some(Left { min });
+                // Whether there was a voice is known only later; who hung up at once left none.
+                if now.at.saturating_duration_since(take.since) >= min {
+                    call.outcome.get_or_insert(Outcome::Message);
+                }
             }
             return self.media(MediaCommand::StopRecord { leg });
         }

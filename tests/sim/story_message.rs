@@ -150,7 +150,7 @@ fn who_says_nothing_is_asked_once_more_and_nothing_is_kept() {
 #[test]
 fn who_hangs_up_before_a_word_leaves_nothing_and_is_no_message() {
     let mut world = recording(0);
-    world.run_s(3);
+    world.run_s(1);
     hangs_up(&mut world);
     assert_eq!((world.messages().len(), world.outcomes()), (0, vec![Outcome::HungUp]));
     world.finish();
