@@ -112,6 +112,7 @@ impl Switch {
         self.finish_take(now, key);
         self.leave_phase(now, key);
         let Some(call) = self.calls.remove(&key) else { return };
+        self.state.codes.swap_remove(&key);
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
         for leg in self.legs.of(key) {
             self.close_leg(now, leg);
@@ -199,6 +200,7 @@ impl Switch {
             self.close_leg(now, leg);
         }
         self.floor.leave_all(key);
+        self.state.codes.swap_remove(&key);
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
         if let Some(call) = self.calls.remove(&key) {
             let lasted = now.at.saturating_duration_since(call.arrived);
