@@ -203,6 +203,7 @@ impl Switch {
         self.state.codes.swap_remove(&key);
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
         if let Some(call) = self.calls.remove(&key) {
+            self.rescue_take(now, &call);
             let lasted = now.at.saturating_duration_since(call.arrived);
             self.notice(Notice::Ended { call: key, outcome: Outcome::Failed, lasted, talked: call.talked });
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Switch;
-use super::call::Phase;
+use super::call::{Call, Phase};
 use super::io::Output;
 use crate::base::id::{CallKey, LegKey, PlayKey, TakeKey};
 use crate::base::time::Now;
@@ -152,6 +152,19 @@ impl Switch {
                 self.save(now, take, callback);
             }
             Some(HungUp::DropTake | HungUp::Nothing) | None => self.discard(take),
+        }
+    }
+
+    /// The call's code failed: what the caller said is kept.
+    pub(super) fn rescue_take(&mut self, now: Now, call: &Call) {
+        let min = call.policy.config.voicemail.min.value;
+        if let Phase::Recording(take) = call.phase {
+            if let Some(take) = self.takes.get_mut(&take) {
+                take.left = Some(Left { min });
+            }
+        }
+        if let Some(take) = call.take {
+            self.save(now, take, None);
         }
     }
 

@@ -77,6 +77,8 @@ enum What {
     Join,
     /// A leg has rung long enough.
     Ring,
+    /// A peer has given no sign of life to our INVITE.
+    Heard,
     /// A telephone has not pressed 1.
     Confirm,
     /// A line's rest or wrap-up ends.
@@ -217,6 +219,7 @@ impl Switch {
                 (Owner::Call(call), What::Round) => self.new_round(now, call),
                 (Owner::Call(call), _) => self.flow_timeout(now, call),
                 (Owner::Leg(leg), What::Confirm) => self.not_confirmed(now, leg),
+                (Owner::Leg(leg), What::Heard) => self.unheard(now, leg),
                 (Owner::Leg(leg), _) => self.rang_out(now, leg),
                 (Owner::Line(line), _) => self.line_changed(now, line),
                 (Owner::Request(tx), _) => self.refuse_late(now, tx),

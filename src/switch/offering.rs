@@ -22,6 +22,9 @@ use crate::telemetry::notice::{Miss, Notice, Outcome};
 
 /// How long a leg that is called directly rings.
 const DIRECT_RING: Duration = Duration::from_secs(45);
+/// How long a peer may take for a first sign of life, by when INVITE was sent four times: a phone without
+/// network or power is passed over at once, and not after its whole time to ring.
+const UNHEARD: Duration = Duration::from_secs(5);
 /// How long a telephone has for the 1.
 const CONFIRM: Duration = Duration::from_secs(15);
 
@@ -211,8 +214,19 @@ impl Switch {
         leg.meets(to.peer().ip());
         let invite = line_invite::write(&shown, &target, to, leg.signalling, sdp);
         match self.endpoint.invite(now, invite) {
-            Ok(dialog) => self.attach(key, dialog),
+            Ok(dialog) => {
+                self.attach(key, dialog);
+                self.timers.set(Owner::Leg(key), What::Heard, now.at + UNHEARD);
+            }
             Err(_) => self.attempt_failed(now, key, Miss::Unreachable),
+        }
+    }
+
+    /// Time to have heard something of a leg that we call.
+    pub(super) fn unheard(&mut self, now: Now, key: LegKey) {
+        let dialog = self.legs.get(&key).and_then(|leg| leg.dialog);
+        if dialog.is_some_and(|dialog| !self.endpoint.is_heard(dialog)) {
+            self.attempt_failed(now, key, Miss::Unreachable);
         }
     }
 

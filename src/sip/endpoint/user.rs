@@ -95,6 +95,13 @@ impl Endpoint {
         request
     }
 
+    /// Whether a call of ours has had any answer, be it only 100.
+    pub fn is_heard(&self, key: DialogKey) -> bool {
+        let Some(Call { stage: Stage::Outgoing { tx, .. }, .. }) = self.calls.get(&key) else { return true };
+        !matches!(self.slots.get(tx).map(|s| &s.machine),
+            Some(Machine::InviteClient(m)) if m.state() == invite_client::State::Calling)
+    }
+
     // --- any call ------------------------------------------------------------------------------------
 
     /// Ends a call in whatever state: 480, CANCEL, or BYE (also for a 200 that crosses the CANCEL).
