@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::io::{Input, Output};
 use super::policy::Policy;
 use super::{Switch, What};
-use crate::base::id::{FlowKey, LegKey, Rng};
+use crate::base::id::{FlowKey, LegKey, PlayKey, Rng};
 use crate::base::time::Now;
 use crate::callflow::example;
-use crate::media::command::{MediaCommand, MediaEvent};
+use crate::callflow::machine::FlowEvent;
+use crate::media::command::{MediaCommand, MediaEvent, RecordEnd};
 use crate::media::prompt_bank::PromptBank;
 use crate::sip::flow::{Flow, Transport};
 use crate::telemetry::notice::{Notice, Outcome};
@@ -25,6 +26,8 @@ struct Bench {
     notices: Vec<Notice>,
     opened: Vec<LegKey>,
     closed: Vec<LegKey>,
+    plays: Vec<PlayKey>,
+    saved: usize,
 }
 
 impl Bench {
@@ -40,7 +43,16 @@ impl Bench {
         let now = Now { utc: "2026-11-24T10:00:00Z".parse().unwrap(), ..Now::read() };
         let switch = Switch::new(now, Arc::new(policy), Rng::from_number(1));
         let (sent, notices) = (Vec::new(), Vec::new());
-        let mut bench = Self { now, switch, sent, notices, opened: Vec::new(), closed: Vec::new() };
+        let mut bench = Self {
+            now,
+            switch,
+            sent,
+            notices,
+            opened: Vec::new(),
+            closed: Vec::new(),
+            plays: Vec::new(),
+            saved: 0,
+        };
         bench.drain();
         bench
     }
@@ -59,7 +71,9 @@ impl Bench {
                 Output::Notice(notice) => self.notices.push(notice),
                 Output::Media(MediaCommand::Open { leg, .. }) => self.opened.push(leg),
                 Output::Media(MediaCommand::Close { leg }) => self.closed.push(leg),
-                Output::Media(_) | Output::Store(_) | Output::Resolve { .. } | Output::Drained => {}
+                Output::Media(MediaCommand::Play { play, .. }) => self.plays.push(play),
+                Output::Store(_) => self.saved += 1,
+                Output::Media(_) | Output::Resolve { .. } | Output::Drained => {}
             }
         }
     }
@@ -73,8 +87,12 @@ impl Bench {
 
     /// An answered and acknowledged call.
     fn call(&mut self, id: &str) {
+        self.call_number("1712", id);
+    }
+
+    fn call_number(&mut self, number: &str, id: &str) {
         let sdp = "v=0\r\no=- 1 1 IN IP4 10.0.1.1\r\ns=-\r\nc=IN IP4 10.0.1.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
-        self.sip(&request("INVITE", id, "", 1, sdp));
+        self.sip(&request("INVITE", id, "", 1, sdp).replace("sip:1712@", &format!("sip:{number}@")));
         let leg = *self.opened.last().unwrap();
         self.give(Input::Media(MediaEvent::Opened { leg, local: "10.0.0.1:20000".parse().unwrap() }));
         let ok = self.sent.iter().rev().find(|t| t.starts_with("SIP/2.0 200")).unwrap();
@@ -128,6 +146,32 @@ fn a_panic_in_one_calls_code_ends_that_call_and_no_other() {
         (snapshot.calls, snapshot.legs, snapshot.sip.dialogs, snapshot.sip.transactions),
         (0, 0, 0, 0)
     );
+}
+
+#[test]
+fn a_panic_costs_nobody_the_message_that_was_spoken() {
+    for spoken_already in [false, true] {
+        let mut bench = Bench::new();
+        bench.call_number("vm", "one");
+        let key = *bench.switch.calls.keys().next().unwrap();
+        let leg = bench.opened[0];
+        let play = *bench.plays.last().unwrap();
+        bench.give(Input::Media(MediaEvent::PlayEnded { leg, play }));
+        let take = *bench.switch.takes.keys().next().unwrap();
+        let length = Duration::from_secs(20);
+        let recorded =
+            || Input::Media(MediaEvent::Recorded { leg, take, length, end: RecordEnd::Stopped, voice: true });
+        if spoken_already {
+            bench.give(recorded());
+        }
+        bench.switch.state.breaks = Some(key);
+        bench.switch.guarded(bench.now, |switch| switch.flow(bench.now, key, FlowEvent::TimedOut));
+        bench.drain();
+        if !spoken_already {
+            bench.give(recorded());
+        }
+        assert_eq!((bench.saved, bench.switch.takes.len()), (1, 0), "spoken already: {spoken_already}");
+    }
 }
 
 #[test]
