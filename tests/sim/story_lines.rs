@@ -32,16 +32,6 @@ fn offered(world: &World) -> Vec<u64> {
     offers.collect()
 }
 
-/// One call after the other, each hung up by the line after 5 s.
-fn one_after_the_other(number: &str, calls: usize) -> World {
-    let mut world = with_lines(&["anna", "bart", "cleo"], &Script::answers(1).then(5, Deed::HangUp));
-    for n in 0..calls {
-        world.calls(&format!("caller-{n}"), number, Script::default());
-        world.run_s(30);
-    }
-    world
-}
-
 #[test]
 fn the_strategies_ring_who_they_say() {
     let cases: [(&str, Strategy, &[u64]); 3] = [

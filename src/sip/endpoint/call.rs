@@ -8,8 +8,9 @@ use crate::sip::dialog::Dialog;
 use crate::sip::digest::Credentials;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::sip::header_ext::Reason;
-use crate::sip::transaction::Bytes;
+use crate::sip::transaction::{Bytes, top_via};
 use crate::sip::uri::{Host, Uri};
+use crate::sip::wire::message::Headers;
 
 /// How often a re-INVITE that met the peer's is tried again (14.1).
 pub(super) const OFFER_TRIES: u32 = 6;
@@ -164,6 +165,19 @@ fn is_private(address: SocketAddr) -> bool {
         std::net::IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
         std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
+}
+
+/// Where an answer goes (18.2.2, RFC 3581 4): back over a stream; to the source port of a datagram when
+/// `rport` asks for it, else to the port that Via names.
+pub(super) fn answer_hop(headers: &Headers, flow: Flow) -> Destination {
+    if flow.transport.is_reliable() {
+        return Destination::Flow(flow);
+    }
+    let port = match top_via(headers) {
+        Some(via) if !via.params.has("rport") => via.port.unwrap_or(flow.transport.default_port()),
+        _ => flow.peer.port(),
+    };
+    Destination::Flow(Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow })
 }
 
 /// Our Contact.

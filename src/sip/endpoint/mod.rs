@@ -30,7 +30,7 @@ use crate::base::bounded::{BoundedMap, Full};
 use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey};
 use crate::base::time::{Now, TimerQueue};
 use body::{session_in, session_of};
-use call::Call;
+use call::{Call, answer_hop};
 pub use user::OfferPending;
 use ways::Ways;
 
@@ -582,19 +582,6 @@ fn replace_top_via(headers: &mut Headers, via: &Via) {
     let Some(line) = headers.get("Via") else { return };
     let others: String = super::header::split_list(line).skip(1).flat_map(|other| [", ", other]).collect();
     headers.set_first("Via", format!("{via}{others}"));
-}
-
-/// Where an answer goes (18.2.2, RFC 3581 4): back over a stream; to the source port of a datagram when
-/// `rport` asks for it, else to the port that Via names.
-fn answer_hop(headers: &Headers, flow: Flow) -> Destination {
-    if flow.transport.is_reliable() {
-        return Destination::Flow(flow);
-    }
-    let port = match super::transaction::top_via(headers) {
-        Some(via) if !via.params.has("rport") => via.port.unwrap_or(flow.transport.default_port()),
-        _ => flow.peer.port(),
-    };
-    Destination::Flow(Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow })
 }
 
 fn merge_key(headers: &Headers) -> Option<String> {
