@@ -1,0 +1,100 @@
+//! `hulplijn check`: every mistake at once, with file, line, what was found, what is allowed, the nearest name.
+
+mod support;
+
+use support::Site;
+use support::server::HELPLINE;
+
+/// Checks the usual configuration with this change; exit code, findings, and the text that was checked.
+fn check(change: impl Fn(&str) -> String) -> (Option<i32>, Vec<String>, String) {
+    let text = change(HELPLINE);
+    assert_ne!(text, HELPLINE, "the change changes nothing");
+    let site = Site::new(&text);
+    let output = site.command(&["check"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said.lines().map(str::to_owned).collect(), text)
+}
+
+/// The number of the line that this stands in.
+fn line_of(text: &str, found: &str) -> usize {
+    1 + text.lines().position(|line| line.contains(found)).unwrap_or_else(|| panic!("no {found}"))
+}
+
+/// One change, one mistake: it is named where it stands, with these words.
+fn finds(from: &str, to: &str, stands: &str, words: &[&str]) {
+    assert!(HELPLINE.contains(from), "the usual configuration has no {from}");
+    let (code, findings, text) = check(|text| text.replacen(from, to, 1));
+    assert_eq!(code, Some(1), "{findings:?}");
+    let place = format!("all.toml:{}: error:", line_of(&text, stands));
+    let found = findings.iter().find(|f| f.contains(&place) && words.iter().all(|word| f.contains(word)));
+    assert!(found.is_some(), "no `{place}` with {words:?} among\n{}", findings.join("\n"));
+}
+
+#[test]
+fn a_good_configuration_has_nothing_to_say() {
+    let site = Site::new(HELPLINE);
+    let output = site.command(&["check"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), "0 errors, 0 warnings\n"));
+}
+
+#[test]
+fn an_unknown_key_with_the_nearest_name() {
+    finds("dial = \"wait\"", "dail = \"wait\"", "dail", &["unknown key `dail`", "did you mean `dial`?"]);
+    finds("wrap-up = \"0s\"", "wrapup = \"0s\"", "wrapup", &["`wrapup`", "did you mean `wrap-up`?"]);
+}
+
+#[test]
+fn an_unknown_name_with_the_nearest_one() {
+    finds("lines = [\"anna\"]", "lines = [\"ana\"]", "lines = [\"ana\"]", &["`ana`", "did you mean `anna`?"]);
+    finds("queue = \"fixed\"", "queue = \"fixd\"", "queue = \"fixd\"", &["`fixd`", "did you mean `fixed`?"]);
+    let step = "next = \"queue\" }";
+    finds(step, "next = \"queu\" }", "next = \"queu\"", &["`queu`", "did you mean `queue`?"]);
+}
+
+#[test]
+fn a_missing_prompt() {
+    let words = ["`welkome`", "missing", "`nl`"];
+    finds("prompts = [\"welcome\", ", "prompts = [\"welkome\", ", "welkome", &words);
+}
+
+#[test]
+fn a_step_that_nothing_leads_to() {
+    let lost = "[flow.wait]\nstart = \"wait\"\nstep.lost = { do = \"wait\" }";
+    finds("[flow.wait]\nstart = \"wait\"", lost, "step.lost", &["`lost`", "reach"]);
+}
+
+#[test]
+fn a_step_without_a_way_out() {
+    let circle = "step.say = { do = \"play\", prompts = [\"goodbye\"], next = \"say\" }";
+    finds("step.say = { do = \"hangup\", prompts = [\"goodbye\"] }", circle, "step.say", &["`say`"]);
+}
+
+#[test]
+fn hours_that_overlap() {
+    let twice = "monday = [\"09:00-17:00\", \"16:00-18:00\"]";
+    finds("monday = [\"00:00-24:00\"]", twice, "monday", &["overlap"]);
+}
+
+#[test]
+fn values_that_are_none_and_what_is_allowed() {
+    finds("zone = \"Europe/Brussels\"", "zone = \"Europe/Brussel\"", "zone =", &["Europe/Brussel"]);
+    finds("ring = \"20s\"", "ring = 20", "ring = 20", &["unit"]);
+    finds("address = \"NET.1:5060\"", "address = \"localhost\"", "localhost", &["allowed"]);
+    finds("name = \"1712\"", "name = 1712", "name = 1712", &["allowed"]);
+    finds("transport = \"udp\"", "transport = \"upd\"", "\"upd\"", &["udp"]);
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_named_and_never_printed() {
+    let from = "password = \"geheim-anna\"";
+    finds(from, "password = { env = \"NO_SUCH_VARIABLE\" }", "NO_SUCH_VARIABLE", &["not set"]);
+    finds(from, "password = { file = \"/no/such/secret\" }", "/no/such/secret", &["cannot be read"]);
+    let (_, findings, _) = check(|text| text.replace("dial = \"wait\"", "dail = \"wait\""));
+    assert!(!findings.join("\n").contains("geheim"));
+}
+
+#[test]
+fn what_is_no_toml_is_named_by_its_line() {
+    finds("[registrar]", "[registrar", "[registrar", &[]);
+}
