@@ -1,6 +1,6 @@
 //! Faults that were measured in other stacks (DESIGN section 4), each as a test of ours.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use hulplijn::base::id::Rng;
@@ -12,6 +12,8 @@ use hulplijn::sip::uri::{Host, Scheme, Uri};
 use hulplijn::sip::wire::message::{Headers, Message, Method, Request, Response};
 use hulplijn::sip::wire::parse::{Parsed, parse};
 use hulplijn::sip::wire::print::{print, print_request, print_response, reason};
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 const HEAD: &str = "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n\
     Call-ID: c\r\nCSeq: 1 MESSAGE\r\n";
@@ -189,11 +191,11 @@ fn rsip_digest_is_wrong_for_a_count_of_ten() {
         &[Algorithm::Sha256, Algorithm::Md5],
         Rng::from_number(1),
     );
-    let challenges = server.challenge(now, false);
+    let challenges = server.challenge(now, HERE, false);
     let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10);
     let value = value.unwrap_or_default();
     assert!(value.contains("nc=0000000a"));
-    let verdict = server.verify(now, "REGISTER", "sip:h", &value, |_| Some("geheim".into()));
+    let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".into()));
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
 
@@ -215,10 +217,10 @@ fn rsip_digest_fails_on_sha_256_qop_lists_and_uris_with_parameters() {
         &[Algorithm::Sha256, Algorithm::Md5],
         Rng::from_number(1),
     );
-    let challenges = server.challenge(now, false);
+    let challenges = server.challenge(now, HERE, false);
     let value = answer(challenges.iter().map(String::as_str), "REGISTER", target, &account(), "c", 1);
     let password = |_: &str| Some("geheim".into());
-    let verdict = server.verify(now, "REGISTER", target, &value.unwrap_or_default(), password);
+    let verdict = server.verify(now, HERE, "REGISTER", target, &value.unwrap_or_default(), password);
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
 

@@ -10,7 +10,7 @@ use crate::base::id::{DialogKey, LegKey};
 use crate::base::time::Now;
 use crate::media::command::{LegStats, MediaCommand, Origin};
 use crate::sip::digest::Credentials;
-use crate::sip::endpoint::{EndCause, Invite};
+use crate::sip::endpoint::{Arrival, EndCause, Invite};
 use crate::sip::flow::Flow;
 use crate::sip::header::NameAddr;
 use crate::sip::uri::{Host, Uri};
@@ -110,11 +110,13 @@ impl Phone {
 
     // --- calls to us ------------------------------------------------------------------------------------
 
-    pub(super) fn called(&mut self, now: Now, dialog: DialogKey, request: &Request, flow: Flow) {
+    pub(super) fn called(&mut self, now: Now, arrival: &Arrival) {
+        let Arrival { request, flow, .. } = arrival;
         let switch = self.plan.account.as_ref().map(|account| account.switch.to.peer().ip());
         if switch.is_some_and(|ip| ip != flow.peer.ip()) {
-            return self.endpoint.reject(now, dialog, 403, &[]);
+            return self.endpoint.reply(arrival, 403, &[]);
         }
+        let Some(dialog) = self.endpoint.admit_call(now, arrival) else { return };
         if self.call.is_some() || self.course != Course::Running || self.calls_left == Some(0) {
             self.tell(Happening::Refusing { status: 486 });
             return self.endpoint.reject(now, dialog, 486, &[]);
@@ -125,7 +127,7 @@ impl Phone {
             Answering::Busy => 486,
             Answering::Decline => 603,
             Answering::After(_) | Answering::Never => {
-                return self.ring(now, dialog, request, flow);
+                return self.ring(now, dialog, request, *flow);
             }
         };
         self.endpoint.reject(now, dialog, status, &[]);

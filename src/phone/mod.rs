@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::base::id::{Rng, Serial};
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent};
-use crate::sip::endpoint::{Config, Endpoint, Event};
+use crate::sip::endpoint::{Arrival, Config, Endpoint, Event};
 use crate::sip::wire::message::Method;
 use call::Call;
 use happening::Happening;
@@ -123,7 +123,9 @@ impl Phone {
         match input {
             Input::Sip { flow, bytes } => {
                 self.replied = true;
-                self.endpoint.handle_message(now, flow, &bytes);
+                if let Some(arrival) = self.endpoint.handle_message(now, flow, &bytes) {
+                    self.arrived(now, &arrival);
+                }
             }
             Input::FlowClosed { flow } => {
                 self.endpoint.handle_flow_closed(now, flow);
@@ -168,7 +170,6 @@ impl Phone {
 
     fn event(&mut self, now: Now, event: Event) {
         match event {
-            Event::Invite { dialog, request, flow } => self.called(now, dialog, &request, flow),
             Event::Cancelled { dialog } => self.caller_gave_up(now, dialog),
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
             Event::Progress { dialog, status, sdp } => self.progress(dialog, status, sdp),
@@ -183,16 +184,23 @@ impl Phone {
             Event::ReferAnswered { dialog, status } => self.refer_answered(dialog, status),
             Event::ReferProgress { dialog, status, .. } => self.refer_told(dialog, status),
             Event::Ended { dialog, cause } => self.dialog_ended(now, dialog, cause),
-            Event::Request { tx, request, .. } => {
-                let status = if request.method == Method::OPTIONS { 200 } else { 501 };
-                let headers = [("Allow", self.endpoint.allow().to_owned())];
-                self.endpoint.respond(now, tx, status, &headers);
-            }
             Event::Replied { number, status, headers } => {
                 self.registrar_replied(now, number, status, &headers);
             }
             Event::Refused { .. } | Event::Dropped { .. } => {}
         }
+    }
+
+    fn arrived(&mut self, now: Now, arrival: &Arrival) {
+        match arrival.request.method {
+            Method::INVITE => self.called(now, arrival),
+            Method::OPTIONS => self.reply(arrival, 200),
+            _ => self.reply(arrival, 501),
+        }
+    }
+
+    fn reply(&mut self, arrival: &Arrival, status: u16) {
+        self.endpoint.reply(arrival, status, &[("Allow", self.endpoint.allow().to_owned())]);
     }
 
     fn timeouts(&mut self, now: Now) {

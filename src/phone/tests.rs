@@ -400,12 +400,15 @@ impl Desk {
         while self.ending.is_none() {
             while let Some(output) = self.phone.poll() {
                 match output {
-                    Output::Transmit { bytes, .. } => self.switch.handle_message(self.now, flow(1), &bytes),
+                    Output::Transmit { bytes, .. } => {
+                        if let Some(arrival) = self.switch.handle_message(self.now, flow(1), &bytes) {
+                            self.serve(&arrival);
+                        }
+                    }
                     Output::Tell(happening) => self.told.push(happening.to_string()),
                     Output::Done(ending) => self.ending = Some(ending),
                     Output::Media(_) => {}
                 }
-                self.serve();
             }
             let Some(next) = self.phone.next_timeout().filter(|next| *next <= last) else { break };
             self.now = self.now.plus(next.saturating_duration_since(self.now.at));
@@ -413,19 +416,18 @@ impl Desk {
         }
     }
 
-    fn serve(&mut self) {
-        while let Some(event) = self.switch.poll_event() {
-            let Event::Request { tx, request, .. } = event else { continue };
-            let value = request.headers.get("Authorization").unwrap_or("");
-            let password = |name: &str| (name == "anna").then(|| "right".to_owned());
-            let verdict = self.authenticator.verify(self.now.at, "REGISTER", &request.uri, value, password);
-            if verdict != Verdict::Ok("anna".into()) {
-                let challenges = self.authenticator.challenge(self.now.at, false);
-                let headers: Vec<_> = challenges.into_iter().map(|c| ("WWW-Authenticate", c)).collect();
-                self.switch.respond(self.now, tx, 401, &headers);
-                continue;
-            }
-            match self.registrar.register(self.now.at, "anna", &request, flow(1), &[]) {
+    fn serve(&mut self, arrival: &Arrival) {
+        let request = &arrival.request;
+        let value = request.headers.get("Authorization").unwrap_or("");
+        let password = |name: &str| (name == "anna").then(|| "right".to_owned());
+        let (at, source) = (self.now.at, arrival.flow.source());
+        let verdict = self.authenticator.verify(at, source, "REGISTER", &request.uri, value, password);
+        if verdict != Verdict::Ok("anna".into()) {
+            let challenges = self.authenticator.challenge(at, source, false);
+            let headers: Vec<_> = challenges.into_iter().map(|c| ("WWW-Authenticate", c)).collect();
+            self.switch.reply(arrival, 401, &headers);
+        } else if let Some(tx) = self.switch.admit_request(self.now, arrival) {
+            match self.registrar.register(self.now.at, "anna", request, flow(1), &[]) {
                 Ok(contacts) => {
                     self.held.push((self.now.at - self.began, contacts.len()));
                     let headers: Vec<_> = contacts.into_iter().map(|c| ("Contact", c)).collect();

@@ -177,7 +177,7 @@ impl Check {
         let tag = |name| parameter(text.get(name), "tag").map(str::to_owned);
         let (ours, theirs) =
             if text.status().is_some() { (tag("To"), tag("From")) } else { (tag("From"), tag("To")) };
-        if let Some(ours) = ours.filter(|t| t != "refused") {
+        if let Some(ours) = ours {
             let theirs_too = self.their_tags.contains(&(id.to_owned(), ours.clone()));
             let known = self.our_tags.get(&ours);
             if known.is_some_and(|call| call != id) && !(text.status().is_some() && theirs_too) {

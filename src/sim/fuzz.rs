@@ -12,13 +12,13 @@ use crate::media::leg::{MAX_PACKET, MediaLeg};
 use crate::sdp::offer_answer::{self, Local, Negotiation};
 use crate::sdp::session::{Session, Way};
 use crate::sip::digest::{Algorithm, Authenticator};
-use crate::sip::endpoint::{Config, Endpoint, Event};
+use crate::sip::endpoint::{Arrival, Config, Endpoint, Event};
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::header::{CSeq, NameAddr, Via, split_list};
 use crate::sip::header_ext::{Privacy, RAck, Reason, ReferTo, Replaces, SessionExpires};
 use crate::sip::uri::Uri;
 use crate::sip::wire::frame::{Frame, StreamFramer};
-use crate::sip::wire::message::Message;
+use crate::sip::wire::message::{Message, Method};
 use crate::sip::wire::parse::{Parsed, parse};
 use crate::sip::wire::print::print;
 
@@ -28,6 +28,8 @@ const MESSAGE: usize = 16_384;
 const TRANSACTIONS: usize = 64;
 /// Dialogs of the fuzzed endpoint.
 const DIALOGS: usize = 16;
+const SDP: &[u8] =
+    b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\n";
 
 /// A datagram: what is read and printed is read as the same again, field by field.
 pub fn datagram(bytes: &[u8]) {
@@ -135,8 +137,9 @@ pub fn digest(bytes: &[u8]) {
     let now = beginning();
     let algorithms = [Algorithm::Sha256, Algorithm::Md5];
     let mut door = Authenticator::new("hulplijn", Duration::from_secs(60), &algorithms, Rng::from_number(1));
-    let _ = door.challenge(now.at, false);
-    let verdict = door.verify(now.at, "REGISTER", "sip:h", text, |_| Some("never guessed".to_owned()));
+    let _ = door.challenge(now.at, theirs().ip(), false);
+    let verdict =
+        door.verify(now.at, theirs().ip(), "REGISTER", "sip:h", text, |_| Some("never guessed".to_owned()));
     assert!(!matches!(verdict, crate::sip::digest::Verdict::Ok(_)), "taken without the password");
     assert!(door.nonces() == 0, "a nonce of somebody unproven is held");
 }
@@ -192,7 +195,9 @@ pub fn endpoint(bytes: &[u8]) {
     let flow = Flow { key: FlowKey(1), transport, local: ours(), peer: theirs() };
     for frame in frames(bytes, &[]) {
         let Frame::Message(message) = frame else { continue };
-        endpoint.handle_message(now, flow, &message);
+        if let Some(arrival) = endpoint.handle_message(now, flow, &message) {
+            take_in(now, &mut endpoint, &arrival);
+        }
         serve(now, &mut endpoint);
         let counts = endpoint.counts();
         assert!(counts.transactions <= TRANSACTIONS && counts.dialogs <= DIALOGS, "beyond the bounds");
@@ -208,16 +213,23 @@ pub fn endpoint(bytes: &[u8]) {
     assert!(endpoint.counts().transactions == 0, "a transaction that never ends");
 }
 
-/// Answers as a switch would: every call is taken, every request refused, offers declined.
+/// Every call is taken, every other request refused.
+fn take_in(now: Now, endpoint: &mut Endpoint, arrival: &Arrival) {
+    if arrival.request.method == Method::INVITE {
+        if let Some(dialog) = endpoint.admit_call(now, arrival) {
+            endpoint.accept(now, dialog, SDP.to_vec(), false);
+        }
+    } else if let Some(tx) = endpoint.admit_request(now, arrival) {
+        endpoint.respond(now, tx, 404, &[]);
+    }
+}
+
+/// Declines what is offered.
 fn serve(now: Now, endpoint: &mut Endpoint) {
-    let sdp =
-        b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\n";
     while let Some(event) = endpoint.poll_event() {
         match event {
-            Event::Invite { dialog, .. } => endpoint.accept(now, dialog, sdp.to_vec(), false),
             Event::Offer { dialog, .. } => endpoint.answer_offer(now, dialog, Err(488), false),
             Event::Refer { dialog, .. } => endpoint.refer_answer(now, dialog, Err(403)),
-            Event::Request { tx, .. } => endpoint.respond(now, tx, 404, &[]),
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use md5::Md5;
@@ -55,7 +56,8 @@ impl Algorithm {
 pub enum Verdict {
     /// The user name of an account that exists; its password was right.
     Ok(String),
-    /// The password was right but the nonce has run out or the count was seen before: challenge with `stale=true`.
+    /// The nonce has run out, was not made here for this source, or its count was seen before: challenge with
+    /// `stale=true` (RFC 7616 3.3). The password was not looked at, but for a count.
     Stale,
     /// Unknown user or wrong password; the same for both.
     Wrong,
@@ -69,8 +71,9 @@ struct Counts {
     seen: u64,
 }
 
-/// The server side for one realm. A nonce carries its time under a keyed seal, so a challenge costs
-/// no memory; only nonces in use are held.
+/// The server side for one realm. A nonce carries its time under a keyed seal that also covers whom it was given
+/// to (RFC 7616 3.3), so a challenge costs no memory, and only who hears us at an address can answer from it.
+/// Only nonces in use are held.
 pub struct Authenticator {
     realm: String,
     lifetime: Duration,
@@ -94,12 +97,12 @@ impl Authenticator {
         Self { realm, lifetime, algorithms, key, epoch: None, used, order: VecDeque::new(), rng }
     }
 
-    /// Values for `WWW-Authenticate`, one an algorithm, the stronger first (RFC 8760 2.4).
-    pub fn challenge(&mut self, now: Instant, stale: bool) -> Vec<String> {
+    /// Values for `WWW-Authenticate`, one an algorithm, the stronger first (RFC 8760 2.4), for this source.
+    pub fn challenge(&mut self, now: Instant, source: IpAddr, stale: bool) -> Vec<String> {
         let epoch = *self.epoch.get_or_insert(now);
         let time = now.saturating_duration_since(epoch).as_millis() as u64;
         let stamp = format!("{time:016x}{:016x}", self.rng.u64());
-        let nonce = format!("{stamp}{}", self.seal(&stamp));
+        let nonce = format!("{stamp}{}", self.seal(&stamp, source));
         let stale = if stale { ", stale=true" } else { "" };
         let value = |algorithm: Algorithm| {
             format!(
@@ -111,25 +114,42 @@ impl Authenticator {
         self.algorithms.iter().copied().map(value).collect()
     }
 
-    /// Whether an `Authorization` value is meant for us: of the Digest scheme and not of another realm. A
-    /// request may carry others beside it (RFC 3261 22.1).
+    /// Whether an `Authorization` value is meant for us: of the Digest scheme, not of another realm (a request may
+    /// carry others beside it, RFC 3261 22.1), and of a kind that we offer.
     pub fn concerns(&self, value: &str) -> bool {
         let scheme = value.trim_start().get(..6);
         scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("digest"))
-            && Pairs::parse(value).and_then(|p| p.get("realm")).is_none_or(|realm| realm == self.realm)
+            && Pairs::parse(value).is_none_or(|p| self.may_be_ours(&p))
+    }
+
+    fn may_be_ours(&self, pairs: &Pairs) -> bool {
+        let answers = pairs.get("response").is_some();
+        let offered = pairs.algorithm().is_some_and(|a| self.algorithms.contains(&a))
+            && pairs.get("qop").as_deref() == Some("auth");
+        pairs.get("realm").is_none_or(|realm| realm == self.realm) && (offered || !answers)
+    }
+
+    /// The account that a value is for, before anything of it is judged.
+    pub fn account(&self, value: &str) -> String {
+        Pairs::parse(value).and_then(|pairs| pairs.get("username")).unwrap_or_default()
     }
 
     /// Judges an `Authorization` value. `password` gives the secret of a user, or `None`; unknown users
-    /// take the same path and time as known ones.
+    /// take the same path and time as known ones. The nonce is judged first: what it was not given for tells
+    /// nothing of a password.
     pub fn verify(
         &mut self,
         now: Instant,
+        source: IpAddr,
         method: &str,
         request_uri: &str,
         value: &str,
         password: impl Fn(&str) -> Option<String>,
     ) -> Verdict {
         let Some(fields) = Fields::parse(value) else { return Verdict::Malformed };
+        if !self.is_fresh(now, source, &fields.nonce) {
+            return Verdict::Stale;
+        }
         if fields.realm != self.realm
             || !self.algorithms.contains(&fields.algorithm)
             || !same_target(&fields.uri, request_uri)
@@ -144,7 +164,7 @@ impl Authenticator {
         if !right || known.is_none() {
             return Verdict::Wrong;
         }
-        if self.is_fresh(now, &fields.nonce) && self.count(now, &fields.nonce, fields.count) {
+        if self.count(now, &fields.nonce, fields.count) {
             Verdict::Ok(fields.username)
         } else {
             Verdict::Stale
@@ -156,10 +176,10 @@ impl Authenticator {
         self.used.len()
     }
 
-    /// Whether we made this nonce, less than its lifetime ago.
-    fn is_fresh(&self, now: Instant, nonce: &str) -> bool {
+    /// Whether we made this nonce for this source, less than its lifetime ago.
+    fn is_fresh(&self, now: Instant, source: IpAddr, nonce: &str) -> bool {
         let Some((stamp, seal)) = nonce.split_at_checked(2 * STAMP) else { return false };
-        let ours = self.seal(stamp).as_bytes().ct_eq(seal.as_bytes()).unwrap_u8() == 1;
+        let ours = self.seal(stamp, source).as_bytes().ct_eq(seal.as_bytes()).unwrap_u8() == 1;
         let time = stamp.get(..STAMP).and_then(|t| u64::from_str_radix(t, 16).ok());
         let (true, Some(time), Some(epoch)) = (ours, time, self.epoch) else { return false };
         let age = now.saturating_duration_since(epoch).saturating_sub(Duration::from_millis(time));
@@ -191,9 +211,14 @@ impl Authenticator {
         }
     }
 
-    /// Keyed hash of a stamp. Key and stamp have fixed lengths, so a plain prefix key is sound.
-    fn seal(&self, stamp: &str) -> String {
-        let mut seal = hex(&Sha256::new().chain_update(self.key).chain_update(stamp).finalize());
+    /// Keyed hash of a stamp and a source. All three have fixed lengths, so a plain prefix key is sound.
+    fn seal(&self, stamp: &str, source: IpAddr) -> String {
+        let source = match source {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let hash = Sha256::new().chain_update(self.key).chain_update(stamp).chain_update(source.octets());
+        let mut seal = hex(&hash.finalize());
         seal.truncate(SEAL);
         seal
     }
@@ -405,6 +430,8 @@ mod tests {
     use super::*;
     use crate::base::time::Now;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 5));
+
     fn server() -> Authenticator {
         Authenticator::new(
             "hulplijn",
@@ -450,16 +477,16 @@ mod tests {
     #[test]
     fn each_nonce_count_is_taken_once_and_in_hexadecimal() {
         let (now, mut server) = (Now::read().at, server());
-        let challenges = server.challenge(now, false);
+        let challenges = server.challenge(now, HERE, false);
         for count in [1, 2, 10, 9, 11] {
             let value = answered(&challenges, &account(), count);
             assert_eq!(
-                server.verify(now, "REGISTER", "sip:h", &value, password),
+                server.verify(now, HERE, "REGISTER", "sip:h", &value, password),
                 Verdict::Ok("an".into()),
                 "{count}"
             );
             assert_eq!(
-                server.verify(now, "REGISTER", "sip:h", &value, password),
+                server.verify(now, HERE, "REGISTER", "sip:h", &value, password),
                 Verdict::Stale,
                 "{count} again"
             );
@@ -470,25 +497,25 @@ mod tests {
     #[test]
     fn an_old_nonce_is_stale_and_a_wrong_password_wrong() {
         let (now, mut server) = (Now::read().at, server());
-        let challenges = server.challenge(now, false);
+        let challenges = server.challenge(now, HERE, false);
         let value = answered(&challenges, &account(), 1);
         let late = now + Duration::from_secs(301);
-        assert_eq!(server.verify(late, "REGISTER", "sip:h", &value, password), Verdict::Stale);
+        assert_eq!(server.verify(late, HERE, "REGISTER", "sip:h", &value, password), Verdict::Stale);
         let thief = Credentials { password: "x".into(), ..account() };
         let value = answered(&challenges, &thief, 1);
-        assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
+        assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
         let stranger = Credentials { username: "bo".into(), ..account() };
         let value = answered(&challenges, &stranger, 1);
-        assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
+        assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
     }
 
     #[test]
     fn an_answer_for_another_method_target_or_realm_is_wrong() {
         let (now, mut server) = (Now::read().at, server());
-        let challenges = server.challenge(now, false);
+        let challenges = server.challenge(now, HERE, false);
         let value = answered(&challenges, &account(), 1);
-        assert_eq!(server.verify(now, "INVITE", "sip:h", &value, password), Verdict::Wrong);
-        assert_eq!(server.verify(now, "REGISTER", "sip:other", &value, password), Verdict::Wrong);
+        assert_eq!(server.verify(now, HERE, "INVITE", "sip:h", &value, password), Verdict::Wrong);
+        assert_eq!(server.verify(now, HERE, "REGISTER", "sip:other", &value, password), Verdict::Wrong);
         let elsewhere = Credentials { realm: Some("carrier".into()), ..account() };
         let none = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &elsewhere, "cn", 1);
         assert_eq!(none, None, "credentials go only to the realm that they are for");
@@ -497,25 +524,28 @@ mod tests {
     #[test]
     fn strangers_cannot_push_out_a_phones_nonce_and_old_ones_go() {
         let (now, mut server) = (Now::read().at, server());
-        let challenges = server.challenge(now, false);
+        let challenges = server.challenge(now, HERE, false);
         for _ in 0..1000 {
-            server.challenge(now, false);
+            server.challenge(now, HERE, false);
         }
         assert_eq!(server.nonces(), 0, "a challenge costs no memory");
         for (count, verdict) in [(1, Verdict::Ok("an".into())), (1, Verdict::Stale), (100, Verdict::Stale)] {
             let value = answered(&challenges, &account(), count);
-            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), verdict, "{count}");
+            assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), verdict, "{count}");
         }
         assert_eq!(server.nonces(), 1);
         let late = now + Duration::from_secs(301);
-        let challenges = server.challenge(late, false);
+        let challenges = server.challenge(late, HERE, false);
         let value = answered(&challenges, &account(), 1);
-        assert_eq!(server.verify(late, "REGISTER", "sip:h", &value, password), Verdict::Ok("an".into()));
+        assert_eq!(
+            server.verify(late, HERE, "REGISTER", "sip:h", &value, password),
+            Verdict::Ok("an".into())
+        );
         assert_eq!(server.nonces(), 1, "the old one is gone");
     }
 
     #[test]
-    fn a_nonce_that_we_did_not_make_is_stale() {
+    fn a_nonce_that_was_not_made_here_for_this_source_is_stale_whatever_the_password() {
         let (now, mut server) = (Now::read().at, server());
         let mut other = Authenticator::new(
             "hulplijn",
@@ -523,26 +553,30 @@ mod tests {
             &[Algorithm::Sha256, Algorithm::Md5],
             Rng::from_number(2),
         );
-        let foreign = other.challenge(now, false);
-        server.challenge(now, false);
-        let mut altered = server.challenge(now, false);
+        let foreign = other.challenge(now, HERE, false);
+        server.challenge(now, HERE, false);
+        let mut altered = server.challenge(now, HERE, false);
         altered.iter_mut().for_each(|c| *c = c.replace("nonce=\"0", "nonce=\"1"));
+        let given = server.challenge(now, IpAddr::from([192, 0, 2, 6]), false);
         let junk = ["Digest realm=\"hulplijn\", nonce=\"\u{e9}\", qop=\"auth\"".to_owned()];
-        for challenges in [&foreign[..], &altered, &junk] {
-            let value = answered(challenges, &account(), 1);
-            assert_eq!(server.verify(now, "REGISTER", "sip:h", &value, password), Verdict::Stale);
+        let guess = Credentials { password: "geraden".into(), ..account() };
+        for challenges in [&foreign[..], &altered, &junk, &given] {
+            for account in [account(), guess.clone()] {
+                let value = answered(challenges, &account, 1);
+                assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), Verdict::Stale);
+            }
         }
     }
 
     #[test]
     fn sha_256_is_preferred_and_junk_is_malformed() {
         let (now, mut server) = (Now::read().at, server());
-        let challenges = server.challenge(now, true);
+        let challenges = server.challenge(now, HERE, true);
         assert!(challenges.iter().all(|c| c.ends_with("stale=true")));
         assert!(answered(&challenges, &account(), 1).contains("algorithm=SHA-256"));
         for value in ["", "Basic abc", "Digest", "Digest username=\"an\"", "Digest nc=1, nc=2"] {
             assert_eq!(
-                server.verify(now, "REGISTER", "sip:h", value, password),
+                server.verify(now, HERE, "REGISTER", "sip:h", value, password),
                 Verdict::Malformed,
                 "{value}"
             );
@@ -556,7 +590,16 @@ mod tests {
         for ours in ["Digest realm=\"1712\"", "digest", "DIGEST username=\"anna\""] {
             assert!(server.concerns(ours), "{ours}");
         }
-        for other in ["NoOneKnowsThisScheme opaque-data=here", "Basic abc", "", "Digest realm=\"carrier\""] {
+        let bare = "Digest username=\"a\", realm=\"1712\", response=\"x\"";
+        let other_hash = format!("{bare}, qop=auth, algorithm=SHA-512-256");
+        for other in [
+            "NoOneKnowsThisScheme opaque-data=here",
+            "Basic abc",
+            "",
+            "Digest realm=\"carrier\"",
+            bare,
+            &other_hash,
+        ] {
             assert!(!server.concerns(other), "{other}");
         }
     }

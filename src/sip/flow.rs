@@ -1,7 +1,7 @@
 //! Where bytes came from and go to: RFC 5626's flow as a plain value.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::base::id::FlowKey;
 
@@ -60,6 +60,16 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The other end.
     pub peer: SocketAddr,
+}
+
+impl Flow {
+    /// Whom to hold to account: the other end's address, or the IPv6 /64 that a site has to itself.
+    pub fn source(&self) -> IpAddr {
+        match self.peer.ip().to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+            v4 @ IpAddr::V4(_) => v4,
+        }
+    }
 }
 
 impl fmt::Debug for Flow {

@@ -10,8 +10,8 @@ use crate::media::command::MediaCommand;
 use crate::privacy::screen;
 use crate::sdp::offer_answer::Local;
 use crate::sdp::session::SdpError;
-use crate::sip::flow::Flow;
-use crate::sip::wire::message::Request;
+use crate::sip::endpoint::Arrival;
+use crate::sip::wire::message::Method;
 use crate::telemetry::notice::{Notice, Outcome};
 use std::time::Duration;
 
@@ -20,22 +20,35 @@ use std::time::Duration;
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 impl Switch {
-    /// Judges a new INVITE. The caller's words are read here once, by `privacy::screen`, and nowhere else.
-    pub(super) fn arrive(&mut self, now: Now, dialog: DialogKey, request: Request, flow: Flow) {
-        let dialled = screen::dialled(&request.uri);
-        if self.is_code(&dialled) {
-            return self.service_call(now, dialog, &request, flow, &dialled);
+    /// What is in no transaction and no dialog. Only a carrier's call, and what a phone has proven, gets a
+    /// transaction. All else is answered once and forgotten (RFC 3261 26.3.2.4): a stranger fills no table, and
+    /// who forges an address makes us send there one answer a request, without 100 and without repetitions.
+    pub(super) fn at_the_door(&mut self, now: Now, arrival: Arrival) {
+        match arrival.request.method {
+            Method::INVITE => self.arrive(now, arrival),
+            Method::REGISTER => self.register(now, arrival),
+            _ => self.tell_options(&arrival),
         }
+    }
+
+    /// Judges a new INVITE. The caller's words are read here once, by `privacy::screen`, and nowhere else.
+    fn arrive(&mut self, now: Now, arrival: Arrival) {
+        let dialled = screen::dialled(&arrival.request.uri);
+        if self.is_code(&dialled) {
+            return self.service_call(now, arrival, &dialled);
+        }
+        let flow = arrival.flow;
         if !self.policy.is_trunk(flow.peer.ip()) {
-            return self.refuse(now, dialog, 403, &[]);
+            return self.endpoint.reply(&arrival, 403, &[]);
         }
         let Some((number, program)) = self.policy.number(&dialled) else {
-            return self.refuse(now, dialog, 404, &[]);
+            return self.endpoint.reply(&arrival, 404, &[]);
         };
         if self.state.is_draining() || self.calls.is_full() || self.legs.is_full() || !self.admit(now) {
-            self.notice(Notice::Overload);
-            return self.refuse(now, dialog, 503, &[("Retry-After", "10".into())]);
+            return self.overloaded(&arrival);
         }
+        let Some(dialog) = self.endpoint.admit_call(now, &arrival) else { return };
+        let request = arrival.request;
         let (facts, sealed) = screen::screen(&request, &flow, &self.policy.zones);
         let offer = self.endpoint.session(&request);
         // Nothing here uses the identity yet: it is wiped at once, and the message goes with it.
@@ -66,10 +79,17 @@ impl Switch {
         self.notice(Notice::CallArrived { call: key });
     }
 
-    /// Refuses a call that has no leg yet.
-    pub(super) fn refuse(&mut self, now: Now, dialog: DialogKey, status: u16, headers: &[(&str, String)]) {
-        self.endpoint.reject(now, dialog, status, headers);
-        self.notice(Notice::Refused { status });
+    pub(super) fn overloaded(&mut self, arrival: &Arrival) {
+        self.notice(Notice::Overload);
+        self.endpoint.reply(arrival, 503, &[("Retry-After", "10".into())]);
+    }
+
+    fn tell_options(&mut self, arrival: &Arrival) {
+        if self.state.is_draining() {
+            return self.endpoint.reply(arrival, 503, &[]);
+        }
+        let headers = [("Accept", "application/sdp".to_owned()), ("Allow", self.endpoint.allow().to_owned())];
+        self.endpoint.reply(arrival, 200, &headers);
     }
 
     /// Opens a leg's media; its description follows when the port is there.

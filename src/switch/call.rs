@@ -174,7 +174,6 @@ impl Switch {
 
     /// The caller gave up before the answer.
     pub(super) fn cancelled(&mut self, now: Now, dialog: crate::base::id::DialogKey) {
-        self.timers.cancel_owner(Owner::Dialog(dialog), FIRST_WHAT);
         let Some(key) = self.leg_of(dialog) else { return };
         let Some(call) = self.legs.get(&key).map(|l| l.call) else { return };
         self.end_call(now, call, Outcome::Cancelled);

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::bounded::BoundedMap;
-use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, QueryKey, Rng, Serial, ServerTxKey, TakeKey};
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, QueryKey, Rng, Serial, TakeKey};
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent, Origin};
 use crate::sip::endpoint::{Config as EndpointConfig, Dropped, Endpoint, Event};
@@ -56,10 +56,8 @@ enum Owner {
     Call(CallKey),
     Leg(LegKey),
     Line(LineKey),
-    /// A REGISTER that is refused late.
-    Request(ServerTxKey),
-    /// An INVITE that is refused late.
-    Dialog(DialogKey),
+    /// A REGISTER or INVITE that is refused late.
+    Late(u64),
 }
 
 /// What a timer is for.
@@ -185,7 +183,11 @@ impl Switch {
 
     fn take(&mut self, now: Now, input: Input) {
         match input {
-            Input::Sip { flow, bytes } => self.endpoint.handle_message(now, flow, &bytes),
+            Input::Sip { flow, bytes } => {
+                if let Some(arrival) = self.endpoint.handle_message(now, flow, &bytes) {
+                    self.at_the_door(now, arrival);
+                }
+            }
             Input::FlowClosed { flow } => {
                 self.endpoint.handle_flow_closed(now, flow);
                 self.bindings_closed(now, flow);
@@ -222,8 +224,7 @@ impl Switch {
                 (Owner::Leg(leg), What::Heard) => self.unheard(now, leg),
                 (Owner::Leg(leg), _) => self.rang_out(now, leg),
                 (Owner::Line(line), _) => self.line_changed(now, line),
-                (Owner::Request(tx), _) => self.refuse_late(now, tx),
-                (Owner::Dialog(dialog), _) => self.challenge_late(now, dialog),
+                (Owner::Late(number), _) => self.refuse_late(now, number),
                 (Owner::Switch, What::Drain) => self.drain_over(now),
                 (Owner::Switch, _) => self.bindings_due(now),
             }
@@ -262,7 +263,6 @@ impl Switch {
 
     fn endpoint_event(&mut self, now: Now, event: Event) {
         match event {
-            Event::Invite { dialog, request, flow } => self.arrive(now, dialog, *request, flow),
             Event::Cancelled { dialog } => self.cancelled(now, dialog),
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
             Event::Progress { dialog, .. } => self.progress(dialog),
@@ -276,7 +276,6 @@ impl Switch {
             // The switch asks nobody to transfer.
             Event::ReferAnswered { .. } | Event::ReferProgress { .. } => {}
             Event::Ended { dialog, .. } => self.dialog_ended(now, dialog),
-            Event::Request { tx, request, flow } => self.request(now, tx, &request, flow),
             Event::Replied { .. } => {}
             Event::Refused { status } => self.notice(Notice::Refused { status }),
             Event::Dropped { reason } => self.notice(Notice::Dropped { reason: dropped(reason), count: 1 }),

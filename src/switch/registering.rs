@@ -1,25 +1,35 @@
-//! REGISTER and OPTIONS: phones say where they are, after they have proven who they are. Unknown names and
-//! wrong passwords get the same answer after the same, growing, delay.
+//! REGISTER: phones say where they are, after they have proven who they are. Unknown names and wrong passwords
+//! get the same answer after the same, growing, delay.
+//!
+//! While such an answer waits, nothing else that this address says for this account is judged or answered: the
+//! delay holds for guesses beside each other, too. A phone repeats its request and is heard when the delay is
+//! over. Other accounts behind the same address (an office) are not held up by it. Only who was given a
+//! nonce at an address can bring a delay upon it, so a forged address locks nobody out. All of it is bounded: past
+//! a bound, an answer does not come, and the right password is taken still.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::policy::Policy;
 use super::{Owner, Switch, What};
 use crate::base::bounded::BoundedMap;
-use crate::base::id::{DialogKey, FlowKey, LineKey, Rng, ServerTxKey};
+use crate::base::id::{FlowKey, LineKey, Rng};
 use crate::base::time::Now;
 use crate::config::raw::Reach;
 use crate::sip::digest::{Algorithm, Authenticator, Verdict};
-use crate::sip::flow::Flow;
+use crate::sip::endpoint::Arrival;
 use crate::sip::header::NameAddr;
 use crate::sip::registrar::{Limits, Refusal, Registrar};
 use crate::sip::uri::Scheme;
-use crate::sip::wire::message::{Method, Request};
-use crate::telemetry::notice::Notice;
+use crate::telemetry::notice::{self, Notice};
 
 /// Addresses with wrong passwords that are remembered.
 const PENALTIES: usize = 4096;
+/// Accounts of one address that are held at a time; while they are, it is heard for no other.
+const HELD: usize = 4;
+/// Answers that wait for their delay; what is refused past it is not answered.
+const LATE: usize = 256;
 /// The first delay, and the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
@@ -31,11 +41,14 @@ pub(super) struct Gate {
     pub registrar: Registrar,
     authenticator: Authenticator,
     penalties: BoundedMap<IpAddr, Penalty>,
+    late: BoundedMap<u64, Arrival>,
 }
 
 struct Penalty {
     faults: u32,
     last: Instant,
+    /// Accounts, and until when nothing of them is judged.
+    held: Vec<(u64, Instant)>,
 }
 
 /// What became of proving a name.
@@ -45,8 +58,10 @@ pub(super) enum Proof {
     Challenge {
         stale: bool,
     },
-    /// 401 later.
-    Wrong,
+    /// 401 after this delay.
+    Wrong(Duration),
+    /// Not judged: silence until a delay is over.
+    Held,
     Malformed,
 }
 
@@ -68,73 +83,66 @@ impl Gate {
                 rng,
             ),
             penalties: BoundedMap::new(PENALTIES),
+            late: BoundedMap::new(LATE),
         }
     }
 
-    /// How long the next refusal waits: doubled with each fault of that address.
-    fn delay(&mut self, now: Instant, source: IpAddr) -> Duration {
+    fn is_held(&mut self, now: Instant, source: IpAddr, account: u64) -> bool {
+        let Some(penalty) = self.penalties.get_mut(&source) else { return false };
+        penalty.held.retain(|(_, until)| *until > now);
+        penalty.held.len() >= HELD || penalty.held.iter().any(|(held, _)| *held == account)
+    }
+
+    /// How long the refusal waits, doubled with each fault of that address; until then the account is held.
+    fn fault(&mut self, now: Instant, source: IpAddr, account: u64) -> Duration {
         if self.penalties.is_full() && !self.penalties.contains_key(&source) {
-            let oldest = self.penalties.iter().min_by_key(|(_, p)| p.last).map(|(k, _)| *k);
-            if let Some(oldest) = oldest {
+            if let Some(oldest) = self.penalties.oldest().map(|(source, _)| *source) {
                 self.penalties.remove(&oldest);
             }
         }
-        let faults = match self.penalties.get_mut(&source) {
-            Some(penalty) if now.saturating_duration_since(penalty.last) < FORGIVEN => {
-                penalty.faults = penalty.faults.saturating_add(1);
-                penalty.last = now;
-                penalty.faults
-            }
-            _ => {
-                let _ = self.penalties.insert(source, Penalty { faults: 1, last: now });
-                1
-            }
-        };
-        (FIRST_DELAY * 2u32.pow((faults - 1).min(5))).min(LONGEST_DELAY)
+        let mut penalty = self
+            .penalties
+            .remove(&source)
+            .filter(|p| now.saturating_duration_since(p.last) < FORGIVEN)
+            .unwrap_or(Penalty { faults: 0, last: now, held: Vec::new() });
+        let delay = (FIRST_DELAY * 2u32.pow(penalty.faults.min(5))).min(LONGEST_DELAY);
+        penalty.faults = penalty.faults.saturating_add(1);
+        penalty.last = now;
+        penalty.held.push((account, now + delay));
+        let _ = self.penalties.insert(source, penalty);
+        delay
     }
 
+    /// A right password; what is held stays so.
     fn forgive(&mut self, source: IpAddr) {
-        self.penalties.remove(&source);
+        if let Some(penalty) = self.penalties.get_mut(&source) {
+            penalty.faults = 0;
+        }
     }
 }
 
-impl Switch {
-    /// A request outside a call.
-    pub(super) fn request(&mut self, now: Now, tx: ServerTxKey, request: &Request, flow: Flow) {
-        match request.method {
-            Method::REGISTER => self.register(now, tx, request, flow),
-            Method::OPTIONS if self.state.is_draining() => self.endpoint.respond(now, tx, 503, &[]),
-            _ => {
-                let headers =
-                    [("Accept", "application/sdp".to_owned()), ("Allow", self.endpoint.allow().to_owned())];
-                self.endpoint.respond(now, tx, 200, &headers);
-            }
-        }
-    }
+/// An account by a number, for the time that it is held.
+fn account_number(name: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
 
-    fn register(&mut self, now: Now, tx: ServerTxKey, request: &Request, flow: Flow) {
-        let to = request.headers.get("To").and_then(|v| NameAddr::parse(v).ok()).map(|to| to.uri);
+impl Switch {
+    pub(super) fn register(&mut self, now: Now, arrival: Arrival) {
+        let to = arrival.request.headers.get("To").and_then(|v| NameAddr::parse(v).ok()).map(|to| to.uri);
         let Some(aor) = to.filter(|aor| matches!(aor.scheme, Scheme::Sip | Scheme::Sips)) else {
             // What is registered is a SIP address (RFC 3261 10.3).
-            return self.endpoint.respond(now, tx, 400, &[]);
+            return self.endpoint.reply(&arrival, 400, &[]);
         };
-        let (line, name) = match self.prove(now, request, flow) {
-            Proof::Line(line, name) => (line, name),
-            Proof::Challenge { stale } => {
-                let headers = self.challenge(now, stale);
-                return self.endpoint.respond(now, tx, 401, &headers);
-            }
-            Proof::Wrong => {
-                let delay = self.gate.delay(now.at, flow.peer.ip());
-                return self.timers.set(Owner::Request(tx), What::Refuse, now.at + delay);
-            }
-            Proof::Malformed => return self.endpoint.respond(now, tx, 400, &[]),
-        };
+        let Some((arrival, line, name)) = self.prove(now, arrival) else { return };
         if aor.user().as_deref() != Some(name.as_str()) {
-            return self.endpoint.respond(now, tx, 403, &[]);
+            return self.endpoint.reply(&arrival, 403, &[]);
         }
+        let Some(tx) = self.endpoint.admit_request(now, &arrival) else { return };
+        let Arrival { request, flow, .. } = arrival;
         let ours = self.policy.own_addresses();
-        match self.gate.registrar.register(now.at, &name, request, flow, &ours) {
+        match self.gate.registrar.register(now.at, &name, &request, flow, &ours) {
             Ok(contacts) => {
                 let headers: Vec<(&str, String)> = contacts.into_iter().map(|c| ("Contact", c)).collect();
                 let reachable = !headers.is_empty();
@@ -151,12 +159,29 @@ impl Switch {
         }
     }
 
-    /// Judges the credentials of a phone.
-    pub(super) fn prove(&mut self, now: Now, request: &Request, flow: Flow) -> Proof {
+    /// The line that sends this, and its name. `None`: it has proven nothing and is answered, or will be.
+    pub(super) fn prove(&mut self, now: Now, arrival: Arrival) -> Option<(Arrival, LineKey, String)> {
+        match self.judge(now, &arrival) {
+            Proof::Line(line, name) => return Some((arrival, line, name)),
+            Proof::Challenge { stale } => self.challenge(now, &arrival, stale),
+            Proof::Wrong(delay) => self.challenge_late(now, arrival, delay),
+            Proof::Held => {}
+            Proof::Malformed => self.endpoint.reply(&arrival, 400, &[]),
+        }
+        None
+    }
+
+    fn judge(&mut self, now: Now, arrival: &Arrival) -> Proof {
+        let Arrival { request, flow, .. } = arrival;
         let mut values = request.headers.all("Authorization");
         let Some(value) = values.find(|value| self.gate.authenticator.concerns(value)) else {
             return Proof::Challenge { stale: false };
         };
+        let source = flow.source();
+        let account = account_number(&self.gate.authenticator.account(value));
+        if self.gate.is_held(now.at, source, account) {
+            return Proof::Held;
+        }
         let policy = self.policy.clone();
         let password = |name: &str| {
             let line = policy.line(policy.line_named(name)?)?;
@@ -166,38 +191,39 @@ impl Switch {
             }
         };
         let method = request.method.as_str();
-        match self.gate.authenticator.verify(now.at, method, &request.uri, value, password) {
+        match self.gate.authenticator.verify(now.at, source, method, &request.uri, value, password) {
             Verdict::Ok(name) => {
-                self.gate.forgive(flow.peer.ip());
-                self.policy.line_named(&name).map_or(Proof::Wrong, |line| Proof::Line(line, name))
+                self.gate.forgive(source);
+                let line = self.policy.line_named(&name);
+                line.map_or(Proof::Malformed, |line| Proof::Line(line, name))
             }
             Verdict::Stale => Proof::Challenge { stale: true },
             Verdict::Wrong => {
                 self.notice(Notice::AuthFailed);
-                Proof::Wrong
+                Proof::Wrong(self.gate.fault(now.at, source, account))
             }
             Verdict::Malformed => Proof::Malformed,
         }
     }
 
-    pub(super) fn challenge(&mut self, now: Now, stale: bool) -> Vec<(&'static str, String)> {
-        let challenges = self.gate.authenticator.challenge(now.at, stale);
-        challenges.into_iter().map(|c| ("WWW-Authenticate", c)).collect()
+    fn challenge(&mut self, now: Now, arrival: &Arrival, stale: bool) {
+        let challenges = self.gate.authenticator.challenge(now.at, arrival.flow.source(), stale);
+        let headers: Vec<_> = challenges.into_iter().map(|c| ("WWW-Authenticate", c)).collect();
+        self.endpoint.reply(arrival, 401, &headers);
     }
 
-    pub(super) fn delay_challenge(&mut self, now: Now, dialog: DialogKey, flow: Flow) {
-        let delay = self.gate.delay(now.at, flow.peer.ip());
-        self.timers.set(Owner::Dialog(dialog), What::Refuse, now.at + delay);
+    fn challenge_late(&mut self, now: Now, arrival: Arrival, delay: Duration) {
+        let number = self.mint.serial.next();
+        if self.gate.late.insert(number, arrival.essence()).is_err() {
+            return self.notice(Notice::Dropped { reason: notice::Drop::Flood, count: 1 });
+        }
+        self.timers.set(Owner::Late(number), What::Refuse, now.at + delay);
     }
 
-    pub(super) fn refuse_late(&mut self, now: Now, tx: ServerTxKey) {
-        let headers = self.challenge(now, false);
-        self.endpoint.respond(now, tx, 401, &headers);
-    }
-
-    pub(super) fn challenge_late(&mut self, now: Now, dialog: DialogKey) {
-        let headers = self.challenge(now, false);
-        self.endpoint.reject(now, dialog, 401, &headers);
+    pub(super) fn refuse_late(&mut self, now: Now, number: u64) {
+        if let Some(arrival) = self.gate.late.remove(&number) {
+            self.challenge(now, &arrival, false);
+        }
     }
 
     fn reachable(&mut self, now: Now, key: LineKey, reachable: bool) {

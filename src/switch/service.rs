@@ -8,13 +8,11 @@ use super::Switch;
 use super::call::{Call, Phase};
 use super::io::Output;
 use super::leg::{Description, Role};
-use super::registering::Proof;
-use crate::base::id::{CallKey, DialogKey, LineKey};
+use crate::base::id::{CallKey, LineKey};
 use crate::base::time::Now;
 use crate::privacy::screen;
 use crate::routing::line::Line;
-use crate::sip::flow::Flow;
-use crate::sip::wire::message::Request;
+use crate::sip::endpoint::Arrival;
 use crate::store::request::StoreRequest;
 use crate::telemetry::notice::Outcome;
 
@@ -43,31 +41,18 @@ impl Switch {
         codes.into_iter().find(|(word, _)| word.value == dialled).map(|(_, code)| code)
     }
 
-    pub(super) fn service_call(
-        &mut self,
-        now: Now,
-        dialog: DialogKey,
-        request: &Request,
-        flow: Flow,
-        dialled: &str,
-    ) {
-        let line = match self.prove(now, request, flow) {
-            Proof::Line(line, _) => line,
-            Proof::Challenge { stale } => {
-                let headers = self.challenge(now, stale);
-                return self.refuse(now, dialog, 401, &headers);
-            }
-            Proof::Wrong => return self.delay_challenge(now, dialog, flow),
-            Proof::Malformed => return self.refuse(now, dialog, 400, &[]),
-        };
+    pub(super) fn service_call(&mut self, now: Now, arrival: Arrival, dialled: &str) {
         if self.calls.is_full() || self.legs.is_full() || self.state.is_draining() {
-            return self.refuse(now, dialog, 503, &[("Retry-After", "10".into())]);
+            return self.overloaded(&arrival);
         }
-        let Some(code) = self.code(dialled) else { return self.refuse(now, dialog, 404, &[]) };
-        let offer = self.endpoint.session(request);
+        let Some((arrival, line, _)) = self.prove(now, arrival) else { return };
+        let Some(code) = self.code(dialled) else { return self.endpoint.reply(&arrival, 404, &[]) };
+        let Some(dialog) = self.endpoint.admit_call(now, &arrival) else { return };
+        let Arrival { request, flow, .. } = arrival;
+        let offer = self.endpoint.session(&request);
         let key = CallKey(self.mint.serial.next());
         self.working_for(key);
-        let (facts, _) = screen::screen(request, &flow, &self.policy.zones);
+        let (facts, _) = screen::screen(&request, &flow, &self.policy.zones);
         let caller = self.open_leg(now, key, Role::Service(line), flow.local, Description::Theirs(offer));
         self.meets(caller, flow.peer);
         self.attach(caller, dialog);

@@ -1,5 +1,7 @@
 //! Faults inside the switch, which no story from outside can bring about.
 
+mod strangers;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

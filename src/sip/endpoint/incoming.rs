@@ -1,11 +1,11 @@
 //! Requests from the network: the checks of RFC 3261 8.2 in their order, then the dialog or the user.
 
-use super::call::{Call, Exchange, Stage, contact};
+use super::call::{Call, Exchange, Stage, answer_hop, contact};
+use super::response::{ANSWERED, essence, fill, note_source, response_to};
 use super::{
-    ALLOW, Action, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full, Key,
-    Machine, Method, Now, Owner, Request, ServerTxKey, Slot, TxId, User, Via, What, answer_hop, fill,
-    invite_server, merge_key, non_invite, print_response, received_via, replace_top_via, response_to,
-    session_of,
+    ALLOW, Action, Arrival, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full,
+    Headers, Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, TxId, User, Via, What,
+    invite_server, merge_key, non_invite, print_response, session_of,
 };
 use crate::sip::dialog::{Dialog, DialogId, Order};
 use crate::sip::header::{CSeq, split_list};
@@ -14,35 +14,27 @@ use crate::sip::uri::{Host, Scheme, Uri};
 /// INFO bodies that carry a key.
 const KEY_TYPES: [&str; 2] = ["application/dtmf-relay", "application/dtmf"];
 
-/// What is kept of a request as long as its transaction lives (8.2.6, 12.1.1). Who the network says is
-/// calling, and all that it says besides, goes with the message.
-const ANSWERED: [&str; 7] = ["Via", "From", "To", "Call-ID", "CSeq", "Record-Route", "Contact"];
-
 impl Endpoint {
-    pub(super) fn handle_request(&mut self, now: Now, flow: Flow, mut request: Request) {
-        if let Some(via) = request.headers.get("Via").and_then(|v| received_via(v, flow)) {
-            replace_top_via(&mut request.headers, &via);
-        }
+    pub(super) fn handle_request(&mut self, now: Now, flow: Flow, mut request: Request) -> Option<Arrival> {
+        note_source(&mut request.headers, flow);
         let Some(key) = Key::server(&request.method, &request.headers) else {
-            return self.drop_it(Dropped::Unreadable);
+            self.drop_it(Dropped::Unreadable);
+            return None;
         };
         if request.method == Method::ACK {
-            return self.handle_ack(now, flow, &key, &request);
-        }
-        if let Some(&id) = self.by_key.get(&key) {
-            return self.repeat_answer(now, id);
-        }
-        if request.method == Method::CANCEL {
-            return self.handle_cancel(now, flow, key, request);
-        }
-        if let Some((status, header)) = refusal(&request) {
-            return self.refuse_stateless(flow, &request, status, header.as_slice());
-        }
-        if crate::sip::header::tag(request.headers.get("To").unwrap_or("")).is_some() {
+            self.handle_ack(now, flow, &key, &request);
+        } else if let Some(&id) = self.by_key.get(&key) {
+            self.repeat_answer(now, id);
+        } else if request.method == Method::CANCEL {
+            self.handle_cancel(now, flow, key, request);
+        } else if let Some((status, header)) = refusal(&request) {
+            self.refuse_stateless(flow, &request, status, header.as_slice());
+        } else if crate::sip::header::tag(request.headers.get("To").unwrap_or("")).is_some() {
             self.within_dialog(now, flow, key, request);
         } else {
-            self.outside_dialog(now, flow, key, request);
+            return self.outside_dialog(flow, key, request);
         }
+        None
     }
 
     fn repeat_answer(&mut self, now: Now, id: TxId) {
@@ -67,8 +59,14 @@ impl Endpoint {
         let cseq = request.headers.get("CSeq").and_then(|v| CSeq::parse(v).ok());
         match (dialog, cseq) {
             (Some(key), Some(cseq)) => self.acked(now, flow, key, cseq.number, request),
+            // For a refusal that nothing was kept of.
+            _ if self.is_ack_of_stateless(&request.headers) => {}
             _ => self.drop_it(Dropped::StrayAck),
         }
+    }
+
+    fn is_ack_of_stateless(&self, headers: &Headers) -> bool {
+        headers.get("To").and_then(crate::sip::header::tag) == Some(self.stateless_tag(headers))
     }
 
     fn acked(&mut self, now: Now, flow: Flow, key: DialogKey, cseq: u32, request: &Request) {
@@ -129,15 +127,10 @@ impl Endpoint {
 
     // --- outside a dialog ---------------------------------------------------------------------------
 
-    fn outside_dialog(&mut self, now: Now, flow: Flow, key: Key, request: Request) {
+    fn outside_dialog(&mut self, flow: Flow, key: Key, request: Request) -> Option<Arrival> {
         match request.method {
-            Method::INVITE => self.new_call(now, flow, key, request),
-            Method::REGISTER | Method::OPTIONS => {
-                let tx = ServerTxKey(self.serial.next());
-                let shown = Box::new(request.clone());
-                let Some(id) = self.open_server(now, flow, key, request, User::Outside(tx)) else { return };
-                let _ = self.outside.insert(tx, id);
-                self.events.push_back(Event::Request { tx, request: shown, flow });
+            Method::INVITE | Method::REGISTER | Method::OPTIONS => {
+                return Some(Arrival { request: Box::new(request), flow, key });
             }
             Method::BYE | Method::INFO | Method::UPDATE | Method::PRACK | Method::NOTIFY => {
                 self.refuse_stateless(flow, &request, 481, &[]);
@@ -145,29 +138,38 @@ impl Endpoint {
             Method::Known(_) => self.refuse_stateless(flow, &request, 405, &[("Allow", ALLOW.into())]),
             Method::Other(_) => self.refuse_stateless(flow, &request, 501, &[("Allow", ALLOW.into())]),
         }
+        None
     }
 
-    fn new_call(&mut self, now: Now, flow: Flow, key: Key, request: Request) {
+    /// Takes an INVITE in: 100 is sent, and `ring`, `accept` or `reject` answer it. `None`: it was refused here.
+    pub fn admit_call(&mut self, now: Now, arrival: &Arrival) -> Option<DialogKey> {
+        let Arrival { request, flow, key } = arrival;
+        let flow = *flow;
+        if self.by_key.contains_key(key) {
+            return None;
+        }
         let Some(merge) = merge_key(&request.headers) else {
-            return self.refuse_stateless(flow, &request, 400, &[]);
+            self.reply(arrival, 400, &[]);
+            return None;
         };
         // The same request by another way (8.2.2.2), or one that we have sent ourselves.
-        if self.pending.contains_key(&merge) || is_own(&request, flow) {
-            return self.refuse_stateless(flow, &request, 482, &[]);
+        if self.pending.contains_key(&merge) || is_own(request, flow) {
+            self.reply(arrival, 482, &[]);
+            return None;
         }
         if !self.has_room() {
-            return self.refuse_stateless(flow, &request, 503, &[("Retry-After", "5".into())]);
+            self.reply(arrival, 503, &[("Retry-After", "5".into())]);
+            return None;
         }
         let tag = self.rng.token(16);
         let first_cseq = 1 + self.rng.u32() / 4;
-        let Ok(dialog) = Dialog::from_invite(&request, &tag, first_cseq) else {
-            return self.refuse_stateless(flow, &request, 400, &[]);
+        let Ok(dialog) = Dialog::from_invite(request, &tag, first_cseq) else {
+            self.reply(arrival, 400, &[]);
+            return None;
         };
         let name = DialogKey(self.serial.next());
-        let shown = Box::new(request.clone());
-        let Some(tx) = self.open_invite_server(now, flow, key, request, tag, User::Invite(name)) else {
-            return;
-        };
+        let user = User::Invite(name);
+        let tx = self.open_invite_server(now, flow, key.clone(), essence(request), tag, user)?;
         let _ = self.pending.insert(merge, tx);
         let _ = self.by_id.insert(dialog.id.clone(), name);
         let call = Call {
@@ -188,7 +190,23 @@ impl Endpoint {
             ours: false,
         };
         let _ = self.calls.insert(name, call);
-        self.events.push_back(Event::Invite { dialog: name, request: shown, flow });
+        Some(name)
+    }
+
+    /// Takes a REGISTER or OPTIONS in; `respond` answers it. `None`: it was refused here.
+    pub fn admit_request(&mut self, now: Now, arrival: &Arrival) -> Option<ServerTxKey> {
+        if self.by_key.contains_key(&arrival.key) {
+            return None;
+        }
+        if !self.has_room_outside() {
+            self.reply(arrival, 503, &[("Retry-After", "5".into())]);
+            return None;
+        }
+        let tx = ServerTxKey(self.serial.next());
+        let request = essence(&arrival.request);
+        let id = self.open_server(now, arrival.flow, arrival.key.clone(), request, User::Outside(tx))?;
+        let _ = self.outside.insert(tx, id);
+        Some(tx)
     }
 
     // --- within a dialog ----------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 //! The user agent core: finds the transaction and the dialog of each message, answers what nobody owns,
 //! and tells its user (the switch, or the built-in phone) what happened in that user's words.
 //!
+//! What belongs to no transaction and no dialog is an [`Arrival`]: the user says whether it may have a
+//! transaction, and until then nothing is kept of it, so that strangers can fill no table.
+//!
 //! `incoming` takes requests, `outgoing` takes responses and writes requests, `call` holds what one
 //! INVITE dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
 //! [`Endpoint::poll_event`] are drained after every call.
@@ -9,6 +12,7 @@ mod body;
 mod call;
 mod incoming;
 mod outgoing;
+mod response;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -30,7 +34,8 @@ use crate::base::bounded::{BoundedMap, Full};
 use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey};
 use crate::base::time::{Now, TimerQueue};
 use body::{session_in, session_of};
-use call::{Call, answer_hop};
+use call::Call;
+use response::{essence, note_source};
 pub use user::OfferPending;
 use ways::Ways;
 
@@ -64,14 +69,24 @@ pub enum EndCause {
     Gone,
 }
 
+/// A request that belongs to nothing that we know: an INVITE, REGISTER or OPTIONS outside a dialog. Nothing is
+/// kept of it. `admit_call` or `admit_request` gives it a transaction; `reply` answers it without one.
+#[must_use = "it is neither taken in nor answered"]
+pub struct Arrival {
+    pub request: Box<Request>,
+    pub flow: Flow,
+    key: Key,
+}
+
+impl Arrival {
+    /// What `reply` needs, to be kept for a late answer.
+    pub fn essence(self) -> Self {
+        Self { request: Box::new(essence(&self.request)), ..self }
+    }
+}
+
 /// What happened. All keys of a dialog are dead after `Cancelled`, `Failed` and `Ended`.
 pub enum Event {
-    /// A new call. 100 has been sent; answer with `ring`, `accept` or `reject`.
-    Invite {
-        dialog: DialogKey,
-        request: Box<Request>,
-        flow: Flow,
-    },
     /// The caller gave up before an answer; 487 has been sent.
     Cancelled {
         dialog: DialogKey,
@@ -134,12 +149,6 @@ pub enum Event {
     Ended {
         dialog: DialogKey,
         cause: EndCause,
-    },
-    /// A request outside a dialog: `respond`.
-    Request {
-        tx: ServerTxKey,
-        request: Box<Request>,
-        flow: Flow,
     },
     /// The answer to `request`: the number that it gave, and the final status.
     Replied {
@@ -279,6 +288,8 @@ struct Slot {
 pub struct Endpoint {
     config: Config,
     rng: Rng,
+    /// Tags of answers that nothing is kept of are a hash under this key (8.2.7).
+    tag_key: [u8; 32],
     serial: Serial,
     slots: BoundedMap<TxId, Slot>,
     by_key: BoundedMap<Key, TxId>,
@@ -294,11 +305,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(config: Config, rng: Rng) -> Self {
+    pub fn new(config: Config, mut rng: Rng) -> Self {
         let (transactions, dialogs) = (config.max_transactions, config.max_dialogs);
+        let mut tag_key = [0; 32];
+        rng.fill(&mut tag_key);
         Self {
             config,
             rng,
+            tag_key,
             serial: Serial::default(),
             slots: BoundedMap::new(transactions),
             by_key: BoundedMap::new(transactions),
@@ -314,15 +328,17 @@ impl Endpoint {
     }
 
     /// Takes one datagram or one framed message.
-    pub fn handle_message(&mut self, now: Now, flow: Flow, bytes: &[u8]) {
+    pub fn handle_message(&mut self, now: Now, flow: Flow, bytes: &[u8]) -> Option<Arrival> {
         match parse(bytes) {
-            Parsed::Ok(Message::Request(request)) => self.handle_request(now, flow, request),
+            Parsed::Ok(Message::Request(request)) => return self.handle_request(now, flow, request),
             Parsed::Ok(Message::Response(response)) => self.handle_response(now, response),
-            Parsed::Bad { request, status } if request.method != Method::ACK => {
+            Parsed::Bad { mut request, status } if request.method != Method::ACK => {
+                note_source(&mut request.headers, flow);
                 self.refuse_stateless(flow, &request, status, &[]);
             }
             Parsed::Bad { .. } | Parsed::Unreadable => self.drop_it(Dropped::Unreadable),
         }
+        None
     }
 
     /// A stream was closed: what was to go over it opens another (RFC 3261 18.1.1, 18.2.2).
@@ -362,9 +378,15 @@ impl Endpoint {
         Counts { transactions: self.slots.len(), dialogs: self.calls.len(), timers: self.timers.len() }
     }
 
-    /// Whether another call may be taken.
+    /// Whether another call may be taken. A quarter of the transactions is for the dialogs that are: a BYE must
+    /// always find room.
     pub fn has_room(&self) -> bool {
-        !self.calls.is_full() && !self.slots.is_full()
+        !self.calls.is_full() && self.slots.len() < self.config.max_transactions.div_ceil(4) * 3
+    }
+
+    /// Whether another request outside a dialog may be taken in: these never have more than half.
+    fn has_room_outside(&self) -> bool {
+        self.slots.len() < self.config.max_transactions.div_ceil(2)
     }
 
     // --- transactions -----------------------------------------------------------------------------
@@ -476,46 +498,6 @@ impl Endpoint {
         }
     }
 
-    // --- responses of ours ------------------------------------------------------------------------
-
-    /// Answers a server transaction.
-    fn answer(
-        &mut self,
-        now: Now,
-        id: TxId,
-        status: u16,
-        headers: &[(&str, String)],
-        body: Option<Vec<u8>>,
-    ) -> Option<Bytes> {
-        let slot = self.slots.get_mut(&id)?;
-        let request = slot.request.as_ref()?;
-        let mut response = response_to(request, status, Some(&slot.our_tag));
-        fill(&mut response, self.config.agent, headers, body);
-        let bytes: Bytes = print_response(&response).ok()?.into();
-        let actions = match &mut slot.machine {
-            Machine::InviteServer(m) => m.respond(status, bytes.clone()),
-            Machine::Server(m) => m.respond(status, bytes.clone()),
-            Machine::InviteClient(_) | Machine::Client(_) => return None,
-        };
-        self.perform(now, id, actions, None);
-        Some(bytes)
-    }
-
-    /// Answers without keeping anything: the same request gets the same answer again.
-    fn refuse_stateless(&mut self, flow: Flow, request: &Request, status: u16, headers: &[(&str, String)]) {
-        let mut response = response_to(request, status, Some("refused"));
-        let request_via = request.headers.get("Via").map(str::to_owned);
-        if let Some(via) = request_via.and_then(|v| received_via(&v, flow)) {
-            replace_top_via(&mut response.headers, &via);
-        }
-        fill(&mut response, self.config.agent, headers, None);
-        if let Ok(bytes) = print_response(&response) {
-            let to = answer_hop(&response.headers, flow);
-            self.transmits.push_back(Transmit { to, bytes: bytes.into() });
-        }
-        self.events.push_back(Event::Refused { status });
-    }
-
     fn drop_it(&mut self, reason: Dropped) {
         self.events.push_back(Event::Dropped { reason });
     }
@@ -523,65 +505,6 @@ impl Endpoint {
     fn print(request: &Request) -> Option<Bytes> {
         print_request(request).ok().map(Into::into)
     }
-}
-
-/// The response's own fields (8.2.6): Via, From, To (with our tag), Call-ID, CSeq, Record-Route where a
-/// dialog may come of it.
-fn response_to(request: &Request, status: u16, tag: Option<&str>) -> Response {
-    let mut headers = Headers::new();
-    for via in request.headers.all("Via") {
-        headers.push("Via", via);
-    }
-    if request.method == Method::INVITE && (101..300).contains(&status) {
-        for route in request.headers.all("Record-Route") {
-            headers.push("Record-Route", route);
-        }
-    }
-    headers.push("From", request.headers.get("From").unwrap_or(""));
-    let to = request.headers.get("To").unwrap_or("");
-    match tag {
-        Some(tag) if status > 100 && super::header::tag(to).is_none() => {
-            headers.push("To", format!("{to};tag={tag}"));
-        }
-        _ => headers.push("To", to),
-    }
-    headers.push("Call-ID", request.headers.get("Call-ID").unwrap_or(""));
-    headers.push("CSeq", request.headers.get("CSeq").unwrap_or(""));
-    Response { status, headers, body: Vec::new() }
-}
-
-fn fill(response: &mut Response, agent: &str, headers: &[(&str, String)], body: Option<Vec<u8>>) {
-    response.headers.push("Server", agent);
-    for (name, value) in headers {
-        response.headers.push(name, value.as_str());
-    }
-    if let Some(body) = body {
-        response.headers.push("Content-Type", "application/sdp");
-        response.body = body;
-    }
-}
-
-/// The top Via with `received` and `rport` as RFC 3261 18.2.1 and RFC 3581 4 want it.
-fn received_via(value: &str, flow: Flow) -> Option<Via> {
-    let top = super::header::split_list(value).next()?;
-    let mut via = Via::parse(top).ok()?;
-    let wants_port = via.params.has("rport");
-    let same = via.host == Host::Address(flow.peer.ip());
-    if wants_port {
-        via.params.set("rport", Some(&flow.peer.port().to_string()));
-    }
-    if wants_port || !same {
-        via.params.set("received", Some(&flow.peer.ip().to_string()));
-    }
-    Some(via)
-}
-
-/// Writes the changed Via in the place of the topmost; the others stay as they came, so that an answer is
-/// not larger than its request.
-fn replace_top_via(headers: &mut Headers, via: &Via) {
-    let Some(line) = headers.get("Via") else { return };
-    let others: String = super::header::split_list(line).skip(1).flat_map(|other| [", ", other]).collect();
-    headers.set_first("Via", format!("{via}{others}"));
 }
 
 fn merge_key(headers: &Headers) -> Option<String> {

@@ -473,17 +473,24 @@ impl Endpoint {
         let bytes = Self::print(&request).ok_or(Full(()))?;
         let reliable = to.transport().is_reliable();
         let (machine, actions) = if request.method == Method::INVITE {
-            let (machine, actions) = invite_client::InviteClient::start(bytes, reliable);
+            let (machine, actions) = invite_client::InviteClient::start(bytes.clone(), reliable);
             (Machine::InviteClient(machine), actions)
         } else {
-            let (machine, actions) = non_invite::Client::start(bytes, reliable);
+            let (machine, actions) = non_invite::Client::start(bytes.clone(), reliable);
             (Machine::Client(machine), actions)
         };
-        let key = Key::client(branch, &request.method);
+        let (key, method) = (Key::client(branch, &request.method), request.method.clone());
         let request = Some(Box::new(request));
         let slot =
             Slot { key, machine, to, user, request, our_tag: String::new(), credentials, retried: false };
-        self.add(now, slot, actions).map_err(|_| Full(()))
+        let last_word = method == Method::BYE;
+        self.add(now, slot, actions).map_err(|Full(_)| {
+            if last_word {
+                // Without room it is said once: better than a peer who is never told.
+                self.transmits.push_back(Transmit { to, bytes });
+            }
+            Full(())
+        })
     }
 
     // --- ends ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ use crate::sip::flow::Transport;
 
 const A: &str = "127.0.0.1:5060";
 const B: &str = "127.0.0.2:5060";
+const A_HOST: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const OFFER: &[u8] = b"v=0\r\noffer";
 const ANSWER: &[u8] = b"v=0\r\nanswer";
 
@@ -20,12 +21,15 @@ struct Pair {
     sent: Vec<(usize, String)>,
     /// Start lines that do not arrive, once each.
     eat: Vec<&'static str>,
+    /// Who was let in at B.
+    calls_in: VecDeque<(DialogKey, Arrival)>,
+    requests_in: VecDeque<ServerTxKey>,
 }
 
 impl Pair {
     fn new(transport: Transport, loss_percent: u64, seed: u64) -> Self {
         let mut rng = Rng::from_number(seed);
-        let config = Config { agent: "test", max_transactions: 100, max_dialogs: 100 };
+        let config = Config { agent: "test", max_transactions: 200, max_dialogs: 100 };
         let ends = [Endpoint::new(config, rng.fork()), Endpoint::new(config, rng.fork())];
         Self {
             now: Now::read(),
@@ -36,6 +40,8 @@ impl Pair {
             rng,
             sent: Vec::new(),
             eat: Vec::new(),
+            calls_in: VecDeque::new(),
+            requests_in: VecDeque::new(),
         }
     }
 
@@ -96,13 +102,24 @@ impl Pair {
             let at = self.wire.iter().position(|(at, _, _)| *at == next).unwrap();
             let (_, receiver, bytes) = self.wire.remove(at);
             let flow = self.flow(receiver);
-            self.ends[receiver].handle_message(self.now, flow, &bytes);
+            self.give(receiver, flow, &bytes);
         } else {
             for end in &mut self.ends {
                 end.handle_timeout(self.now);
             }
         }
         true
+    }
+
+    /// A message comes; whoever it is from is let in.
+    fn give(&mut self, end: usize, flow: Flow, bytes: &[u8]) {
+        let Some(arrival) = self.ends[end].handle_message(self.now, flow, bytes) else { return };
+        if arrival.request.method == Method::INVITE {
+            let dialog = self.ends[end].admit_call(self.now, &arrival);
+            self.calls_in.extend(dialog.map(|dialog| (dialog, arrival)));
+        } else {
+            self.requests_in.extend(self.ends[end].admit_request(self.now, &arrival));
+        }
     }
 
     fn collect(&mut self) {
@@ -147,10 +164,15 @@ impl Pair {
     }
 
     fn incoming(&mut self) -> DialogKey {
-        match self.until(1, |e| matches!(e, Event::Invite { .. })) {
-            Event::Invite { dialog, .. } => dialog,
-            _ => unreachable!(),
+        self.call_in().0
+    }
+
+    fn call_in(&mut self) -> (DialogKey, Arrival) {
+        let last = self.now.at + LONG;
+        while self.calls_in.is_empty() {
+            assert!(self.step(last), "the INVITE did not come");
         }
+        self.calls_in.pop_front().unwrap()
     }
 
     fn until(&mut self, end: usize, wanted: impl Fn(&Event) -> bool) -> Event {
@@ -328,14 +350,13 @@ fn a_challenge_is_answered_once() {
         Authenticator::new("hulplijn", Duration::from_secs(60), &[Algorithm::Md5], Rng::from_number(1));
     pair.call();
     let first = pair.incoming();
-    let challenge = gate.challenge(pair.now.at, false);
+    let challenge = gate.challenge(pair.now.at, A_HOST, false);
     let headers: Vec<(&str, String)> = challenge.into_iter().map(|c| ("WWW-Authenticate", c)).collect();
     pair.ends[1].reject(pair.now, first, 401, &headers);
-    let Event::Invite { dialog, request, .. } = pair.until(1, |e| matches!(e, Event::Invite { .. })) else {
-        panic!()
-    };
+    let (dialog, arrival) = pair.call_in();
+    let request = arrival.request;
     let value = request.headers.get("Authorization").unwrap();
-    let verdict = gate.verify(pair.now.at, "INVITE", &request.uri, value, |_| Some("geheim".into()));
+    let verdict = gate.verify(pair.now.at, A_HOST, "INVITE", &request.uri, value, |_| Some("geheim".into()));
     assert_eq!(verdict, Verdict::Ok("anna".into()));
     pair.ends[1].reject(pair.now, dialog, 401, &headers);
     assert!(matches!(pair.event(0, LONG), Some(Event::Failed { status: 401, .. })));
@@ -410,8 +431,8 @@ fn a_dialog_that_the_peer_has_forgotten_ends() {
 fn over_tcp(pair: &mut Pair) -> (DialogKey, Flow) {
     let flow = Flow { key: FlowKey(77), peer: "127.0.0.1:40000".parse().unwrap(), ..pair.flow(1) };
     let invite = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1:7000;transport=tcp>\r\n", "");
-    pair.ends[1].handle_message(pair.now, flow, invite.replace("UDP", "TCP").as_bytes());
-    let Some(Event::Invite { dialog, .. }) = pair.ends[1].poll_event() else { panic!() };
+    pair.give(1, flow, invite.replace("UDP", "TCP").as_bytes());
+    let dialog = pair.incoming();
     pair.ends[1].accept(pair.now, dialog, ANSWER.to_vec(), false);
     let tag = std::iter::from_fn(|| pair.ends[1].poll_transmit())
         .filter_map(|t| {
@@ -420,7 +441,7 @@ fn over_tcp(pair: &mut Pair) -> (DialogKey, Flow) {
         .find_map(|rest| rest.split("\r\n").next().map(str::to_owned));
     let ack = raw("ACK", "sip:1712@z", "", "")
         .replace("<sip:1712@z>", &format!("<sip:1712@z>;tag={}", tag.unwrap()));
-    pair.ends[1].handle_message(pair.now, flow, ack.as_bytes());
+    pair.give(1, flow, ack.as_bytes());
     assert!(matches!(pair.ends[1].poll_event(), Some(Event::Acked { .. })));
     (dialog, flow)
 }
@@ -475,7 +496,7 @@ fn a_connection_that_is_gone_ends_no_call_and_a_request_over_a_new_one_brings_it
     let to = format!("<sip:1712@z>;tag={}", call.dialog.as_ref().unwrap().id.local_tag);
     let info = raw("INFO", "sip:1712@z", "", "").replace("<sip:1712@z>", &to).replace("CSeq: 1", "CSeq: 2");
     let new = Flow { key: FlowKey(78), peer: "127.0.0.1:40001".parse().unwrap(), ..flow };
-    pair.ends[1].handle_message(pair.now, new, info.as_bytes());
+    pair.give(1, new, info.as_bytes());
     assert!(pair.ends[1].poll_transmit().unwrap().bytes.starts_with(b"SIP/2.0 200"));
     pair.ends[1].hang_up(pair.now, dialog, None);
     assert_eq!(pair.ends[1].poll_transmit().unwrap().to, Destination::Flow(new));
@@ -489,12 +510,8 @@ fn rfc_3261_18_2_2_an_answer_opens_another_connection_when_its_own_is_gone() {
     let mut pair = Pair::new(Transport::Tcp, 0, 18);
     let flow = Flow { key: FlowKey(77), peer: "127.0.0.1:40000".parse().unwrap(), ..pair.flow(1) };
     let invite = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1:7000;transport=tcp>\r\n", "");
-    pair.ends[1].handle_message(
-        pair.now,
-        flow,
-        invite.replace("UDP 127.0.0.1:5060", "TCP 127.0.0.1:7001").as_bytes(),
-    );
-    let Some(Event::Invite { dialog, .. }) = pair.ends[1].poll_event() else { panic!() };
+    pair.give(1, flow, invite.replace("UDP 127.0.0.1:5060", "TCP 127.0.0.1:7001").as_bytes());
+    let dialog = pair.incoming();
     while pair.ends[1].poll_transmit().is_some() {}
     pair.ends[1].handle_flow_closed(pair.now, flow.key);
     pair.ends[1].reject(pair.now, dialog, 486, &[]);
@@ -546,7 +563,7 @@ fn rfc_3261_8_2_what_cannot_be_done_is_refused_with_its_status() {
     for (status, text) in cases {
         let mut pair = Pair::new(Transport::Udp, 0, 8);
         let flow = pair.flow(1);
-        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        pair.give(1, flow, text.as_bytes());
         let answer = pair.ends[1].poll_transmit().unwrap_or_else(|| panic!("no answer to {text}"));
         let answer = String::from_utf8_lossy(&answer.bytes).into_owned();
         assert!(answer.starts_with(&format!("SIP/2.0 {status}")), "{text}\n{answer}");
@@ -560,15 +577,13 @@ fn rfc_3261_8_2_2_2_a_merged_request_gets_482_and_a_repeated_one_nothing_new() {
     let flow = pair.flow(1);
     let text = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1>\r\n", "");
     for _ in 0..3 {
-        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        pair.give(1, flow, text.as_bytes());
     }
     let other_way = text.replace("z9hG4bKx1", "z9hG4bKx2");
-    pair.ends[1].handle_message(pair.now, flow, other_way.as_bytes());
+    pair.give(1, flow, other_way.as_bytes());
     pair.collect();
     assert_eq!((pair.count(1, "SIP/2.0 100"), pair.count(1, "SIP/2.0 482")), (3, 1));
-    let invites =
-        std::iter::from_fn(|| pair.ends[1].poll_event()).filter(|e| matches!(e, Event::Invite { .. }));
-    assert_eq!(invites.count(), 1);
+    assert_eq!(pair.calls_in.len(), 1);
 }
 
 #[test]
@@ -583,7 +598,7 @@ fn rfc_3261_9_2_the_answers_to_invite_and_cancel_have_the_same_tag() {
     let tag =
         |text: &str| text.split(";tag=").nth(2).and_then(|rest| rest.split("\r\n").next()).map(str::to_owned);
     for text in [&invite, &cancel] {
-        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        pair.give(1, flow, text.as_bytes());
     }
     let answers: Vec<String> = std::iter::from_fn(|| pair.ends[1].poll_transmit())
         .map(|transmit| String::from_utf8_lossy(&transmit.bytes).into_owned())
@@ -603,7 +618,7 @@ fn a_full_table_answers_503_and_grows_no_further() {
         let text = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1>\r\n", "")
             .replace("z9hG4bKx1", &format!("z9hG4bKx{n}y"))
             .replace("Call-ID: raw", &format!("Call-ID: raw{n}"));
-        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        pair.give(1, flow, text.as_bytes());
     }
     pair.collect();
     assert_eq!(pair.ends[1].counts().dialogs, 100);
@@ -618,7 +633,7 @@ fn rfc_3261_8_1_1_6_more_vias_than_hops_get_400_and_no_answer_is_larger_than_its
         let others = ",SIP/2.0/UDP a".repeat(vias - 1);
         let text = raw("BYE", "sip:z", &format!("Subject: {}\r\n", "x".repeat(100)), "");
         let text = text.replace("x1BYE", &format!("x1BYE{others}"));
-        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
+        pair.give(1, flow, text.as_bytes());
         let answer = pair.ends[1].poll_transmit().unwrap();
         let shown = String::from_utf8_lossy(&answer.bytes).into_owned();
         assert!(
@@ -630,6 +645,64 @@ fn rfc_3261_8_1_1_6_more_vias_than_hops_get_400_and_no_answer_is_larger_than_its
 }
 
 #[test]
+fn rfc_3261_8_2_7_what_is_answered_without_a_transaction_is_answered_once_a_request_and_its_ack_is_known() {
+    let mut pair = Pair::new(Transport::Udp, 0, 19);
+    let flow = pair.flow(1);
+    let invite = raw("INVITE", "sip:1712@z", "Contact: <sip:x@127.0.0.1>\r\n", "");
+    let mut tags = Vec::new();
+    for text in [&invite, &invite, &invite.replace("Call-ID: raw", "Call-ID: other")] {
+        let arrival = pair.ends[1].handle_message(pair.now, flow, text.as_bytes()).unwrap();
+        pair.ends[1].reply(&arrival, 403, &[]);
+        let answer = pair.ends[1].poll_transmit().unwrap();
+        let answer = String::from_utf8_lossy(&answer.bytes).into_owned();
+        assert!(answer.starts_with("SIP/2.0 403"), "{answer}");
+        tags.push(answer.split("<sip:1712@z>;tag=").nth(1).unwrap().split("\r\n").next().unwrap().to_owned());
+        assert!(matches!(pair.ends[1].poll_event(), Some(Event::Refused { status: 403 })));
+    }
+    assert!(tags[0] == tags[1] && tags[1] != tags[2] && tags[0].len() == 16, "{tags:?}");
+    assert_eq!(pair.ends[1].counts(), Counts::default(), "nothing is kept and nothing repeated");
+    // The ACK of the hop before us: the INVITE's branch and number.
+    let ack = |tag: &str| {
+        let to = format!("<sip:1712@z>;tag={tag}");
+        raw("ACK", "sip:1712@z", "", "").replace("x1ACK", "x1INVITE").replace("<sip:1712@z>", &to)
+    };
+    pair.give(1, flow, ack(&tags[0]).as_bytes());
+    assert!(pair.ends[1].is_drained());
+    pair.give(1, flow, ack(&tags[2]).as_bytes());
+    assert!(matches!(pair.ends[1].poll_event(), Some(Event::Dropped { reason: Dropped::StrayAck })));
+}
+
+#[test]
+fn a_bye_finds_room_when_calls_and_requests_fill_the_table_and_goes_out_even_without() {
+    let mut pair = Pair::new(Transport::Udp, 0, 20);
+    let (flow, mut last) = (pair.flow(1), None);
+    for n in 0..300 {
+        let method = if n % 3 == 0 { "INVITE" } else { "REGISTER" };
+        let text = raw(method, "sip:1712@z", "Contact: <sip:x@127.0.0.1>\r\n", "")
+            .replace("z9hG4bKx1", &format!("z9hG4bKx{n}y"))
+            .replace("Call-ID: raw", &format!("Call-ID: raw{n}"));
+        pair.give(1, flow, text.as_bytes());
+        if let Some((dialog, _)) = pair.calls_in.pop_front() {
+            pair.ends[1].accept(pair.now, dialog, ANSWER.to_vec(), false);
+            last = Some(dialog);
+        }
+    }
+    pair.collect();
+    let full = pair.ends[1].counts().transactions;
+    assert!(full == 150 && pair.ends[1].slots.capacity() == 200, "{full}");
+    assert!(pair.requests_in.len() < 100 && pair.count(1, "SIP/2.0 503 ") > 100);
+    let last = last.unwrap();
+    for _ in 0..60 {
+        pair.ends[1].calls.get_mut(&last).unwrap().ok = None;
+        pair.ends[1].probe(pair.now, last);
+    }
+    assert_eq!(pair.ends[1].counts().transactions, 200);
+    pair.ends[1].hang_up(pair.now, last, None);
+    pair.collect();
+    assert_eq!(pair.count(1, "BYE"), 1);
+}
+
+#[test]
 fn rfc_3581_answers_go_to_the_source_port_when_asked_else_to_the_port_of_via() {
     let mut pair = Pair::new(Transport::Udp, 0, 11);
     let flow = Flow { peer: "10.0.0.9:40000".parse().unwrap(), ..pair.flow(1) };
@@ -638,14 +711,14 @@ fn rfc_3581_answers_go_to_the_source_port_when_asked_else_to_the_port_of_via() {
         [(plain.clone(), "10.0.0.9:5062"), (plain.replace(";branch", ";rport;branch"), "10.0.0.9:40000")];
     for (text, hop) in cases {
         let text = text.replace("x1OPTIONS", hop);
-        pair.ends[1].handle_message(pair.now, flow, text.as_bytes());
-        let Some(Event::Request { tx, .. }) = pair.ends[1].poll_event() else { panic!() };
+        pair.give(1, flow, text.as_bytes());
+        let tx = pair.requests_in.pop_front().unwrap();
         pair.ends[1].respond(pair.now, tx, 200, &[]);
         let answer = pair.ends[1].poll_transmit().unwrap();
         assert_eq!(answer.to.peer(), hop.parse().unwrap());
         // So it is with an answer that nothing is kept of.
         for refused in [text.replace("OPTIONS", "BYE"), text.replace("CSeq: 1", "CSeq: x")] {
-            pair.ends[1].handle_message(pair.now, flow, refused.as_bytes());
+            pair.give(1, flow, refused.as_bytes());
             let answer = pair.ends[1].poll_transmit().unwrap();
             while pair.ends[1].poll_event().is_some() {}
             assert!(answer.bytes.starts_with(b"SIP/2.0 4") && answer.to.peer() == hop.parse().unwrap());
@@ -665,8 +738,8 @@ fn no_transaction_keeps_who_the_network_says_is_calling() {
          Content-Length: 0\r\n\r\n"
     );
     let flow = pair.flow(1);
-    pair.ends[1].handle_message(pair.now, flow, invite.as_bytes());
-    let Some(Event::Invite { dialog, request, .. }) = pair.ends[1].poll_event() else { panic!("no INVITE") };
+    pair.give(1, flow, invite.as_bytes());
+    let (dialog, Arrival { request, .. }) = pair.call_in();
     assert!(request.headers.get("P-Asserted-Identity").is_some(), "handed on");
     let kept: Vec<&Request> =
         pair.ends[1].slots.iter().filter_map(|(_, slot)| slot.request.as_deref()).collect();

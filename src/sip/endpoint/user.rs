@@ -217,7 +217,7 @@ impl Endpoint {
 
     // --- outside calls -------------------------------------------------------------------------------
 
-    /// Answers `Event::Request`.
+    /// Answers what `admit_request` took in.
     pub fn respond(&mut self, now: Now, tx: ServerTxKey, status: u16, headers: &[(&str, String)]) {
         if let Some(id) = self.outside.remove(&tx) {
             self.answer(now, id, status, headers, None);
