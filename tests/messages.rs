@@ -225,7 +225,6 @@ fn a_disk_that_is_full_in_mid_message_keeps_what_was_flushed_and_tells_caller_an
 }
 
 #[test]
-#[ignore = "fails at this state: to be mended first, see the closing note"]
 fn with_a_broken_database_calls_are_answered_messages_wait_and_health_says_why() {
     let site = Site::new(HELPLINE);
     fs::create_dir_all(site.data()).expect("a folder");

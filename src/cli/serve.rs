@@ -153,9 +153,8 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     for _ in world.store.iter().flat_map(Store::recovered) {
         world.report(&Notice::MessageInterrupted);
     }
-    if world.store.is_none() {
-        world.health.set(Trouble::StoreFailed, true);
-    }
+    // Before anybody can ask: a store that refuses from the first is no matter for the first housekeeping.
+    world.health.set(Trouble::StoreFailed, !world.store.as_ref().is_some_and(Store::healthy));
     if policy.prompts.is_forgiving() {
         world.report(&Notice::PromptMissing);
     }

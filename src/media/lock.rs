@@ -78,7 +78,8 @@ impl SourceLock {
 
     /// Another port of the named host, or the host of the signalling, is believed after some packets in a row.
     fn is_proven(&mut self, from: SocketAddr, packet: &Packet<'_>) -> bool {
-        if ![self.named.ip(), self.signalling].contains(&from.ip().to_canonical()) {
+        let from_host = from.ip().to_canonical();
+        if ![self.named.ip(), self.signalling].iter().any(|host| is_same_host(*host, from_host)) {
             return false;
         }
         let count = match self.candidate {
@@ -89,6 +90,11 @@ impl SourceLock {
         self.candidate = Some(Candidate { from, ssrc: packet.ssrc, next, count });
         count >= PROBATION
     }
+}
+
+/// All loopback addresses are this machine (RFC 6890): a phone on it may send from another than it names.
+fn is_same_host(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_loopback() && b.is_loopback())
 }
 
 /// `0.0.0.0` and port 0 mean "nowhere" (RFC 3264 8.4, 6).
@@ -146,6 +152,14 @@ mod tests {
         let mut lock = lock("192.0.2.1:4000", "192.0.2.9");
         assert!(!(0..99).any(|n| lock.admit(at("198.51.100.7:4000"), &packet(1, n))));
         assert_eq!(lock.target(), Some(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn rfc6890_a_phone_on_this_machine_may_send_from_another_of_its_addresses() {
+        let mut lock = lock("127.0.0.4:4000", "127.0.0.4");
+        let admitted: Vec<bool> = (1..5).map(|n| lock.admit(at("127.0.0.1:4000"), &packet(1, n))).collect();
+        assert_eq!(admitted, [false, false, true, true]);
+        assert!(!(0..9).any(|n| lock.admit(at("192.0.2.1:4000"), &packet(2, n))));
     }
 
     #[test]

@@ -137,7 +137,6 @@ fn contains(heard: &[i16], said: &[i16]) -> bool {
 }
 
 #[test]
-#[ignore = "fails at this state: to be mended first, see the closing note"]
 fn counsellor_and_caller_hear_each_other_sample_by_sample() {
     let (server, phone) = with_phone(&USUAL);
     let (mut carrier, mut caller, mut dialog, to) = joined(&server);
@@ -209,7 +208,6 @@ fn a_phone_that_declines_is_passed_over() {
 }
 
 #[test]
-#[ignore = "fails at this state: to be mended first, see the closing note"]
 fn a_counsellor_on_hold_and_back() {
     let (server, mut phone) = with_phone(&USUAL);
     let (mut carrier, mut caller, mut dialog, to) = joined(&server);
@@ -242,7 +240,6 @@ fn a_counsellor_logs_out_and_in_by_star_codes_and_hears_so() {
 }
 
 #[test]
-#[ignore = "fails at this state: to be mended first, see the closing note"]
 fn a_counsellor_sends_the_caller_on_to_106() {
     let (server, mut phone) = with_phone(&USUAL);
     let (mut carrier, mut caller, dialog, to) = joined(&server);
