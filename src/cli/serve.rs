@@ -127,6 +127,8 @@ struct Inlets {
 type Reloaded = Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>>;
 
 async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    // First of all: until then a signal would end the process without a word.
+    let mut signals = Signals::new()?;
     let config = &policy.config;
     let health = Arc::new(Health::new());
     let metrics = Arc::new(Metrics::new()?);
@@ -160,7 +162,7 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     }
     world.health.set(Trouble::Starting, false);
     greet(out, &policy)?;
-    turn(dir, policy, &mut switch, &mut world, &mut inlets, &reload).await?;
+    turn(dir, policy, &mut switch, &mut world, &mut inlets, &reload, &mut signals).await?;
     drop(inlets);
     world.plane.stop();
     if let Some(store) = world.store {
@@ -168,6 +170,19 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     }
     writeln!(out, "stopped")?;
     Ok(Exit::Fine)
+}
+
+/// What the operator sends to the process.
+struct Signals {
+    reload: Signal,
+    stop: [Signal; 2],
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        Ok(Self { reload: signal(SignalKind::hangup())?, stop })
+    }
 }
 
 /// The loop: wait for anything, take a batch of it, carry out what follows.
@@ -178,9 +193,8 @@ async fn turn(
     world: &mut World,
     inlets: &mut Inlets,
     reload: &mpsc::Sender<Reloaded>,
+    signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut terminate = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     let mut retention = tokio::time::interval(RETENTION);
     let mut asked_to_stop = false;
@@ -190,7 +204,7 @@ async fn turn(
             switch.next_timeout().map_or_else(|| Now::read().at + Duration::from_secs(60), |(at, _)| at);
         tokio::select! {
             biased;
-            () = any(&mut terminate) => {
+            () = any(&mut signals.stop) => {
                 if std::mem::replace(&mut asked_to_stop, true) {
                     // Asked twice: at once.
                     return Ok(());
@@ -206,7 +220,7 @@ async fn turn(
             }
             Some(reply) = next_reply(&mut inlets.store) => world.stored(switch, reply),
             Some(result) = inlets.reloaded.recv() => world.reloaded(switch, &mut policy, result),
-            _ = hang_up.recv() => start_reload(dir, &policy, reload),
+            _ = signals.reload.recv() => start_reload(dir, &policy, reload),
             _ = housekeeping.tick() => world.keep_house(switch),
             _ = retention.tick() => world.forget_old_messages(&policy),
             () = tokio::time::sleep_until(due.into()) => switch.handle(Now::read(), Input::Timeout),
