@@ -24,8 +24,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let reading = source::read(&arguments.config, &|name| std::env::var(name).ok());
     let mut findings = reading.findings;
-    // A draft with wrong names still shows what is wrong with hours and flows.
-    if let Some(config) = reading.draft {
+    // What could be read still shows what is wrong with hours and flows.
+    if let Some(config) = reading.partial {
         findings.extend(compile(config, 1, None).map_or_else(|found| found, |(_, warnings)| warnings));
     }
     report(&mut findings, out)

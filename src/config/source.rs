@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::raw::{Config, Place};
+use super::raw::{Config, Flow, Place};
 use super::section::Reader;
-use super::tree::{self, Table};
+use super::tree::{self, Node, Table, Value};
 use super::{fields, names};
 
 /// The largest file that is read, in bytes: a configuration of thousands of lines is a twentieth of it.
@@ -20,6 +20,9 @@ pub struct Reading {
     /// The configuration also when names in it are wrong, so that other rooms can look for mistakes of theirs;
     /// `None` when a value could not be read.
     pub draft: Option<Config>,
+    /// What could be read, to look for further mistakes only: it has empty values where one could not be read,
+    /// and lacks the flows with such a value, since a step that is missing makes others look lost.
+    pub partial: Option<Config>,
     /// Errors and warnings, by file and line.
     pub findings: Vec<Diagnostic>,
 }
@@ -39,18 +42,41 @@ pub fn load_with(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Con
 pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
     let mut findings = Vec::new();
     let Some(root) = merged(dir, &mut findings) else {
-        return Reading { config: None, draft: None, findings };
+        return Reading { config: None, draft: None, partial: None, findings };
     };
     let mut reader = Reader { dir: dir.to_owned(), env, findings };
     let nowhere = Place { file: dir.display().to_string().into(), line: 0 };
     let mut config = reader.read(String::new(), &nowhere, &root, fields::config);
+    let partial = partial(&config, &root, &reader.findings);
     config.site.data.value = dir.join(&config.site.data.value);
     config.site.prompts.value = dir.join(&config.site.prompts.value);
     let mut findings = reader.findings;
     let draft = (!broken(&findings)).then(|| config.clone());
+    let partial = partial.map(|flows| Config { flows, ..config.clone() });
     findings.append(&mut names::check(&config));
     sort(&mut findings);
-    Reading { config: (!broken(&findings)).then_some(config), draft, findings }
+    Reading { config: (!broken(&findings)).then_some(config), draft, partial, findings }
+}
+
+/// The flows without a mistake in them; `None` when what all flows are held against could not be read.
+fn partial(config: &Config, root: &Table, findings: &[Diagnostic]) -> Option<Vec<Flow>> {
+    let helpline = &config.helpline;
+    let unread = config.site.prompts.value.as_os_str().is_empty()
+        || helpline.zone.value.is_empty()
+        || helpline.languages.is_empty();
+    let wrong = |node: &Node| {
+        let lines = node.lines();
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+        errors
+            .into_iter()
+            .any(|e| lines.get(&e.place.file).is_some_and(|lines| lines.contains(&e.place.line)))
+    };
+    let flows = root.get("flow").map(|entry| &entry.node.value);
+    let sound = |flow: &&Flow| match flows {
+        Some(Value::Table(flows)) => flows.get(&flow.name.value).is_none_or(|entry| !wrong(&entry.node)),
+        _ => false,
+    };
+    (!unread).then(|| config.flows.iter().filter(sound).cloned().collect())
 }
 
 fn broken(findings: &[Diagnostic]) -> bool {

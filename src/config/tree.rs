@@ -1,5 +1,7 @@
 //! One TOML file as an owned tree in which every key and value knows its line, and the merging of trees.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -37,6 +39,26 @@ impl Value {
             Self::Moment(_) => "a date or time",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
+        }
+    }
+}
+
+impl Node {
+    /// From the first line to the last, in each file that it has parts in.
+    pub fn lines(&self) -> BTreeMap<Arc<str>, RangeInclusive<u32>> {
+        let mut lines = BTreeMap::new();
+        self.add_lines(&mut lines);
+        lines
+    }
+
+    fn add_lines(&self, lines: &mut BTreeMap<Arc<str>, RangeInclusive<u32>>) {
+        let line = self.place.line;
+        let known = lines.entry(self.place.file.clone()).or_insert(line..=line);
+        *known = line.min(*known.start())..=line.max(*known.end());
+        match &self.value {
+            Value::List(nodes) => nodes.iter().for_each(|node| node.add_lines(lines)),
+            Value::Table(table) => table.entries.iter().for_each(|entry| entry.node.add_lines(lines)),
+            Value::Text(_) | Value::Number(_) | Value::Fraction | Value::Truth(_) | Value::Moment(_) => {}
         }
     }
 }
