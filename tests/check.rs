@@ -98,3 +98,45 @@ fn a_secret_that_is_not_there_is_named_and_never_printed() {
 fn what_is_no_toml_is_named_by_its_line() {
     finds("[registrar]", "[registrar", "[registrar", &[]);
 }
+
+#[test]
+fn two_lines_with_one_uri() {
+    let double = "name = \"double\"\nuri = \"sip:fixed@NET.3:5060\"\n\n[[line]]\nname = \"anna\"";
+    let (code, findings, text) = check(|text| text.replacen("name = \"anna\"", double, 1));
+    assert_eq!(code, Some(1));
+    let second = line_of(&text, "\"double\"") + 1;
+    let place = format!("all.toml:{second}: error:");
+    let first = format!("all.toml:{}", line_of(&text, "uri ="));
+    let found =
+        findings.iter().find(|f| f.contains(&place) && f.contains("already in") && f.contains(&first));
+    assert!(found.is_some(), "no `{place}` with `{first}` among\n{}", findings.join("\n"));
+}
+
+#[test]
+fn all_mistakes_at_once_in_the_order_of_the_file_and_none_that_only_follows_from_another() {
+    let changes = [
+        ("ports = \"20000-20399\"", "ports = \"many\""),
+        ("monday = [\"00:00-24:00\"]", "monday = [\"25:00-26:00\"]"),
+        ("tuesday = [\"00:00-24:00\"]", "tuesday = [\"09:00-12:00\", \"11:00-13:00\"]"),
+        ("lines = [\"anna\"]", "lines = [\"ana\"]"),
+        ("dial = \"wait\"", "dail = \"wait\""),
+        ("prompts = [\"welcome\", ", "prompts = [\"welkome\", "),
+        // A step that can't be read makes neither itself nor those after it look lost.
+        ("step.two = { do = \"hangup\"", "step.two = { do = \"hang\""),
+    ];
+    let (code, findings, text) =
+        check(|text| changes.iter().fold(text.to_owned(), |text, (from, to)| text.replacen(from, to, 1)));
+    assert_eq!(code, Some(1));
+    let place_of = |to: &str| format!("all.toml:{}: error:", line_of(&text, to));
+    let mut places: Vec<String> = changes.iter().map(|(_, to)| place_of(to)).collect();
+    // Without `dial` the number lacks it, which is said beside the slip.
+    places.push(format!("all.toml:{}: error:", line_of(&text, "dail") - 1));
+    for place in &places {
+        assert!(findings.iter().any(|f| f.contains(place)), "no {place}\n{}", findings.join("\n"));
+    }
+    let errors: Vec<&String> = findings.iter().filter(|f| f.contains(": error:")).collect();
+    let strange = errors.iter().find(|f| !places.iter().any(|place| f.contains(place)));
+    assert!(strange.is_none(), "{strange:?}");
+    let numbers = errors.iter().filter_map(|f| f.split("all.toml:").nth(1)?.split(':').next()?.parse().ok());
+    assert!(numbers.collect::<Vec<usize>>().is_sorted(), "{}", findings.join("\n"));
+}

@@ -10,7 +10,7 @@ use std::process::Output;
 use rustix::process::Signal;
 
 use support::rtp::{FRAME, SILENCE};
-use support::server::{HELPLINE, binary};
+use support::server::{HELPLINE, binary, repository};
 use support::{Algorithm, Dialog, Registration, Rtp, Sdp, Server, Site, prompts};
 
 /// The usual configuration in which `say` says another prompt.
@@ -202,7 +202,85 @@ fn who_has_logged_out_is_still_logged_out_after_a_restart() {
     server.wait_metric_is(r#"hulplijn_lines{state="logged_out"}"#, 1.0);
 }
 
+#[test]
+fn without_calls_sigterm_and_sigint_end_it_at_once_and_a_second_sigterm_waits_for_nobody() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::helpline("");
+        server.signal(signal);
+        assert_eq!(server.wait_exit(), Some(0));
+    }
+    let mut server = Server::helpline("[shutdown]\ngrace = \"1h\"\n");
+    let mut carrier = server.carrier();
+    let ear = Rtp::bind(server.place().host(2));
+    let (_call, _) = Dialog::call(&mut carrier, "wait", &Sdp::pcma(ear.local));
+    server.signal(Signal::TERM);
+    server.wait_log("draining");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit(), Some(0));
+}
+
 // --- what is seen from outside --------------------------------------------------------------------------
+
+#[test]
+fn metrics_have_all_families_and_move_with_the_calls() {
+    let server = Server::helpline("");
+    let (mut carrier, mut line) = (server.carrier(), server.phone(3));
+    let (mut caller, mut counsellor) = (Rtp::bind(server.place().host(2)), Rtp::bind(server.place().host(3)));
+    let (mut dialog, to) = Dialog::call(&mut carrier, "fixed", &Sdp::pcma(caller.local));
+    server.wait_metric(r#"hulplijn_queue_length{queue="fixed"}"#, 1.0);
+    server.wait_metric(r#"hulplijn_lines{state="ringing"}"#, 1.0);
+    let (_answered, _, line_to) = Dialog::answer(&mut line, &Sdp::pcma(counsellor.local));
+    server.wait_metric(r#"hulplijn_lines{state="busy"}"#, 1.0);
+    server.wait_metric_is(r#"hulplijn_queue_length{queue="fixed"}"#, 0.0);
+    server.wait_metric_is("hulplijn_calls_in_progress", 1.0);
+    caller.say(to, &[SILENCE; 20 * FRAME]);
+    counsellor.say(line_to, &[SILENCE; 20 * FRAME]);
+    dialog.bye(&mut carrier);
+    line.wait("BYE at the line", |m| m.is("BYE"));
+    server.wait_metric_is("hulplijn_calls_in_progress", 0.0);
+    Dialog::refused(&mut carrier, "0900", &Sdp::pcma(caller.local));
+    for (name, least) in [
+        (r#"hulplijn_calls_total{outcome="joined"}"#, 1.0),
+        ("hulplijn_calls_arrived_total", 1.0),
+        ("hulplijn_calls_answered_total", 1.0),
+        (r#"hulplijn_offers_total{line="fixed"}"#, 1.0),
+        ("hulplijn_queue_wait_seconds_count", 1.0),
+        (r#"hulplijn_ring_seconds_count{result="answered"}"#, 1.0),
+        ("hulplijn_talk_seconds_count", 1.0),
+        (r#"hulplijn_rtp_packets_total{kind="received"}"#, 38.0),
+        (r#"hulplijn_sip_refused_total{status="404"}"#, 1.0),
+    ] {
+        server.wait_metric(name, least);
+    }
+    let (_, text) = server.get("/metrics");
+    for family in [
+        "calls_total",
+        "calls_arrived_total",
+        "calls_answered_total",
+        "calls_in_progress",
+        "call_seconds",
+        "queue_length",
+        "queue_wait_seconds",
+        "ring_seconds",
+        "talk_seconds",
+        "lines",
+        "lines_registered",
+        "messages_total",
+        "rtp_packets_total",
+        "sip_refused_total",
+        "dropped_total",
+        "config_generation",
+    ] {
+        assert!(text.contains(&format!("# TYPE hulplijn_{family} ")), "{family} is not in\n{text}");
+        assert!(text.contains(&format!("# HELP hulplijn_{family} ")), "{family} has no help");
+    }
+    for kind in ["lost", "late", "foreign", "malformed"] {
+        assert!(text.contains(&format!("hulplijn_rtp_packets_total{{kind=\"{kind}\"}}")), "{kind}");
+    }
+    assert_eq!(server.get("/health/live"), (200, "alive\n".to_owned()));
+    assert_eq!(server.get("/health/ready"), (200, "ready\n".to_owned()));
+    assert_eq!(server.get("/nothing").0, 404);
+}
 
 #[test]
 fn logs_are_json_when_asked_and_each_line_can_be_read() {
@@ -271,6 +349,12 @@ fn a_port_or_data_that_another_has_is_named_and_ends_with_3() {
 
 // --- prompts --------------------------------------------------------------------------------------------
 
+/// The built-in words as a PCMA leg hears them.
+fn last_resort(language: &str) -> Vec<u8> {
+    let samples = prompts::read_wav(&repository(&format!("prompts/{language}/last-resort.wav")));
+    samples.iter().map(|sample| prompts::alaw_of(*sample)).collect()
+}
+
 #[test]
 fn a_missing_prompt_is_heard_in_the_next_language() {
     let site = Site::new(HELPLINE);
@@ -287,4 +371,26 @@ fn a_missing_prompt_is_heard_in_the_next_language() {
     server.wait_metric("hulplijn_config_generation", 2.0);
     hears(&server, &mut server.carrier(), &prompts::alaw("nl", "goodbye"));
     assert_eq!(server.get("/health/ready"), (200, "ready\n".to_owned()));
+}
+
+#[test]
+fn a_prompt_that_is_broken_in_every_language_becomes_the_built_in_emergency_numbers() {
+    let site = Site::new(HELPLINE);
+    for (language, rubbish) in [("nl", &b"RIFF no WAV"[..]), ("fr", b""), ("en", &[0; 4000])] {
+        fs::write(site.dir.join(format!("prompts/{language}/goodbye.wav")), rubbish).expect("written");
+    }
+    let server = site.start();
+    hears(&server, &mut server.carrier(), &last_resort("nl"));
+    server.wait_metric(r#"hulplijn_failures_total{part="prompt"}"#, 1.0);
+}
+
+#[test]
+fn without_the_whole_directory_of_prompts_callers_hear_the_emergency_numbers() {
+    let toml = HELPLINE.replace("languages = [\"nl\", \"fr\", \"en\"]", "languages = [\"en\"]");
+    let site = Site::new(&toml);
+    fs::remove_dir_all(site.dir.join("prompts")).expect("it was there");
+    let server = site.start();
+    hears(&server, &mut server.carrier(), &last_resort("en"));
+    let (status, text) = server.get("/health/ready");
+    assert!(status == 200 && text.contains("prompts missing"), "{text}");
 }

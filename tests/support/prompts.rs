@@ -47,10 +47,17 @@ pub fn ulaw_linear(octet: u8) -> i16 {
     if octet & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
-/// The A-law octet nearest to a linear value; of two that are as near the greater (ITU-T G.191).
+/// ITU-T G.711: the A-law octet whose interval a linear value is in; a negative one is taken as its ones'
+/// complement (G.191).
 pub fn alaw_of(value: i16) -> u8 {
-    let distance = |octet: &u8| (i32::from(linear(*octet)) - i32::from(value)).abs();
-    (0..=255).min_by_key(|octet| (distance(octet), -i32::from(linear(*octet)))).unwrap_or(SILENCE)
+    let magnitude = i32::from(if value < 0 { !value } else { value });
+    // An interval begins half a step below the value that stands for it.
+    let begin = |octet: u8| {
+        let segment = ((octet ^ 0x55) >> 4) & 7;
+        i32::from(linear(octet).unsigned_abs()) - if segment < 2 { 8 } else { 8 << (segment - 1) }
+    };
+    let octets = (0..=255_u8).filter(|octet| (linear(*octet) < 0) == (value < 0));
+    octets.filter(|octet| begin(*octet) <= magnitude).max_by_key(|octet| begin(*octet)).unwrap_or(SILENCE)
 }
 
 /// Writes all prompts that the shipped ones have, in these languages, and a music of 1 s.
