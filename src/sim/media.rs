@@ -78,6 +78,8 @@ pub struct Media {
     pub files: BTreeMap<PathBuf, Duration>,
     /// A test of the tests: the next `Close` is not carried out.
     pub drops_a_close: bool,
+    /// How long it takes to take a port.
+    pub opens_after: Duration,
 }
 
 impl Media {
@@ -93,6 +95,7 @@ impl Media {
             faults: Vec::new(),
             files: BTreeMap::new(),
             drops_a_close: false,
+            opens_after: STEP,
         }
     }
 
@@ -234,7 +237,7 @@ impl Media {
         };
         self.legs.insert(leg, side);
         let event = if fails { MediaEvent::OpenFailed { leg } } else { MediaEvent::Opened { leg, local } };
-        self.events.push_back((STEP, event));
+        self.events.push_back((self.opens_after, event));
     }
 
     fn close(&mut self, now: Instant, leg: LegKey) {

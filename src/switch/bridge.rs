@@ -2,12 +2,13 @@
 
 use super::arriving::refusal;
 use super::call::{Phase, Together};
-use super::leg::connect;
+use super::leg::{Role, connect};
 use super::{Owner, Switch, What};
 use crate::base::id::{CallKey, DialogKey, LegKey, PlayKey};
 use crate::base::time::Now;
+use crate::callflow::machine::FlowEvent;
 use crate::media::command::MediaCommand;
-use crate::telemetry::notice::{Miss, Outcome};
+use crate::telemetry::notice::{Miss, Notice, Outcome};
 
 impl Switch {
     /// Both hear a short tone, then each other.
@@ -22,12 +23,32 @@ impl Switch {
         self.timers.set(Owner::Call(key), What::Join, now.at + tone.duration());
     }
 
-    pub(super) fn join_now(&mut self, key: CallKey) {
+    /// The tone is over: the line is booked, the script has done its work, and both hear each other.
+    pub(super) fn join_now(&mut self, now: Now, key: CallKey) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let caller = call.caller;
         let Phase::Together(together) = &mut call.phase else { return };
         together.bridged = true;
-        let other = together.other;
+        together.ticket = None;
+        let (other, waited, since) = (together.other, together.waited, together.since);
+        let Some(leg) = self.legs.get(&other) else { return };
+        let (role, rang) = (leg.role, since.saturating_duration_since(leg.since));
+        self.timers.cancel(Owner::Call(key), What::Flow);
+        self.flow(now, key, FlowEvent::Connected);
+        let outcome = match role {
+            Role::Line(line) => {
+                if let Some(line) = self.floor.line_mut(line) {
+                    line.answered();
+                }
+                self.notice(Notice::Joined { call: key, line, waited, rang });
+                self.tell_line(now, line);
+                Outcome::Joined
+            }
+            Role::Destination | Role::Caller | Role::Service(_) => Outcome::Referred,
+        };
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.outcome = Some(outcome);
+        }
         self.refresh_bridge(key, caller, other);
     }
 
@@ -103,6 +124,9 @@ impl Switch {
         let Some(call) = self.calls.get(&key) else { return self.close_leg(now, leg) };
         match &call.phase {
             Phase::Together(together) if together.other == leg => {
+                if !together.bridged {
+                    return self.fell_through(now, key);
+                }
                 if self.transfer_maker_left(now, key) {
                     return;
                 }

@@ -53,7 +53,11 @@ pub struct Together {
     pub other: LegKey,
     /// The queue that brought them together; its wrap-up holds.
     pub queue: Option<Arc<str>>,
+    /// The place to go back to, should the other leave before the tone has ended.
+    pub ticket: Option<Ticket>,
+    pub waited: Duration,
     pub since: Instant,
+    /// The tone is over and both hear each other; before, the other leg still counts as ringing.
     pub bridged: bool,
     /// A transfer that the line asked for: the leg that rings.
     pub transfer: Option<LegKey>,
@@ -141,7 +145,11 @@ impl Switch {
                 if let Some(leg) = together.transfer {
                     self.withdraw(now, leg, Miss::Lost);
                 }
-                self.release(now, together.other, together.queue.as_deref());
+                if together.bridged {
+                    self.release(now, together.other, together.queue.as_deref());
+                } else {
+                    self.withdraw(now, together.other, Miss::Lost);
+                }
             }
             Some(Phase::Arriving | Phase::InFlow | Phase::Recording(_) | Phase::Farewell(_)) | None => {}
         }

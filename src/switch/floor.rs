@@ -105,6 +105,10 @@ impl Floor {
         self.rooms.get(queue).map(|r| r.settings.ring.value)
     }
 
+    pub(super) fn max_wait(&self, queue: &str) -> Duration {
+        self.rooms.get(queue).map_or(Duration::ZERO, |r| r.settings.max_wait.value)
+    }
+
     pub(super) fn wrap_up(&self, queue: Option<&str>) -> Duration {
         queue.and_then(|q| self.rooms.get(q)).map_or(Duration::ZERO, |r| r.settings.wrap_up.value)
     }

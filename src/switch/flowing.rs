@@ -175,6 +175,10 @@ impl Switch {
     }
 
     pub(super) fn flow_timeout(&mut self, now: Now, key: CallKey) {
+        if self.calls.get(&key).is_some_and(|c| matches!(c.phase, Phase::Together(_))) {
+            // The tone of a join plays: the script waits, in case the other leaves before its end.
+            return self.timers.set(Owner::Call(key), What::Flow, now.at + Duration::from_secs(1));
+        }
         self.flow(now, key, FlowEvent::TimedOut);
     }
 

@@ -215,7 +215,7 @@ impl Switch {
         self.endpoint.handle_timeout(now);
         while let Some((owner, what)) = self.timers.pop(now.at) {
             match (owner, what) {
-                (Owner::Call(call), What::Join) => self.join_now(call),
+                (Owner::Call(call), What::Join) => self.join_now(now, call),
                 (Owner::Call(call), What::Length) => self.too_long_a_call(now, call),
                 (Owner::Call(call), What::MaxWait) => self.waited_too_long(now, call),
                 (Owner::Call(call), What::Round) => self.new_round(now, call),

@@ -315,46 +315,47 @@ impl Switch {
         if !matches!(&call.phase, Phase::Offering(attempts) if attempts.legs.contains(&key)) {
             return self.close_leg(now, key);
         }
-        let together = Together { other: key, queue: None, since: now.at, bridged: false, transfer: None };
+        let together = Together {
+            other: key,
+            queue: None,
+            ticket: None,
+            waited: Duration::ZERO,
+            since: now.at,
+            bridged: false,
+            transfer: None,
+        };
         let Some(Phase::Offering(attempts)) = self.enter(now, call_key, Phase::Together(together)) else {
             return;
         };
         for other in attempts.legs.into_iter().filter(|leg| *leg != key) {
             self.withdraw(now, other, Miss::Lost);
         }
-        let waited =
-            attempts.ticket.as_ref().map_or(Duration::ZERO, |t| now.at.saturating_duration_since(t.since));
         if let Some(ticket) = attempts.ticket {
             self.floor.serve(&ticket.queue, call_key, now.at);
             self.told_length(&ticket.queue);
             if let Some(Phase::Together(together)) = self.calls.get_mut(&call_key).map(|c| &mut c.phase) {
-                together.queue = Some(ticket.queue);
+                together.waited = now.at.saturating_duration_since(ticket.since);
+                together.queue = Some(ticket.queue.clone());
+                together.ticket = Some(ticket);
             }
         }
-        self.joined(now, call_key, key, waited);
+        self.begin_join(now, call_key, key);
     }
 
-    /// Books the line and lets both hear the tone.
-    pub(super) fn joined(&mut self, now: Now, call: CallKey, leg: LegKey, waited: Duration) {
-        let Some(found) = self.legs.get(&leg) else { return };
-        let (role, rang) = (found.role, now.at.saturating_duration_since(found.since));
-        self.timers.cancel(Owner::Call(call), What::Flow);
-        self.flow(now, call, FlowEvent::Connected);
-        let outcome = match role {
-            Role::Line(line) => {
-                if let Some(line) = self.floor.line_mut(line) {
-                    line.answered();
-                }
-                self.notice(Notice::Joined { call, line, waited, rang });
-                self.tell_line(now, line);
-                Outcome::Joined
-            }
-            Role::Destination | Role::Caller | Role::Service(_) => Outcome::Referred,
-        };
-        if let Some(call) = self.calls.get_mut(&call) {
-            call.outcome = Some(outcome);
-        }
-        self.begin_join(now, call, leg);
+    /// A leg that had answered is gone before both heard each other: for the caller it is as if it had not
+    /// answered.
+    pub(super) fn fell_through(&mut self, now: Now, key: CallKey) {
+        let Some(Phase::Together(together)) = self.enter(now, key, Phase::InFlow) else { return };
+        let line = self.legs.get(&together.other).and_then(super::leg::Leg::line);
+        self.withdraw(now, together.other, Miss::Declined);
+        let Some(mut ticket) = together.ticket else { return self.direct_failed(now, key) };
+        ticket.tried.extend(line);
+        let queue = ticket.queue.clone();
+        let left = self.floor.max_wait(&queue).saturating_sub(together.waited).max(Duration::from_secs(1));
+        self.requeue(now, key, ticket);
+        self.timers.set(Owner::Call(key), What::MaxWait, now.at + left);
+        self.music(key);
+        self.look(now, &queue);
     }
 
     /// An attempt came to nothing.

@@ -37,7 +37,8 @@ impl Switch {
         }
         let goal = self.goal(refer_to)?;
         let call = self.calls.get(&key).ok_or(481u16)?;
-        let free = matches!(&call.phase, Phase::Together(t) if t.other == from && t.transfer.is_none());
+        let free =
+            matches!(&call.phase, Phase::Together(t) if t.other == from && t.bridged && t.transfer.is_none());
         if !free {
             return Err(491);
         }
@@ -89,11 +90,18 @@ impl Switch {
         if let Some(caller) = self.calls.get(&key).map(|c| c.caller) {
             self.media(MediaCommand::Unbridge { leg: caller });
         }
-        let together =
-            Together { other: leg, queue: queue.clone(), since: now.at, bridged: false, transfer: None };
+        let together = Together {
+            other: leg,
+            queue: queue.clone(),
+            ticket: None,
+            waited: Duration::ZERO,
+            since: now.at,
+            bridged: false,
+            transfer: None,
+        };
         self.enter(now, key, Phase::Together(together));
         self.release(now, maker, queue.as_deref());
-        self.joined(now, key, leg, Duration::ZERO);
+        self.begin_join(now, key, leg);
         true
     }
 

@@ -83,6 +83,8 @@ struct Talk {
     acks: BTreeMap<u32, Vec<u8>>,
     acks_lost: u32,
     cancelled: bool,
+    /// Gave up before anything was heard: CANCEL as soon as it may be, or BYE.
+    gives_up: bool,
     rtp_port: u16,
     remote_audio: Option<SocketAddr>,
     /// Method and number of requests that came, with our answers: a repetition gets the same again.
@@ -169,6 +171,9 @@ impl Phone {
 
     /// Does something with the newest call that lives.
     pub fn act(&mut self, now: Instant, deed: Deed) {
+        if deed == Deed::Vanish {
+            self.vanished = true;
+        }
         let newest = self.talks.iter().rev().find(|(_, t)| t.stage != Stage::Gone).map(|(key, _)| *key);
         if let Some(key) = newest {
             self.do_deed(now, key, deed);

@@ -54,6 +54,7 @@ impl Phone {
             acks: std::collections::BTreeMap::new(),
             acks_lost: self.script.acks_lost,
             cancelled: false,
+            gives_up: false,
             rtp_port: self.rtp_base + (key as u16 % 200) * 2,
             remote_audio: None,
             answers: std::collections::BTreeMap::new(),
@@ -177,6 +178,7 @@ impl Phone {
             // No final response long after the CANCEL (9.1).
             return self.end(key);
         }
+        talk.gives_up = true;
         let branch = talk.invite.clone();
         let Some(pending) = self.pending.values().find(|p| p.branch == branch && p.method == "INVITE") else {
             return;
@@ -294,7 +296,7 @@ impl Phone {
             talk.target = text.contact().to_owned();
         }
         talk.remote_audio = text.audio().or(talk.remote_audio);
-        let (dialling, cancelled) = (talk.stage == Stage::Dialling, talk.cancelled);
+        let (dialling, cancelled) = (talk.stage == Stage::Dialling, talk.gives_up);
         if dialling && self.script.bye_before_ack {
             self.bye(now, key);
         }
