@@ -76,9 +76,10 @@ impl Ear {
         self.timestamp = self.timestamp.wrapping_add(samples as u32);
     }
 
-    /// Whether an audio packet with this payload was heard.
-    pub fn has_heard(&self, payload: &[u8]) -> bool {
-        self.heard.iter().any(|packet| packet.get(12..) == Some(payload))
+    /// Whether an audio packet with this payload was heard after the first `begin` packets. Those stay, whatever
+    /// is waited for: everything that was heard is searched at the end.
+    pub fn has_heard(&self, begin: usize, payload: &[u8]) -> bool {
+        self.heard.iter().skip(begin).any(|packet| packet.get(12..) == Some(payload))
     }
 }
 
