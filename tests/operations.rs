@@ -68,11 +68,16 @@ fn a_broken_configuration_is_refused_with_file_and_line_and_the_old_one_stays() 
     let mut carrier = server.carrier();
     let ear = Rtp::bind(server.place().host(2));
     let (mut call, _) = Dialog::call(&mut carrier, "wait", &Sdp::pcma(ear.local));
-    server.site().write_config(&saying("no-such-prompt").replace("strategy", "stratagy"));
+    // A word that is none, and a prompt that is not there: both are named, as `check` does.
+    server.site().write_config(&saying("no-such-prompt").replace("[helpline]", "[helpline]\nstratagy = 1"));
     server.signal(Signal::HUP);
     server.wait_log("config_refused");
     let said = server.err.wait_or(|l| l.contains("no-such-prompt"), || false).expect("the mistake");
     assert!(said.contains("all.toml:") && said.contains("error"), "{said}");
+    server
+        .err
+        .wait_or(|l| l.contains("stratagy") && l.contains("all.toml:"), || false)
+        .expect("the other one");
     server.wait_metric("hulplijn_config_refused_total", 1.0);
     let (status, text) = server.get("/health/ready");
     assert!(status == 200 && text.contains("config refused"), "a warning that leaves it ready: {text}");

@@ -1,7 +1,7 @@
 //! `hulplijn check`: every mistake of a configuration at once.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -22,13 +22,27 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let reading = source::read(&arguments.config, &|name| std::env::var(name).ok());
-    let mut findings = reading.findings;
-    // What could be read still shows what is wrong with hours and flows.
-    if let Some(config) = reading.partial {
-        findings.extend(compile(config, 1, None).map_or_else(|found| found, |(_, warnings)| warnings));
-    }
+    let mut findings = examine(&arguments.config, None).map_or_else(|found| found, |(_, warnings)| warnings);
     report(&mut findings, out)
+}
+
+/// Reads and compiles a configuration with its prompts: what `check`, the start and a reload do alike. The policy
+/// with warnings, or every mistake. `old` is the policy of the running switch, whose lines keep their keys.
+pub fn examine(dir: &Path, old: Option<&Policy>) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let reading = source::read(dir, &|name| std::env::var(name).ok());
+    let mut findings = reading.findings;
+    let sound = reading.config.is_some();
+    // What could be read still shows what is wrong with hours and flows.
+    let Some(config) = reading.config.or(reading.partial) else { return Err(findings) };
+    let (policy, more) = match compile(config, old.map_or(1, |p| p.generation + 1), old) {
+        Ok((policy, warnings)) => (Some(policy), warnings),
+        Err(mistakes) => (None, mistakes),
+    };
+    findings.extend(more);
+    match policy {
+        Some(policy) if sound => Ok((policy, findings)),
+        Some(_) | None => Err(findings),
+    }
 }
 
 /// Compiles a configuration with its prompts, as `serve` does: the policy with warnings, or all mistakes.

@@ -44,6 +44,8 @@ use crate::voicemail::mailbox;
 const ROUNDS: usize = 16;
 /// Inputs taken in one go before the outputs are carried out and timers looked at.
 const BATCH: usize = 256;
+/// How long a stop waits for readers of streams to take what was sent to them last.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often free space is measured and the heart beats.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often handled messages that have had their time are deleted.
@@ -58,7 +60,7 @@ pub struct Arguments {
 
 /// Runs the command until SIGTERM.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let (policy, mut findings) = match compile(&arguments.config, None) {
+    let (policy, mut findings) = match check::examine(&arguments.config, None) {
         Ok(compiled) => compiled,
         Err(mut findings) => match without_prompts(&arguments.config) {
             Some(policy) => (policy, findings),
@@ -73,24 +75,6 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     memory::keep_in().context("the memory of the process can't be kept from core files")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(&arguments.config, Arc::new(policy), out))
-}
-
-/// Reads and compiles a configuration with its prompts; what `hulplijn check` does, too.
-fn compile(dir: &Path, old: Option<&Policy>) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let reading = source::read(dir, &|name| std::env::var(name).ok());
-    let mut findings = reading.findings;
-    let Some(config) = reading.config else { return Err(findings) };
-    let generation = old.map_or(1, |p| p.generation + 1);
-    match check::compile(config, generation, old) {
-        Ok((policy, more)) => {
-            findings.extend(more);
-            Ok((policy, findings))
-        }
-        Err(more) => {
-            findings.extend(more);
-            Err(findings)
-        }
-    }
 }
 
 /// A configuration that only lacks prompts is no reason not to answer after a restart: another language, or
@@ -243,8 +227,8 @@ async fn turn(
             world.carry_out(switch);
         }
     }
-    // Let the last datagrams leave.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // What was sent last has left with its datagram; a stream may still hold some of it.
+    let _all_left = tokio::time::timeout(LAST_WORDS, world.net.flushed()).await;
     Ok(())
 }
 
@@ -355,7 +339,7 @@ impl World {
 fn start_reload(dir: &Path, old: &Arc<Policy>, to: &mpsc::Sender<Reloaded>) {
     let (dir, old, to) = (dir.to_owned(), old.clone(), to.clone());
     tokio::task::spawn_blocking(move || {
-        let result = compile(&dir, Some(&old)).and_then(|(policy, mut findings)| {
+        let result = check::examine(&dir, Some(&old)).and_then(|(policy, mut findings)| {
             let needs = needs_restart(&old.config, &policy.config);
             if needs.is_empty() {
                 return Ok((policy, findings));
