@@ -114,6 +114,15 @@ pub enum RecordEnd {
     Limit,
     /// The disk refused; what had been flushed is kept.
     Disk,
+    /// The leg's code failed; what the writer had is kept.
+    Fault,
+}
+
+impl RecordEnd {
+    /// Whether something of what was said may be missing.
+    pub fn is_broken(self) -> bool {
+        matches!(self, Self::Disk | Self::Fault)
+    }
 }
 
 /// What the core asks of the media plane.
@@ -228,6 +237,10 @@ pub enum MediaEvent {
     Flowing {
         leg: LegKey,
     },
+    /// A fault in the code of this leg has ended it; `Closed` follows.
+    Broken {
+        leg: LegKey,
+    },
     Closed {
         leg: LegKey,
         stats: LegStats,
@@ -267,6 +280,7 @@ impl fmt::Debug for MediaEvent {
             }
             Self::Silent { leg, quiet_for } => write!(f, "Silent({leg} {quiet_for:?})"),
             Self::Flowing { leg } => write!(f, "Flowing({leg})"),
+            Self::Broken { leg } => write!(f, "Broken({leg})"),
             Self::Closed { leg, stats } => write!(f, "Closed({leg} {stats:?})"),
         }
     }

@@ -349,3 +349,7 @@ fn raise_file_limit() {
 #[cfg(test)]
 #[path = "plane_tests.rs"]
 mod tests;
+
+/// A key that breaks the leg which is to send it: no input from outside can.
+#[cfg(test)]
+pub(super) const BREAKS: char = '!';

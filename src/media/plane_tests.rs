@@ -303,3 +303,25 @@ fn a_plane_without_legs_hears_every_command() {
         story.close(key);
     }
 }
+
+#[test]
+fn a_fault_in_one_legs_code_keeps_its_message_is_told_and_leaves_the_others() {
+    let directory = directory("fault");
+    let path = directory.join("m.wav");
+    let mut story = Story::new(PlaneConfig { ports: 27_000..=27_999, ..config() });
+    let mut broken = story.peer(1, Codec::Pcma);
+    let leg = broken.leg;
+    let (take, max) = (TakeKey(1), Duration::from_secs(60));
+    story.send(MediaCommand::Record { leg, take, path: path.clone(), max, silence: None, finish_key: None });
+    for _ in 0..100 {
+        broken.say(0x15);
+    }
+    story.wait(|e| *e == MediaEvent::Flowing { leg });
+    story.send(MediaCommand::SendDigit { leg, digit: BREAKS, duration: Duration::from_millis(160) });
+    story.wait(|e| *e == MediaEvent::Broken { leg });
+    story.wait(|e| matches!(e, MediaEvent::Recorded { take: TakeKey(1), end: RecordEnd::Fault, .. }));
+    story.wait(|e| matches!(e, MediaEvent::Closed { leg: LegKey(1), .. }));
+    assert!(path.exists(), "what the writer had is there under its name");
+    assert!(matches!(story.open(3), MediaEvent::Opened { .. }), "the thread goes on");
+    std::fs::remove_dir_all(directory).expect("removed");
+}

@@ -314,7 +314,11 @@ impl PlaneThread {
                 seat.leg.stop();
             }),
             MediaCommand::SendDigit { leg, digit, duration } => {
-                self.on_leg(leg, |seat| seat.leg.send_digit(digit, duration));
+                self.on_leg(leg, |seat| {
+                    #[cfg(test)]
+                    assert!(digit != super::plane::BREAKS, "broken for a test");
+                    seat.leg.send_digit(digit, duration);
+                });
             }
             MediaCommand::StopRecord { leg } => self.on_leg(leg, |seat| seat.leg.stop_record()),
             MediaCommand::Watch { leg, after } => self.on_leg(leg, |seat| seat.leg.watch(now, after)),
@@ -402,6 +406,8 @@ impl PlaneThread {
         let Some(leg) = self.legs.seats.get(place).map(|seat| seat.leg.key()) else { return };
         self.unbridge(leg);
         if let Some(seat) = self.legs.remove(leg) {
+            self.courier.job(Job::Break { leg });
+            self.courier.tell(MediaEvent::Broken { leg });
             self.release(Now::read(), leg, seat);
         }
     }

@@ -38,6 +38,10 @@ pub enum Job {
         take: TakeKey,
         taken: Taken,
     },
+    /// The leg is gone without an end of its recording: what is there of it is kept.
+    Break {
+        leg: LegKey,
+    },
     /// Read a recording to be played.
     Load {
         leg: LegKey,
@@ -116,6 +120,7 @@ impl Takes {
                 self.check(take, result)
             }
             Job::End { take, taken } => self.open.remove(&take).map(|open| open.end(take, taken)),
+            Job::Break { leg } => self.break_off(leg),
             Job::Load { leg, play, path } => {
                 let samples = audio::read_wav(&path).ok();
                 let clip = samples.map(|s| audio::clip("take", &s));
@@ -146,6 +151,12 @@ impl Takes {
         let leg = open.leg;
         let (kept, _) = open.finish();
         Some(recorded(leg, take, kept, RecordEnd::Disk, kept > 0))
+    }
+
+    fn break_off(&mut self, leg: LegKey) -> Option<Done> {
+        let take = self.open.iter().find(|(_, open)| open.leg == leg).map(|(take, _)| *take)?;
+        let (kept, _) = self.open.remove(&take)?.finish();
+        Some(recorded(leg, take, kept, RecordEnd::Fault, kept > 0))
     }
 
     fn flush_all(&mut self) -> Vec<Done> {

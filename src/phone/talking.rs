@@ -70,11 +70,11 @@ impl Phone {
         let path = numbered(&record.path, self.recorded);
         if let Some(call) = &mut self.call {
             // What the disk refused says nothing about the voice.
-            call.voice = (end != RecordEnd::Disk).then_some(voice);
+            call.voice = (!end.is_broken()).then_some(voice);
         }
         if record.discard {
             self.media(MediaCommand::Discard { path });
-        } else if end == RecordEnd::Disk {
+        } else if end.is_broken() {
             self.judge(Ending::NotRecorded);
             self.tell(Happening::NotRecorded { path });
         } else {

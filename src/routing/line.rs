@@ -43,6 +43,13 @@ pub enum WhyNot {
     },
 }
 
+/// What one call is to a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    Ringing,
+    Talking,
+}
+
 /// One line.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -87,12 +94,13 @@ impl Line {
         self.misses = 0;
     }
 
-    /// An offer ended without a call. Busy, lost to another line or withdrawn is no fault of the line.
+    /// An offer ended without a call. Busy, lost to another line, withdrawn, or no room of ours is no fault of
+    /// the line.
     pub fn missed(&mut self, miss: Miss, now: Instant, rule: MissRule) {
         self.ringing = self.ringing.saturating_sub(1);
         let counts = match miss {
             Miss::NoAnswer | Miss::Declined | Miss::Unreachable | Miss::NotConfirmed => true,
-            Miss::Busy | Miss::Lost => false,
+            Miss::Busy | Miss::Lost | Miss::NoRoom => false,
         };
         if !counts {
             return;
@@ -146,10 +154,12 @@ impl Line {
         self.reachable
     }
 
-    /// Forgets calls that ring or talk: their code failed.
-    pub fn clear_load(&mut self) {
-        self.ringing = 0;
-        self.talking = 0;
+    /// One call that rang or talked is gone without a word: its code failed.
+    pub fn forgets(&mut self, load: Load) {
+        match load {
+            Load::Ringing => self.ringing = self.ringing.saturating_sub(1),
+            Load::Talking => self.talking = self.talking.saturating_sub(1),
+        }
     }
 
     /// Whether it may ring now.
@@ -262,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn repeated_misses_lead_to_a_rest_but_busy_and_lost_do_not_count() {
+    fn repeated_misses_lead_to_a_rest_but_busy_lost_and_our_own_trouble_do_not_count() {
         let now = Now::read().at;
         let mut l = line(1, now);
-        for miss in [Miss::NoAnswer, Miss::Busy, Miss::Lost] {
+        for miss in [Miss::NoAnswer, Miss::Busy, Miss::Lost, Miss::NoRoom] {
             l.offered();
             l.missed(miss, now, RULE);
             assert_eq!(l.ringable(now), Ok(()), "{miss:?}");

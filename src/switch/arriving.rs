@@ -12,7 +12,7 @@ use crate::sdp::offer_answer::Local;
 use crate::sdp::session::SdpError;
 use crate::sip::endpoint::Arrival;
 use crate::sip::wire::message::Method;
-use crate::telemetry::notice::{Notice, Outcome};
+use crate::telemetry::notice::{Miss, Notice, Outcome};
 use std::time::Duration;
 
 /// No packet from a leg for so long: its dialog is asked whether it still lives. Silence alone never ends
@@ -160,8 +160,20 @@ impl Switch {
                 self.end_call(now, call, Outcome::Failed);
             }
             (Role::Caller | Role::Service(_) | Role::Line(_) | Role::Destination, _) => {
-                self.attempt_failed(now, key, crate::telemetry::notice::Miss::Unreachable);
+                self.attempt_failed(now, key, Miss::NoRoom);
             }
+        }
+    }
+
+    /// A leg's media is gone by a fault in its code: whoever is on it hears nothing more, so it is as if they
+    /// had left. What they recorded is kept.
+    pub(super) fn media_broken(&mut self, now: Now, key: LegKey) {
+        self.notice(Notice::MediaFailed);
+        let Some((call, role)) = self.legs.get(&key).map(|leg| (leg.call, leg.role)) else { return };
+        self.working_for(call);
+        match role {
+            Role::Caller | Role::Service(_) => self.end_call(now, call, Outcome::Failed),
+            Role::Line(_) | Role::Destination => self.other_left(now, call, key),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::base::id::{CallKey, DialogKey, LegKey, PlayKey};
 use crate::base::time::Now;
 use crate::callflow::machine::FlowEvent;
 use crate::media::command::MediaCommand;
+use crate::routing::line::Load;
 use crate::telemetry::notice::{Miss, Notice, Outcome};
 
 impl Switch {
@@ -39,6 +40,9 @@ impl Switch {
             Role::Line(line) => {
                 if let Some(line) = self.floor.line_mut(line) {
                     line.answered();
+                }
+                if let Some(leg) = self.legs.get_mut(&other) {
+                    leg.load = Some(Load::Talking);
                 }
                 self.notice(Notice::Joined { call: key, line, waited, rang });
                 self.tell_line(now, line);

@@ -116,7 +116,7 @@ impl Switch {
         self.finish_take(now, key);
         self.leave_phase(now, key);
         let Some(call) = self.calls.remove(&key) else { return };
-        self.state.codes.swap_remove(&key);
+        self.state.codes.retain(|_, code| code.call != key);
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
         for leg in self.legs.of(key) {
             self.close_leg(now, leg);
@@ -126,7 +126,7 @@ impl Switch {
         if call.number.is_some() {
             self.notice(Notice::Ended { call: key, outcome, lasted, talked: call.talked });
         }
-        self.look_everywhere(now);
+        self.look_everywhere();
     }
 
     /// Takes a call out of what its phase holds: queue, ringing lines, a joined line.
@@ -201,13 +201,17 @@ impl Switch {
     /// The call's code failed: everything of it goes, as little code as may be.
     pub(super) fn abandon(&mut self, now: Now, key: CallKey) {
         for leg in self.legs.of(key) {
-            if let Some(line) = self.legs.get(&leg).and_then(super::leg::Leg::line) {
-                self.floor.forget_load(line);
+            let booked = self.legs.get(&leg).and_then(|leg| leg.line().zip(leg.load));
+            if let Some((line, load)) =
+                booked.and_then(|(line, load)| Some((self.floor.line_mut(line)?, load)))
+            {
+                line.forgets(load);
             }
             self.close_leg(now, leg);
         }
         self.floor.leave_all(key);
-        self.state.codes.swap_remove(&key);
+        self.look_everywhere();
+        self.state.codes.retain(|_, code| code.call != key);
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
         if let Some(call) = self.calls.remove(&key) {
             self.rescue_take(now, &call);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::call::{Attempts, Phase, Ticket};
 use super::policy::Policy;
@@ -38,11 +38,13 @@ struct Room {
 pub(super) struct Floor {
     lines: IndexMap<LineKey, Place>,
     rooms: IndexMap<Arc<str>, Room>,
+    /// Queues where something has changed: a line may now ring for who waits there.
+    due: IndexSet<Arc<str>>,
 }
 
 impl Floor {
     pub(super) fn new(now: Instant, policy: &Policy) -> Self {
-        let mut floor = Self { lines: IndexMap::new(), rooms: IndexMap::new() };
+        let mut floor = Self { lines: IndexMap::new(), rooms: IndexMap::new(), due: IndexSet::new() };
         floor.apply(now, policy);
         floor
     }
@@ -137,11 +139,9 @@ impl Floor {
         }
     }
 
-    /// For a call whose code failed: its line is free again.
-    pub(super) fn forget_load(&mut self, line: LineKey) {
-        if let Some(line) = self.line_mut(line) {
-            line.clear_load();
-        }
+    /// Whether no queue waits to be looked at.
+    pub(super) fn is_looked_over(&self) -> bool {
+        self.due.is_empty()
     }
 
     fn ringable_somewhere(&self, room: &Room, now: Instant) -> bool {
@@ -190,7 +190,7 @@ impl Switch {
         self.notice(Notice::Queued { call: key, length });
         self.notice(Notice::QueueLength { queue: number, length });
         self.music(key);
-        self.look(now, &name);
+        self.look(&name);
         None
     }
 
@@ -219,8 +219,22 @@ impl Switch {
         self.notice(Notice::QueueLength { queue, length });
     }
 
+    /// Something has changed for who waits in this queue: it is looked at when this step is done. Not at once,
+    /// since an attempt that fails on the spot asks for another look.
+    pub(super) fn look(&mut self, queue: &Arc<str>) {
+        self.floor.due.insert(queue.clone());
+    }
+
+    /// Looks at each queue that is due. What fails on the spot makes it due again, and ends, because each
+    /// failure leaves its line out for that caller until the next round.
+    pub(super) fn look_around(&mut self, now: Now) {
+        while let Some(queue) = self.floor.due.pop() {
+            self.ring_for_waiting(now, &queue);
+        }
+    }
+
     /// Rings lines for those who wait, longest waiting first, as long as a line can ring.
-    pub(super) fn look(&mut self, now: Now, queue: &Arc<str>) {
+    fn ring_for_waiting(&mut self, now: Now, queue: &Arc<str>) {
         let Some(room) = self.floor.rooms.get(queue) else { return };
         if room.queue.is_empty() {
             return;
@@ -250,25 +264,21 @@ impl Switch {
                 }
                 continue;
             }
+            self.working_for(call);
             self.offer_lines(now, call, &choice.lines);
         }
     }
 
-    pub(super) fn look_everywhere(&mut self, now: Now) {
-        if self.floor.waiting() == 0 {
-            return;
-        }
-        let rooms: Vec<Arc<str>> = self.floor.rooms.keys().cloned().collect();
-        for queue in rooms {
-            self.look(now, &queue);
-        }
+    pub(super) fn look_everywhere(&mut self) {
+        let Floor { rooms, due, .. } = &mut self.floor;
+        due.extend(rooms.iter().filter(|(_, room)| !room.queue.is_empty()).map(|(name, _)| name.clone()));
     }
 
-    pub(super) fn new_round(&mut self, now: Now, key: CallKey) {
+    pub(super) fn new_round(&mut self, key: CallKey) {
         let Some(Phase::Waiting(ticket)) = self.calls.get_mut(&key).map(|c| &mut c.phase) else { return };
         ticket.tried.clear();
         let queue = ticket.queue.clone();
-        self.look(now, &queue);
+        self.look(&queue);
     }
 
     /// The last counsellor has gone: those who wait are told, not left.
@@ -320,7 +330,7 @@ impl Switch {
     /// A line's state may have changed: it is told, its timer set, and those who wait are looked after.
     pub(super) fn line_changed(&mut self, now: Now, key: LineKey) {
         self.tell_line(now, key);
-        self.look_everywhere(now);
+        self.look_everywhere();
     }
 
     pub(super) fn tell_lines(&mut self, now: Now) {

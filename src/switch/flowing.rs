@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::{Attempts, Phase};
+use super::leg::KeyWay;
 use super::{Owner, Switch, What};
 use crate::base::id::{CallKey, LegKey, PlayKey};
 use crate::base::time::Now;
@@ -143,8 +144,14 @@ impl Switch {
         self.flow(now, key, FlowEvent::PlayEnded);
     }
 
-    /// A key, by RFC 4733 or by INFO.
-    pub(super) fn digit(&mut self, now: Now, leg: LegKey, digit: char) {
+    /// A key by RFC 4733.
+    pub(super) fn event_digit(&mut self, now: Now, leg: LegKey, digit: char) {
+        if self.legs.get_mut(&leg).is_some_and(|leg| leg.pressed(now.at, KeyWay::Event, digit)) {
+            self.digit(now, leg, digit);
+        }
+    }
+
+    fn digit(&mut self, now: Now, leg: LegKey, digit: char) {
         let Some(found) = self.legs.get(&leg) else { return };
         let (key, confirming) = (found.call, found.is_confirming());
         self.working_for(key);
@@ -165,6 +172,9 @@ impl Switch {
     pub(super) fn info(&mut self, now: Now, dialog: crate::base::id::DialogKey, kind: &str, body: &[u8]) {
         let Some(leg) = self.leg_of(dialog) else { return };
         let Some(digit) = info_digit(kind, body) else { return };
+        if !self.legs.get_mut(&leg).is_some_and(|leg| leg.pressed(now.at, KeyWay::Info, digit)) {
+            return;
+        }
         if let Some(other) = self.other_side(leg) {
             // Joined: the key goes across as the other side understands it.
             let duration = Duration::from_millis(160);

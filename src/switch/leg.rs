@@ -1,14 +1,20 @@
 //! A leg: one dialog plus one media stream, on the caller's side or another's.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
 use crate::media::command::{self, Direction, MediaCommand, Stream};
+use crate::routing::line::Load;
 use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer};
 use crate::sdp::session::{SdpError, Way};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
+
+/// A press that comes by INFO and by RFC 4733 does so within this time.
+const SAME_PRESS: Duration = Duration::from_secs(2);
+/// Presses of that time that are remembered.
+const MOST_PRESSES: usize = 16;
 
 /// Whose leg it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +67,22 @@ pub enum Description {
     Settled,
 }
 
+/// How a key came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyWay {
+    /// RFC 4733, in RTP.
+    Event,
+    /// SIP INFO.
+    Info,
+}
+
+/// A press that has not come the other way yet.
+struct Press {
+    way: KeyWay,
+    digit: char,
+    at: Instant,
+}
+
 pub struct Leg {
     pub call: CallKey,
     pub role: Role,
@@ -79,6 +101,9 @@ pub struct Leg {
     pub agreed: Option<Stream>,
     /// The peer wants to hear nothing from us.
     pub held: bool,
+    /// What it is booked as with its line, to be given back should its code fail.
+    pub load: Option<Load>,
+    presses: Vec<Press>,
     pub since: Instant,
 }
 
@@ -103,6 +128,8 @@ impl Leg {
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             agreed: None,
             held: false,
+            load: None,
+            presses: Vec::new(),
             since,
         }
     }
@@ -157,6 +184,21 @@ impl Leg {
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
         let agreed = negotiation.accept_answer(pending, answer)?;
         Ok(self.take(&agreed))
+    }
+
+    /// A key came: whether it is a press of its own, or the same that came the other way already. A phone that
+    /// is set to send both has its presses counted once.
+    pub fn pressed(&mut self, now: Instant, way: KeyWay, digit: char) -> bool {
+        self.presses.retain(|press| now.saturating_duration_since(press.at) < SAME_PRESS);
+        let twin = self.presses.iter().position(|press| press.digit == digit && press.way != way);
+        match twin {
+            Some(twin) => {
+                self.presses.remove(twin);
+            }
+            None if self.presses.len() < MOST_PRESSES => self.presses.push(Press { way, digit, at: now }),
+            None => {}
+        }
+        twin.is_none()
     }
 
     fn take(&mut self, agreed: &Agreed) -> Stream {

@@ -71,8 +71,8 @@ impl Switch {
 
     /// A recording was closed, by the caller's key, by silence, by its limit, or because the caller left.
     pub(super) fn recorded(&mut self, now: Now, key: TakeKey, length: Duration, end: RecordEnd, voice: bool) {
-        let broken = end == RecordEnd::Disk;
-        if broken {
+        let broken = end.is_broken();
+        if end == RecordEnd::Disk {
             self.notice(Notice::DiskFull);
         }
         let Some(take) = self.takes.get_mut(&key) else { return };

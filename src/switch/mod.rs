@@ -160,7 +160,8 @@ impl Switch {
         self.guarded(now, |switch| switch.take(now, input));
         loop {
             self.guarded(now, |switch| switch.drain_endpoint(now));
-            if self.endpoint.is_drained() {
+            self.guarded(now, |switch| switch.look_around(now));
+            if self.endpoint.is_drained() && self.floor.is_looked_over() {
                 break;
             }
         }
@@ -218,7 +219,7 @@ impl Switch {
                 (Owner::Call(call), What::Join) => self.join_now(now, call),
                 (Owner::Call(call), What::Length) => self.too_long_a_call(now, call),
                 (Owner::Call(call), What::MaxWait) => self.waited_too_long(now, call),
-                (Owner::Call(call), What::Round) => self.new_round(now, call),
+                (Owner::Call(call), What::Round) => self.new_round(call),
                 (Owner::Call(call), _) => self.flow_timeout(now, call),
                 (Owner::Leg(leg), What::Confirm) => self.not_confirmed(now, leg),
                 (Owner::Leg(leg), What::Heard) => self.unheard(now, leg),
@@ -235,13 +236,14 @@ impl Switch {
         match event {
             MediaEvent::Opened { leg, local } => self.media_opened(now, leg, local),
             MediaEvent::OpenFailed { leg } => self.media_failed(now, leg),
-            MediaEvent::Digit { leg, digit } => self.digit(now, leg, digit),
+            MediaEvent::Digit { leg, digit } => self.event_digit(now, leg, digit),
             MediaEvent::PlayEnded { leg, play } => self.play_ended(now, leg, play),
             MediaEvent::Recorded { take, length, end, voice, .. } => {
                 self.recorded(now, take, length, end, voice);
             }
             MediaEvent::Silent { leg, .. } => self.leg_is_silent(now, leg),
             MediaEvent::Flowing { .. } => {}
+            MediaEvent::Broken { leg } => self.media_broken(now, leg),
             MediaEvent::Closed { stats, .. } => self.notice(Notice::MediaStats {
                 received: stats.received,
                 lost: stats.lost,

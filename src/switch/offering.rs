@@ -14,6 +14,7 @@ use crate::base::time::Now;
 use crate::callflow::machine::FlowEvent;
 use crate::config::raw::Reach;
 use crate::media::command::MediaCommand;
+use crate::routing::line::Load;
 use crate::sip::flow::{Destination, Transport};
 use crate::sip::header_ext::{Reason, ReasonProtocol};
 use crate::sip::target::{Plan, plan};
@@ -78,7 +79,7 @@ impl Switch {
         let (number, trunk, ring) =
             (&destination.number.value, &destination.trunk.value, destination.ring.value);
         let target = self.trunk_target(trunk, number, false)?;
-        self.call_leg(now, key, Role::Destination, target, ring)
+        self.call_leg(now, key, Role::Destination, target, ring).ok()
     }
 
     /// Begins to ring a line; `None` when it can't be reached at all.
@@ -89,22 +90,30 @@ impl Switch {
         line: LineKey,
         ring: Duration,
     ) -> Option<LegKey> {
-        let Some(target) = self.line_target(now, line) else {
-            let rule = self.floor.miss_rule(None);
-            if let Some(line) = self.floor.line_mut(line) {
-                line.offered();
-                line.missed(Miss::Unreachable, now.at, rule);
-            }
-            self.notice(Notice::Missed { call: key, line, miss: Miss::Unreachable, rang: Duration::ZERO });
-            return None;
-        };
-        let leg = self.call_leg(now, key, Role::Line(line), target, ring)?;
+        let target = self.line_target(now, line).ok_or(Miss::Unreachable);
+        let leg = target.and_then(|target| self.call_leg(now, key, Role::Line(line), target, ring));
         if let Some(line) = self.floor.line_mut(line) {
             line.offered();
         }
-        self.notice(Notice::Offered { call: key, line });
-        self.tell_line(now, line);
-        Some(leg)
+        match leg {
+            Ok(leg) => {
+                if let Some(leg) = self.legs.get_mut(&leg) {
+                    leg.load = Some(Load::Ringing);
+                }
+                self.notice(Notice::Offered { call: key, line });
+                self.tell_line(now, line);
+                Some(leg)
+            }
+            Err(miss) => {
+                let rule = self.rule_for(key);
+                if let Some(line) = self.floor.line_mut(line) {
+                    line.missed(miss, now.at, rule);
+                }
+                self.notice(Notice::Missed { call: key, line, miss, rang: Duration::ZERO });
+                self.tell_line(now, line);
+                None
+            }
+        }
     }
 
     fn call_leg(
@@ -114,25 +123,27 @@ impl Switch {
         role: Role,
         target: Target,
         ring: Duration,
-    ) -> Option<LegKey> {
+    ) -> Result<LegKey, Miss> {
         if self.legs.is_full() {
-            return None;
+            return Err(Miss::NoRoom);
         }
         let signalling = match &target.place {
-            Place::Known(Destination::Flow(flow)) => flow.local,
+            Place::Known(Destination::Flow(flow)) => Some(flow.local),
             Place::Known(Destination::Address { transport, peer }) => {
-                self.policy.signalling(*transport, peer.ip())?
+                self.policy.signalling(*transport, peer.ip())
             }
             Place::Named { transport, .. } => {
-                self.policy.signalling(*transport, std::net::Ipv4Addr::UNSPECIFIED.into())?
+                self.policy.signalling(*transport, std::net::Ipv4Addr::UNSPECIFIED.into())
             }
         };
+        // `check` sees to it that we listen by the transport and family of every address.
+        let signalling = signalling.ok_or(Miss::Unreachable)?;
         let leg = self.open_leg(now, key, role, signalling, Description::Ours);
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.target = Some(target);
         }
         self.timers.set(Owner::Leg(leg), What::Ring, now.at + ring);
-        Some(leg)
+        Ok(leg)
     }
 
     // --- targets --------------------------------------------------------------------------------------
@@ -218,7 +229,7 @@ impl Switch {
                 self.attach(key, dialog);
                 self.timers.set(Owner::Leg(key), What::Heard, now.at + UNHEARD);
             }
-            Err(_) => self.attempt_failed(now, key, Miss::Unreachable),
+            Err(_) => self.attempt_failed(now, key, Miss::NoRoom),
         }
     }
 
@@ -355,7 +366,7 @@ impl Switch {
         self.requeue(now, key, ticket);
         self.timers.set(Owner::Call(key), What::MaxWait, now.at + left);
         self.music(key);
-        self.look(now, &queue);
+        self.look(&queue);
     }
 
     /// An attempt came to nothing.
@@ -386,7 +397,7 @@ impl Switch {
             Some(ticket) => {
                 let queue = ticket.queue.clone();
                 self.enter(now, key, Phase::Waiting(ticket));
-                self.look(now, &queue);
+                self.look(&queue);
             }
             None => self.direct_failed(now, key),
         }
@@ -405,7 +416,7 @@ impl Switch {
                 self.requeue(now, key, ticket);
                 self.timers.set(Owner::Call(key), What::MaxWait, now.at + max_wait);
                 self.music(key);
-                self.look(now, &queue);
+                self.look(&queue);
             }
             None => self.farewell(now, key, &["nobody-there", "last-resort", "goodbye"], Outcome::Goodbye),
         }

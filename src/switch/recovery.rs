@@ -8,15 +8,18 @@ use indexmap::IndexMap;
 
 use super::io::Output;
 use super::policy::Policy;
-use super::service::Code;
+use super::service::CodeCall;
 use super::{Owner, Switch, What};
-use crate::base::id::CallKey;
+use crate::base::id::{CallKey, LineKey};
 use crate::base::time::Now;
 use crate::calendar::schedule::{LocalTime, State as Calendar};
 use crate::telemetry::notice::{Notice, Outcome};
 
 /// How long the goodbye of a stop may take before the rest is cut.
 const GOODBYE: Duration = Duration::from_secs(15);
+
+/// How long peers may take to confirm the end of their calls, and the disk to take the last messages.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// Facts of the whole switch.
 pub(super) struct State {
@@ -26,7 +29,8 @@ pub(super) struct State {
     #[cfg(test)]
     pub breaks: Option<CallKey>,
     pub free_mebibytes: Option<u64>,
-    pub codes: IndexMap<CallKey, Code>,
+    /// Lines that dial a `*` code, at most one a line.
+    pub codes: IndexMap<LineKey, CodeCall>,
     pub admission: Admission,
     draining: Option<Stop>,
     calendar: Option<Known>,
@@ -45,6 +49,8 @@ struct Known {
 enum Stop {
     Waiting,
     SayingGoodbye,
+    /// All were hung up; what is left are answers to our BYE, and messages that the disk has not taken yet.
+    Leaving,
     Told,
 }
 
@@ -109,7 +115,7 @@ impl Switch {
         self.refresh_reachability(now);
         self.notice(Notice::ConfigApplied { generation });
         self.tell_lines(now);
-        self.look_everywhere(now);
+        self.look_everywhere();
     }
 
     /// A line that is new or reached in a new way may have a binding already.
@@ -152,10 +158,13 @@ impl Switch {
                 self.timers.set(Owner::Switch, What::Drain, now.at + GOODBYE);
             }
             Some(Stop::SayingGoodbye) => {
+                self.state.draining = Some(Stop::Leaving);
                 for key in keys {
                     self.end_call(now, key, Outcome::Goodbye);
                 }
+                self.timers.set(Owner::Switch, What::Drain, now.at + LEAVING);
             }
+            Some(Stop::Leaving) => self.tell_drained(),
             Some(Stop::Told) | None => {}
         }
     }
@@ -167,9 +176,13 @@ impl Switch {
             && self.takes.is_empty()
             && self.endpoint.counts().dialogs == 0;
         if over {
-            self.state.draining = Some(Stop::Told);
-            self.timers.cancel(Owner::Switch, What::Drain);
-            self.outputs.push_back(Output::Drained);
+            self.tell_drained();
         }
+    }
+
+    fn tell_drained(&mut self) {
+        self.state.draining = Some(Stop::Told);
+        self.timers.cancel(Owner::Switch, What::Drain);
+        self.outputs.push_back(Output::Drained);
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Switch;
 use super::call::{Call, Phase};
 use super::io::Output;
 use super::leg::{Description, Role};
+use super::{Owner, Switch, What};
 use crate::base::id::{CallKey, LineKey};
 use crate::base::time::Now;
 use crate::privacy::screen;
@@ -25,6 +25,16 @@ pub(super) enum Code {
     Resume,
 }
 
+/// The call by which a line dials its code.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CodeCall {
+    pub call: CallKey,
+    pub code: Code,
+}
+
+/// The longest that such a call may last.
+const CODE_LENGTH: Duration = Duration::from_secs(60);
+
 impl Switch {
     pub(super) fn is_code(&self, dialled: &str) -> bool {
         self.code(dialled).is_some()
@@ -41,12 +51,16 @@ impl Switch {
         codes.into_iter().find(|(word, _)| word.value == dialled).map(|(_, code)| code)
     }
 
+    /// A code that a phone dials. One at a time a line: it is one person at one phone.
     pub(super) fn service_call(&mut self, now: Now, arrival: Arrival, dialled: &str) {
         if self.calls.is_full() || self.legs.is_full() || self.state.is_draining() {
             return self.overloaded(&arrival);
         }
         let Some((arrival, line, _)) = self.prove(now, arrival) else { return };
         let Some(code) = self.code(dialled) else { return self.endpoint.reply(&arrival, 404, &[]) };
+        if self.state.codes.contains_key(&line) {
+            return self.endpoint.reply(&arrival, 486, &[]);
+        }
         let Some(dialog) = self.endpoint.admit_call(now, &arrival) else { return };
         let Arrival { request, flow, .. } = arrival;
         let offer = self.endpoint.session(&request);
@@ -72,12 +86,13 @@ impl Switch {
             queue: None,
         };
         let _ = self.calls.insert(key, call);
-        self.state.codes.insert(key, code);
+        self.state.codes.insert(line, CodeCall { call: key, code });
+        self.timers.set(Owner::Call(key), What::Length, now.at + CODE_LENGTH);
     }
 
     /// The phone is connected: the code takes effect and is confirmed by voice.
     pub(super) fn serve_code(&mut self, now: Now, key: CallKey, line: LineKey) {
-        let Some(code) = self.state.codes.swap_remove(&key) else { return };
+        let Some(CodeCall { code, .. }) = self.state.codes.get(&line).copied() else { return };
         let prompt = match self.floor.line_mut(line) {
             None => "line-refused",
             Some(line) => carry_out(line, code, now.at),

@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub lookups: usize,
     /// Dialogs that belong to a leg.
     pub dialogs: usize,
-    /// `*` codes whose phone is not connected yet.
+    /// `*` codes that are being served.
     pub codes: usize,
     pub sip: Counts,
     /// Timers of calls, legs and lines.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::io::{Input, Output};
+use super::leg::KeyWay;
 use super::policy::Policy;
 use super::{Switch, What};
 use crate::base::id::{FlowKey, LegKey, PlayKey, Rng};
@@ -30,6 +31,7 @@ struct Bench {
     closed: Vec<LegKey>,
     plays: Vec<PlayKey>,
     saved: usize,
+    drained: bool,
 }
 
 impl Bench {
@@ -54,6 +56,7 @@ impl Bench {
             closed: Vec::new(),
             plays: Vec::new(),
             saved: 0,
+            drained: false,
         };
         bench.drain();
         bench
@@ -75,7 +78,8 @@ impl Bench {
                 Output::Media(MediaCommand::Close { leg }) => self.closed.push(leg),
                 Output::Media(MediaCommand::Play { play, .. }) => self.plays.push(play),
                 Output::Store(_) => self.saved += 1,
-                Output::Media(_) | Output::Resolve { .. } | Output::Drained => {}
+                Output::Drained => self.drained = true,
+                Output::Media(_) | Output::Resolve { .. } => {}
             }
         }
     }
@@ -185,4 +189,55 @@ fn a_call_may_not_last_for_ever() {
     bench.now = bench.now.plus(at - bench.now.at);
     bench.give(Input::Timeout);
     assert!(bench.switch.calls.iter().all(|(_, c)| matches!(c.phase, super::call::Phase::Farewell(_))));
+}
+
+#[test]
+fn the_end_of_a_stop_does_not_wait_for_who_never_confirms() {
+    let mut bench = Bench::new();
+    bench.call("one");
+    let begun = bench.now.at;
+    bench.give(Input::Operator(super::io::Command::Drain));
+    while !bench.drained {
+        let (at, _) = bench.switch.next_timeout().expect("something is still to come");
+        bench.now = bench.now.plus(at.saturating_duration_since(bench.now.at));
+        bench.give(Input::Timeout);
+    }
+    let grace = bench.switch.policy.config.shutdown.grace.value;
+    let most = grace + Duration::from_secs(15 + 10);
+    assert!(bench.now.at.saturating_duration_since(begun) <= most);
+}
+
+#[test]
+fn a_leg_whose_media_broke_ends_its_call_and_is_told() {
+    let mut bench = Bench::new();
+    bench.call("one");
+    let leg = bench.opened[0];
+    bench.give(Input::Media(MediaEvent::Broken { leg }));
+    assert!(bench.notices.contains(&Notice::MediaFailed));
+    assert!(bench.notices.iter().any(|n| matches!(n, Notice::Ended { outcome: Outcome::Failed, .. })));
+    assert!(bench.sent.iter().any(|t| t.starts_with("BYE") && t.contains("Call-ID: one")));
+    assert!(bench.switch.calls.is_empty());
+}
+
+#[test]
+fn a_key_by_rfc_4733_and_by_info_counts_once() {
+    let mut bench = Bench::new();
+    bench.call("one");
+    let key = bench.opened[0];
+    let now = bench.now.at;
+    let leg = bench.switch.legs.get_mut(&key).unwrap();
+    let later = |ms| now + Duration::from_millis(ms);
+    let presses = [
+        (0, KeyWay::Info, '1', true),
+        (100, KeyWay::Event, '1', false),
+        (300, KeyWay::Event, '2', true),
+        (320, KeyWay::Event, '2', true),
+        (340, KeyWay::Info, '2', false),
+        (360, KeyWay::Info, '2', false),
+        (380, KeyWay::Info, '7', true),
+        (3000, KeyWay::Event, '7', true),
+    ];
+    for (ms, way, digit, counts) in presses {
+        assert_eq!(leg.pressed(later(ms), way, digit), counts, "{digit} at {ms} ms by {way:?}");
+    }
 }

@@ -119,6 +119,7 @@ impl Switch {
             Miss::NoAnswer | Miss::NotConfirmed => 408,
             Miss::Declined | Miss::Lost => 603,
             Miss::Unreachable => 480,
+            Miss::NoRoom => 503,
         };
         if let Some(dialog) = self.legs.get(&together.other).and_then(|l| l.dialog) {
             self.endpoint.refer_progress(now, dialog, status, true);

@@ -39,6 +39,8 @@ pub enum Miss {
     Lost,
     /// A telephone line did not press 1.
     NotConfirmed,
+    /// A table or port of ours was full: the line was not reached, and is not to blame.
+    NoRoom,
 }
 
 /// Why something from the network was dropped without an answer.
@@ -196,6 +198,11 @@ impl Notice {
             Self::Answered { .. } => ("answered", Info, "a call was answered"),
             Self::Queued { .. } => ("queued", Info, "a caller waits for a line"),
             Self::Offered { .. } => ("offered", Info, "a line rings"),
+            Self::Missed { miss: Miss::NoRoom, .. } => (
+                "missed",
+                Warn,
+                "a line could not be rung for want of room of ours: see `[limits]` and `ports` of `[media]`",
+            ),
             Self::Missed { .. } => ("missed", Info, "a line did not take the call that it was offered"),
             Self::Joined { .. } => ("joined", Info, "caller and line hear each other"),
             Self::Ended { outcome: Outcome::Failed, .. } => {
@@ -283,6 +290,7 @@ impl Miss {
             Self::Unreachable => "unreachable",
             Self::Lost => "lost",
             Self::NotConfirmed => "not_confirmed",
+            Self::NoRoom => "no_room",
         }
     }
 }
