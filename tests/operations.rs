@@ -217,11 +217,12 @@ fn without_calls_sigterm_and_sigint_end_it_at_once_and_a_second_sigterm_waits_fo
     let mut server = Server::helpline("[shutdown]\ngrace = \"1h\"\n");
     let mut carrier = server.carrier();
     let ear = Rtp::bind(server.place().host(2));
-    let (_call, _) = Dialog::call(&mut carrier, "wait", &Sdp::pcma(ear.local));
+    let (call, _) = Dialog::call(&mut carrier, "wait", &Sdp::pcma(ear.local));
     server.signal(Signal::TERM);
     server.wait_log("draining");
     server.signal(Signal::TERM);
     assert_eq!(server.wait_exit(), Some(0));
+    carrier.wait("BYE, so that nobody is left with silence", |m| m.is("BYE") && call.owns(m));
 }
 
 // --- what is seen from outside --------------------------------------------------------------------------

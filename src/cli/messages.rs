@@ -80,6 +80,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let messages = Messages::open(&data);
     if let Some(trouble) = messages.trouble() {
         eprintln!("hulplijn: {trouble}; only messages that wait for the database are known");
+        eprintln!("run this as the user of the switch, such as: sudo -u hulplijn hulplijn messages list");
     }
     match &arguments.command {
         Command::List { json, open } => {
@@ -167,7 +168,7 @@ fn list_json(
         })
         .collect();
     writeln!(out, "{}", serde_json::to_string_pretty(&listed)?)?;
-    Ok(Exit::Fine)
+    Ok(if messages.trouble().is_some() { Exit::Unable } else { Exit::Fine })
 }
 
 fn list_table(
@@ -177,9 +178,12 @@ fn list_table(
     due: &Due,
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
+    // An empty table of a database that can't be read says nothing about the messages.
+    let exit = if messages.trouble().is_some() { Exit::Unable } else { Exit::Fine };
     if rows.is_empty() {
-        writeln!(out, "no messages")?;
-        return Ok(Exit::Fine);
+        let text = if exit == Exit::Unable { "the messages can't be read" } else { "no messages" };
+        writeln!(out, "{text}")?;
+        return Ok(exit);
     }
     let mut table =
         vec![["ID", "TAKEN", "LENGTH", "CALLED", "STATE", "ANSWER BY", "CALL BACK"].map(str::to_owned)];
@@ -207,7 +211,7 @@ fn list_table(
         writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
     writeln!(out, "times of {zone}")?;
-    Ok(Exit::Fine)
+    Ok(exit)
 }
 
 fn play(messages: &Messages, id: &str, out: &mut dyn Write) -> anyhow::Result<Exit> {
@@ -362,6 +366,16 @@ mod tests {
         assert!(list(false, true).contains("2026-09-23 17:00 LATE"));
         command(&scratch, Command::Done { ids: vec!["aaa2".to_owned()] });
         assert!(!list(false, false).lines().any(|line| line.starts_with("aaa2") && line.contains("LATE")));
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_read_is_not_taken_for_one_without_messages() {
+        let scratch = Scratch::new();
+        std::fs::create_dir_all(scratch.path().join("hulplijn.sqlite")).expect("a directory in its place");
+        let (exit, text) = command(&scratch, Command::List { json: false, open: false });
+        assert_eq!((exit, text.as_str()), (Exit::Unable, "the messages can't be read\n"));
+        let (exit, _) = command(&scratch, Command::List { json: true, open: false });
+        assert_eq!(exit, Exit::Unable);
     }
 
     #[test]

@@ -190,8 +190,9 @@ async fn turn(
             biased;
             () = any(&mut signals.stop) => {
                 if std::mem::replace(&mut asked_to_stop, true) {
-                    // Asked twice: at once.
-                    return Ok(());
+                    switch.handle(Now::read(), Input::Operator(Command::CutOff));
+                    world.carry_out(switch);
+                    break;
                 }
                 world.health.set(Trouble::Draining, true);
                 switch.handle(Now::read(), Input::Operator(Command::Drain));

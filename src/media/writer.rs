@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -170,7 +171,9 @@ impl Take {
     fn create(leg: LegKey, path: PathBuf) -> io::Result<Self> {
         let spec =
             WavSpec { channels: 1, sample_rate: RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
-        let file = File::create(part_of(&path))?;
+        // What a caller said is for the switch's user alone, also where the directory is copied to.
+        let file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(part_of(&path))?;
         let wav = WavWriter::new(BufWriter::new(file.try_clone()?), spec).map_err(as_io)?;
         Ok(Self { leg, path, file, wav, written: 0, unflushed: 0 })
     }

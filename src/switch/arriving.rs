@@ -80,7 +80,9 @@ impl Switch {
     }
 
     pub(super) fn overloaded(&mut self, arrival: &Arrival) {
-        self.notice(Notice::Overload);
+        if !self.state.is_draining() {
+            self.notice(Notice::Overload);
+        }
         self.endpoint.reply(arrival, 503, &[("Retry-After", "10".into())]);
     }
 

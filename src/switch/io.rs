@@ -50,6 +50,8 @@ pub enum Input {
 pub enum Command {
     /// SIGTERM: no new calls, wait for those that are, then say goodbye.
     Drain,
+    /// Asked again: every call is hung up now.
+    CutOff,
     /// A new configuration was broken; the old one stays.
     ConfigRefused { mistakes: u32 },
     /// Free space of the data directory.

@@ -207,6 +207,7 @@ impl Switch {
     fn command(&mut self, now: Now, command: Command) {
         match command {
             Command::Drain => self.drain(now),
+            Command::CutOff => self.cut_off(now),
             Command::ConfigRefused { mistakes } => self.notice(Notice::ConfigRefused { mistakes }),
             Command::FreeSpace { mebibytes } => self.state.free_mebibytes = Some(mebibytes),
         }

@@ -141,6 +141,13 @@ impl Switch {
         self.timers.set(Owner::Switch, What::Drain, now.at + grace);
     }
 
+    /// The operator won't wait: who is still on the line hears at least that it is over, and is not left with
+    /// silence.
+    pub(super) fn cut_off(&mut self, now: Now) {
+        self.state.draining = Some(Stop::SayingGoodbye);
+        self.drain_over(now);
+    }
+
     /// The grace is over: every caller is told, then the rest is cut.
     pub(super) fn drain_over(&mut self, now: Now) {
         let keys: Vec<CallKey> = self.calls.keys().copied().collect();

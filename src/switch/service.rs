@@ -14,22 +14,13 @@ use crate::privacy::screen;
 use crate::routing::line::Line;
 use crate::sip::endpoint::Arrival;
 use crate::store::request::StoreRequest;
-use crate::telemetry::notice::Outcome;
-
-/// What a code asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
-    LogIn,
-    LogOut,
-    Pause,
-    Resume,
-}
+use crate::telemetry::notice::{LineCode, Notice, Outcome};
 
 /// The call by which a line dials its code.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CodeCall {
     pub call: CallKey,
-    pub code: Code,
+    pub code: LineCode,
 }
 
 /// The longest that such a call may last.
@@ -40,13 +31,13 @@ impl Switch {
         self.code(dialled).is_some()
     }
 
-    fn code(&self, dialled: &str) -> Option<Code> {
+    fn code(&self, dialled: &str) -> Option<LineCode> {
         let helpline = &self.policy.config.helpline;
         let codes = [
-            (&helpline.log_in, Code::LogIn),
-            (&helpline.log_out, Code::LogOut),
-            (&helpline.pause, Code::Pause),
-            (&helpline.resume, Code::Resume),
+            (&helpline.log_in, LineCode::LogIn),
+            (&helpline.log_out, LineCode::LogOut),
+            (&helpline.pause, LineCode::Pause),
+            (&helpline.resume, LineCode::Resume),
         ];
         codes.into_iter().find(|(word, _)| word.value == dialled).map(|(_, code)| code)
     }
@@ -97,6 +88,7 @@ impl Switch {
             None => "line-refused",
             Some(line) => carry_out(line, code, now.at),
         };
+        self.notice(Notice::LineCode { line, code });
         self.remember(line);
         self.farewell(now, key, &[prompt], Outcome::Goodbye);
         self.line_changed(now, line);
@@ -104,21 +96,21 @@ impl Switch {
 }
 
 /// Does what the code asks for; the prompt that confirms it.
-fn carry_out(line: &mut Line, code: Code, now: Instant) -> &'static str {
+fn carry_out(line: &mut Line, code: LineCode, now: Instant) -> &'static str {
     match code {
-        Code::LogIn => {
+        LineCode::LogIn => {
             line.log_in(now);
             "line-logged-in"
         }
-        Code::LogOut => {
+        LineCode::LogOut => {
             line.log_out();
             "line-logged-out"
         }
-        Code::Pause => {
+        LineCode::Pause => {
             line.pause();
             "line-paused"
         }
-        Code::Resume => {
+        LineCode::Resume => {
             line.resume();
             "line-resumed"
         }

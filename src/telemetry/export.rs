@@ -164,6 +164,8 @@ impl Metrics {
                 self.dropped.with_label_values(&[reason.word()]).inc_by(*count);
             }
             Notice::AuthFailed => self.auth_failures.inc(),
+            // What it does is seen in the line's state.
+            Notice::LineCode { .. } => {}
             Notice::Registered { line } => self.change(|present| {
                 present.registered.insert(*line);
             }),

@@ -105,6 +105,9 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         Notice::LineState { line, state } => {
             Fields { line: Some(names.line(*line)), what: Some(state.word()), ..none }
         }
+        Notice::LineCode { line, code } => {
+            Fields { line: Some(names.line(*line)), what: Some(code.word()), ..none }
+        }
         Notice::MessageTaken { length } => Fields { lasted_ms: ms(length), ..none },
         Notice::MediaStats { received, lost, late, foreign, malformed } => Fields {
             count: Some(*received),

@@ -127,6 +127,11 @@ pub enum Notice {
         count: u64,
     },
     AuthFailed,
+    /// A counsellor dialled a `*` code.
+    LineCode {
+        line: LineKey,
+        code: LineCode,
+    },
     Registered {
         line: LineKey,
     },
@@ -147,6 +152,15 @@ pub enum Notice {
     CallPanicked {
         call: CallKey,
     },
+}
+
+/// What a `*` code asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineCode {
+    LogIn,
+    LogOut,
+    Pause,
+    Resume,
 }
 
 /// A line's state as metrics and the console show it.
@@ -194,7 +208,8 @@ impl Notice {
         let (event, level, help) = match self {
             Self::Started { .. } => ("started", Info, "the switch runs"),
             Self::CallArrived { .. } => ("call_arrived", Info, "a call came in"),
-            Self::Refused { .. } => ("refused", Info, "a request was refused with this status"),
+            // Phones are asked for their password by a 401, and strangers need not fill the log.
+            Self::Refused { .. } => ("refused", Debug, "a request was refused with this status"),
             Self::Answered { .. } => ("answered", Info, "a call was answered"),
             Self::Queued { .. } => ("queued", Info, "a caller waits for a line"),
             Self::Offered { .. } => ("offered", Info, "a line rings"),
@@ -232,6 +247,7 @@ impl Notice {
             Self::MediaStats { .. } => ("media_stats", Debug, "RTP counters of a leg that was closed"),
             Self::Dropped { .. } => ("dropped", Debug, "something from the network was dropped unanswered"),
             Self::AuthFailed => ("auth_failed", Warn, "a phone gave a wrong password"),
+            Self::LineCode { .. } => ("line_code", Info, "a counsellor logged in or out, paused or resumed"),
             Self::Registered { .. } => ("registered", Info, "a line's phone registered"),
             Self::Unregistered { .. } => ("unregistered", Info, "a line has no registered phone any more"),
             Self::Overload => {
@@ -243,7 +259,11 @@ impl Notice {
                 Error,
                 "the new configuration has mistakes and the old one stays: run `hulplijn check`",
             ),
-            Self::Draining { .. } => ("draining", Info, "no new calls; waiting for those in progress"),
+            Self::Draining { .. } => (
+                "draining",
+                Info,
+                "no new calls; waiting for those in progress, `[shutdown] grace` at most; asked again, they are cut off",
+            ),
             Self::CallPanicked { .. } => {
                 ("call_panicked", Error, "a fault in the program ended one call; the others go on")
             }
@@ -277,6 +297,17 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl LineCode {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::LogIn => "log_in",
+            Self::LogOut => "log_out",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
         }
     }
 }
