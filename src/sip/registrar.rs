@@ -63,6 +63,7 @@ pub struct Binding {
 
 /// All bindings.
 pub struct Registrar {
+    /// The bindings of each line in the order of their last update.
     lines: BoundedMap<String, Vec<Binding>>,
     limits: Limits,
 }
@@ -116,12 +117,11 @@ impl Registrar {
         Ok(self.contacts(line, now))
     }
 
-    /// Where a line is reached, the newest binding first.
+    /// Where a line is reached, the binding that was updated last first: a phone that has started anew is where it
+    /// said last, however long its former address may stand.
     pub fn bindings(&self, line: &str, now: Instant) -> Vec<Binding> {
         let all = self.lines.get(line).map_or(&[][..], Vec::as_slice);
-        let mut live: Vec<Binding> = all.iter().filter(|b| b.expires > now).cloned().collect();
-        live.sort_by_key(|b| std::cmp::Reverse(b.expires));
-        live
+        all.iter().rev().filter(|b| b.expires > now).cloned().collect()
     }
 
     /// Takes out what has run out; gives the lines that are no longer reachable.
@@ -210,6 +210,8 @@ fn remove_all(
     Ok(())
 }
 
+/// Each update goes to the end. A new contact beyond the bound takes the place of the one that was updated longest
+/// ago: a phone that often starts anew behind NAT must not lock itself out.
 fn update(bindings: &mut Vec<Binding>, binding: Binding, life: Duration) -> Result<(), Refusal> {
     let known = bindings.iter().position(|b| b.contact.equivalent(&binding.contact));
     match known {
@@ -221,7 +223,9 @@ fn update(bindings: &mut Vec<Binding>, binding: Binding, life: Duration) -> Resu
             }
             bindings.remove(at);
         }
-        None if bindings.len() >= MAX_CONTACTS && !life.is_zero() => return Err(Refusal::Full),
+        None if bindings.len() >= MAX_CONTACTS && !life.is_zero() => {
+            bindings.remove(0);
+        }
         None => {}
     }
     if !life.is_zero() {
@@ -333,6 +337,22 @@ mod tests {
         }
         let found: Vec<String> = r.bindings("an", now).iter().map(|b| b.contact.to_string()).collect();
         assert_eq!(found, ["sip:an@192.0.2.2", "sip:an@192.0.2.1"]);
+        // A refresh, shorter than what the other has left.
+        assert!(register(&mut r, now, 3, &[("Contact", "<sip:an@192.0.2.1>;expires=60")]).is_ok());
+        let first = r.bindings("an", now).first().map(|b| b.contact.to_string());
+        assert_eq!(first.as_deref(), Some("sip:an@192.0.2.1"), "by update, not by expiry");
+    }
+
+    #[test]
+    fn a_phone_that_starts_anew_again_and_again_does_not_lock_itself_out() {
+        let (now, mut r) = (Now::read().at, registrar());
+        for port in 1..=9 {
+            let contact = format!("<sip:an@192.0.2.1:{port}>;expires=3600");
+            let listed = register(&mut r, now, port, &[("Contact", &contact)]);
+            assert_eq!(listed.map(|l| l.len()), Ok(5.min(port as usize)), "start {port}");
+        }
+        let found: Vec<Option<u16>> = r.bindings("an", now).iter().map(|b| b.contact.port).collect();
+        assert_eq!(found, [9, 8, 7, 6, 5].map(Some));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer};
 use crate::sdp::session::{SdpError, Way};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
+use crate::sip::registrar::Binding;
 
 /// A press that comes by INFO and by RFC 4733 does so within this time.
 const SAME_PRESS: Duration = Duration::from_secs(2);
@@ -49,6 +50,8 @@ pub struct Target {
     pub credentials: Option<Credentials>,
     /// Must press 1 before the caller is joined.
     pub confirm: bool,
+    /// Where else the same line is registered, to be tried in turn when nobody is reached here.
+    pub others: Vec<Binding>,
 }
 
 /// An address, or a host name that must be looked up.

@@ -152,7 +152,8 @@ impl Switch {
         let line = self.policy.line(key)?;
         match &line.reach {
             Reach::Registers { .. } => {
-                let binding = self.gate.registrar.bindings(&line.name.value, now.at).into_iter().next()?;
+                let mut bindings = self.gate.registrar.bindings(&line.name.value, now.at).into_iter();
+                let binding = bindings.next()?;
                 let local = Host::Address(binding.flow.local.ip());
                 Some(Target {
                     uri: binding.contact.to_string(),
@@ -160,6 +161,7 @@ impl Switch {
                     place: Place::Known(Destination::Flow(binding.flow)),
                     credentials: None,
                     confirm: false,
+                    others: bindings.collect(),
                 })
             }
             Reach::Fixed { uri } => {
@@ -171,6 +173,7 @@ impl Switch {
                     place,
                     credentials: None,
                     confirm: false,
+                    others: Vec::new(),
                 })
             }
             Reach::Telephone { number, trunk } => self.trunk_target(&trunk.value, &number.value, true),
@@ -188,7 +191,14 @@ impl Switch {
         let username = trunk.username.as_ref().map(|u| u.value.as_str());
         let password = trunk.password.as_ref().map(|p| p.value.0.as_str());
         let credentials = line_invite::credentials(username, password);
-        Some(Target { uri: uri.to_string(), to_header: format!("<{uri}>"), place, credentials, confirm })
+        Some(Target {
+            uri: uri.to_string(),
+            to_header: format!("<{uri}>"),
+            place,
+            credentials,
+            confirm,
+            others: Vec::new(),
+        })
     }
 
     // --- out ------------------------------------------------------------------------------------------
@@ -231,6 +241,28 @@ impl Switch {
             }
             Err(_) => self.attempt_failed(now, key, Miss::NoRoom),
         }
+    }
+
+    /// Nobody was reached at a line's last address: its next one is called, as long as the line may ring.
+    fn call_next_binding(&mut self, now: Now, key: LegKey) -> bool {
+        let Some(leg) = self.legs.get_mut(&key) else { return false };
+        let Some(target) = &mut leg.target else { return false };
+        // The port for its audio is open on one address of ours.
+        let home = leg.signalling.ip();
+        target.others.retain(|binding| binding.flow.local.ip() == home);
+        if target.others.is_empty() {
+            return false;
+        }
+        let next = target.others.remove(0);
+        target.uri = next.contact.to_string();
+        target.place = Place::Known(Destination::Flow(next.flow));
+        leg.signalling = next.flow.local;
+        if let Some(dialog) = leg.dialog.take() {
+            self.dialogs.remove(&dialog);
+            self.endpoint.hang_up(now, dialog, None);
+        }
+        self.send_invite(now, key, Destination::Flow(next.flow));
+        true
     }
 
     /// Time to have heard something of a leg that we call.
@@ -373,6 +405,9 @@ impl Switch {
     pub(super) fn attempt_failed(&mut self, now: Now, key: LegKey, miss: Miss) {
         let Some(call) = self.legs.get(&key).map(|l| l.call) else { return };
         self.state.current = Some(call);
+        if miss == Miss::Unreachable && self.call_next_binding(now, key) {
+            return;
+        }
         let line = self.legs.get(&key).and_then(super::leg::Leg::line);
         self.withdraw(now, key, miss);
         if self.transfer_lost(now, call, key, miss) {

@@ -281,3 +281,18 @@ fn a_counsellor_who_pauses_while_it_rings_still_has_this_call() {
     world.until_hears("kim", "anna");
     world.finish();
 }
+
+#[test]
+fn a_phone_that_registered_last_and_is_gone_gives_way_to_the_lines_other_phone() {
+    let mut world = with_lines(&["anna"], &Script::answers(0));
+    let registers = Some(("anna".to_owned(), "geheim-anna".to_owned()));
+    world.phone("gone", "10.0.2.77:5060", Script { registers, ..Script::manner(Manner::Dead) });
+    world.run_s(1);
+    world.calls("kim", "order", Script::default());
+    world.until(8, "the other phone", |world| world.hears("kim") == "anna");
+    let tried = world.wire.iter().filter(|w| w.name == "gone" && w.bytes.starts_with(b"INVITE")).count();
+    assert_eq!(tried, 4, "the phone that was there last is called first");
+    assert_eq!(offered(&world), [1]);
+    assert_eq!(world.told(|n| matches!(n, Notice::Missed { .. })), 0, "the line was reached after all");
+    world.finish();
+}
