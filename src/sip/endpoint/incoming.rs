@@ -433,7 +433,17 @@ impl Endpoint {
         request.body = Vec::new();
         request.headers.keep(&ANSWERED);
         let request = Some(Box::new(request));
-        let slot = Slot { key, machine, to, user, request, our_tag, credentials: None, retried: false };
+        let slot = Slot {
+            key,
+            machine,
+            to,
+            user,
+            request,
+            our_tag,
+            credentials: None,
+            retried: false,
+            ended: Vec::new(),
+        };
         match self.add(now, slot, actions) {
             Ok(id) => Some(id),
             Err(Full(slot)) => {

@@ -282,7 +282,20 @@ struct Slot {
     /// Client: what a challenge is answered with, once.
     credentials: Option<Credentials>,
     retried: bool,
+    /// Client: 2xx to an INVITE that were acknowledged and ended at once, so that their repetitions get the
+    /// same ACK and nothing else (13.2.2.4).
+    ended: Vec<Ended>,
 }
+
+/// A dialog that a 2xx made when nobody wanted it any more.
+struct Ended {
+    their_tag: String,
+    to: Destination,
+    ack: Bytes,
+}
+
+/// Branches of one INVITE that are ended so; further ones are left to their own timers.
+const MOST_ENDED: usize = 4;
 
 /// The endpoint. See the head of the file.
 pub struct Endpoint {

@@ -2,9 +2,9 @@
 
 use super::call::{Call, Cancel, Exchange, OFFER_TRIES, Stage};
 use super::{
-    ALLOW, Credentials, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, FIRST_WHAT, Full,
-    Headers, Host, Key, Machine, Method, Now, Owner, Request, Response, Slot, SocketAddr, Transmit, TxId,
-    User, Via, What, call, glare_wait, invite_client, non_invite, session_in,
+    ALLOW, Credentials, Destination, DialogKey, Dropped, EndCause, Ended, Endpoint, Event, FIRST_WHAT, Full,
+    Headers, Host, Key, MOST_ENDED, Machine, Method, Now, Owner, Request, Response, Slot, SocketAddr,
+    Transmit, TxId, User, Via, What, call, glare_wait, invite_client, non_invite, session_in,
 };
 use crate::sip::dialog::{Dialog, DialogId};
 use crate::sip::digest;
@@ -159,17 +159,24 @@ impl Endpoint {
         self.events.push_back(Event::Answered { dialog: key, sdp });
     }
 
+    /// Acknowledges and ends what a 2xx began, once a branch: a repeated 2xx gets the ACK again.
     fn end_stranger(&mut self, now: Now, id: TxId, invite: &Request, response: &Response) {
         let Ok(mut dialog) = Dialog::from_response(invite, response) else { return };
-        let Some((base, local)) = self.slots.get(&id).map(|s| (s.to, sent_by(invite))) else { return };
-        let Some(local) = local else { return };
-        let to = call::hop(dialog.next_hop(), base);
-        let number = cseq_of(invite);
-        let mut ack = dialog.ack(number);
+        let Some(slot) = self.slots.get(&id) else { return };
+        if let Some(ended) = slot.ended.iter().find(|ended| ended.their_tag == dialog.id.remote_tag) {
+            let (to, bytes) = (ended.to, ended.ack.clone());
+            return self.transmits.push_back(Transmit { to, bytes });
+        }
+        let Some(local) = sent_by(invite).filter(|_| slot.ended.len() < MOST_ENDED) else { return };
+        let to = call::hop(dialog.next_hop(), slot.to);
+        let their_tag = dialog.id.remote_tag.clone();
+        let mut ack = dialog.ack(cseq_of(invite));
         self.add_via(&mut ack, local, to);
         copy_authorization(invite, &mut ack);
-        if let Some(bytes) = Self::print(&ack) {
-            self.transmits.push_back(Transmit { to, bytes });
+        let Some(ack) = Self::print(&ack) else { return };
+        self.transmits.push_back(Transmit { to, bytes: ack.clone() });
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.ended.push(Ended { their_tag, to, ack });
         }
         let mut bye = dialog.request(Method::BYE);
         self.finish(&mut bye, local, to);
@@ -481,8 +488,17 @@ impl Endpoint {
         };
         let (key, method) = (Key::client(branch, &request.method), request.method.clone());
         let request = Some(Box::new(request));
-        let slot =
-            Slot { key, machine, to, user, request, our_tag: String::new(), credentials, retried: false };
+        let slot = Slot {
+            key,
+            machine,
+            to,
+            user,
+            request,
+            our_tag: String::new(),
+            credentials,
+            retried: false,
+            ended: Vec::new(),
+        };
         let last_word = method == Method::BYE;
         self.add(now, slot, actions).map_err(|Full(_)| {
             if last_word {

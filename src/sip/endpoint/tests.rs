@@ -243,6 +243,28 @@ fn rfc_3261_9_1_a_200_that_crosses_a_cancel_is_acknowledged_and_ended() {
 }
 
 #[test]
+fn rfc_3261_13_2_2_4_a_repeated_200_to_a_call_that_is_over_gets_its_ack_again_and_no_second_bye() {
+    let mut pair = Pair::new(Transport::Udp, 0, 2);
+    let ours = pair.call();
+    let theirs = pair.incoming();
+    pair.ends[1].ring(pair.now, theirs, 180, None);
+    pair.until(0, |e| matches!(e, Event::Progress { status: 180, .. }));
+    pair.ends[0].hang_up(pair.now, ours, None);
+    pair.ends[1].accept(pair.now, theirs, ANSWER.to_vec(), false);
+    pair.eat = [["ACK"; 4], ["BYE"; 4]].concat();
+    let ended = pair.until(1, |e| matches!(e, Event::Ended { .. }));
+    assert!(matches!(ended, Event::Ended { cause: EndCause::Bye, .. }));
+    let sent = |what: &'static str| pair.sent.iter().filter(move |(end, t)| *end == 0 && t.starts_with(what));
+    let branch = |text: &str| text.lines().find(|line| line.starts_with("Via:")).unwrap().to_owned();
+    assert!(sent("ACK").count() > 3, "each 200 is acknowledged");
+    for what in ["ACK", "BYE"] {
+        let branches: std::collections::BTreeSet<_> = sent(what).map(|(_, text)| branch(text)).collect();
+        assert_eq!(branches.len(), 1, "{what}");
+    }
+    assert!(pair.is_empty());
+}
+
+#[test]
 fn rfc_3261_13_3_1_4_a_200_is_repeated_and_without_ack_the_call_ends() {
     let mut pair = Pair::new(Transport::Tcp, 0, 3);
     pair.eat = vec!["ACK"; 60];
