@@ -225,6 +225,20 @@ fn without_calls_sigterm_and_sigint_end_it_at_once_and_a_second_sigterm_waits_fo
     carrier.wait("BYE, so that nobody is left with silence", |m| m.is("BYE") && call.owns(m));
 }
 
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_call() {
+    let server = Site::new(HELPLINE).start_unheard("debug");
+    let mut carrier = server.carrier();
+    let ear = Rtp::bind(server.place().host(2));
+    // Each refusal is a line of about a hundred bytes: more than a pipe holds.
+    for _ in 0..1500 {
+        Dialog::refused(&mut carrier, "0900", &Sdp::pcma(ear.local));
+    }
+    let (mut call, _) = Dialog::call(&mut carrier, "wait", &Sdp::pcma(ear.local));
+    call.bye(&mut carrier);
+    server.wait_metric(r#"hulplijn_sip_refused_total{status="404"}"#, 1500.0);
+}
+
 // --- what is seen from outside --------------------------------------------------------------------------
 
 #[test]

@@ -7,9 +7,11 @@ pub mod make;
 pub mod messages;
 pub mod phone;
 pub mod prompts;
+pub mod reload;
 pub mod serve;
 pub mod site;
 pub mod telephone;
+pub mod upkeep;
 
 use std::io;
 use std::process::ExitCode;

@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 use super::check;
 use super::exit::Exit;
+use super::reload::{self, Reloaded};
+use super::upkeep::{Told, Upkeep};
 use crate::base::id::Rng;
 use crate::base::time::Now;
 use crate::config::diagnostic::{Diagnostic, Severity};
@@ -24,12 +26,11 @@ use crate::media::command::{MediaCommand, MediaEvent};
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
 use crate::net::{self, Net, NetInput};
-use crate::privacy::{memory, redact};
+use crate::privacy::memory;
+use crate::privacy::redact::{self, Log};
 use crate::sip::flow::Transport;
 use crate::store::database::StoreError;
-use crate::store::messages::Messages;
 use crate::store::request::{StoreReply, StoreRequest};
-use crate::store::spool;
 use crate::store::sqlite::Store;
 use crate::switch::Switch;
 use crate::switch::io::{Command, Input, Output};
@@ -46,7 +47,7 @@ const ROUNDS: usize = 16;
 const BATCH: usize = 256;
 /// How long a stop waits for readers of streams to take what was sent to them last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How often free space is measured and the heart beats.
+/// How often the heart beats.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often handled messages that have had their time are deleted.
 const RETENTION: Duration = Duration::from_secs(3600);
@@ -70,11 +71,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     if !findings.is_empty() {
         check::report(&mut findings, out)?;
     }
-    let log = &policy.config.log;
-    redact::install(&log.level.value, log.json.value)?;
+    let settings = &policy.config.log;
+    let log = redact::install(&settings.level.value, settings.json.value)?;
     memory::keep_in().context("the memory of the process can't be kept from core files")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(&arguments.config, Arc::new(policy), out))
+    runtime.block_on(serve(&arguments.config, Arc::new(policy), log, out))
 }
 
 /// A configuration that only lacks prompts is no reason not to answer after a restart: another language, or
@@ -90,7 +91,8 @@ struct World {
     dns: Dns,
     plane: PlaneHandle,
     store: Option<Store>,
-    data: PathBuf,
+    upkeep: Upkeep,
+    log: Log,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     names: Arc<RwLock<Names>>,
@@ -105,12 +107,11 @@ struct Inlets {
     dns: mpsc::Receiver<Resolved>,
     media: mpsc::Receiver<MediaEvent>,
     store: Option<mpsc::Receiver<StoreReply>>,
+    upkeep: mpsc::Receiver<Told>,
     reloaded: mpsc::Receiver<Reloaded>,
 }
 
-type Reloaded = Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>>;
-
-async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::Result<Exit> {
+async fn serve(dir: &Path, policy: Arc<Policy>, log: Log, out: &mut dyn Write) -> anyhow::Result<Exit> {
     // First of all: until then a signal would end the process without a word.
     let mut signals = Signals::new()?;
     let config = &policy.config;
@@ -123,15 +124,33 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
         Plane::start(plane_config(config, seed()?)).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
+    let (upkeep, upkeep_inlet) = Upkeep::start(&data).context("no thread for the disk")?;
     let _console = match &config.metrics.listen {
         Some(listen) => Some(console(listen.value, &metrics, &health)?),
         None => None,
     };
     let (reload, reloaded) = mpsc::channel(1);
-    let mut world =
-        World { net, dns, plane, store, data, metrics, health, names, back: Vec::new(), drained: false };
-    let mut inlets =
-        Inlets { net: net_inlet, dns: dns_inlet, media: media_inlet, store: store_inlet, reloaded };
+    let mut world = World {
+        net,
+        dns,
+        plane,
+        store,
+        upkeep,
+        log,
+        metrics,
+        health,
+        names,
+        back: Vec::new(),
+        drained: false,
+    };
+    let mut inlets = Inlets {
+        net: net_inlet,
+        dns: dns_inlet,
+        media: media_inlet,
+        store: store_inlet,
+        upkeep: upkeep_inlet,
+        reloaded,
+    };
     let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
     if let Some(store) = &world.store {
         switch.restore(Now::read(), store.words());
@@ -151,6 +170,11 @@ async fn serve(dir: &Path, policy: Arc<Policy>, out: &mut dyn Write) -> anyhow::
     world.plane.stop();
     if let Some(store) = world.store {
         store.close();
+    }
+    if !world.upkeep.close() {
+        eprintln!(
+            "hulplijn: the disk does not take the last rows of the spool; their recordings are found at the next start"
+        );
     }
     writeln!(out, "stopped")?;
     Ok(Exit::Fine)
@@ -176,7 +200,7 @@ async fn turn(
     switch: &mut Switch,
     world: &mut World,
     inlets: &mut Inlets,
-    reload: &mpsc::Sender<Reloaded>,
+    reloading: &mpsc::Sender<Reloaded>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -205,8 +229,9 @@ async fn turn(
             }
             Some(reply) = next_reply(&mut inlets.store) => world.stored(switch, reply),
             Some(result) = inlets.reloaded.recv() => world.reloaded(switch, &mut policy, result),
-            _ = signals.reload.recv() => start_reload(dir, &policy, reload),
-            _ = housekeeping.tick() => world.keep_house(switch),
+            _ = signals.reload.recv() => reload::start(dir, &policy, reloading),
+            Some(told) = inlets.upkeep.recv() => world.told(switch, &told),
+            _ = housekeeping.tick() => world.keep_house(),
             _ = retention.tick() => world.forget_old_messages(&policy),
             () = tokio::time::sleep_until(due.into()) => switch.handle(Now::read(), Input::Timeout),
         }
@@ -275,7 +300,8 @@ impl World {
             None => Some(request),
         };
         if let Some(StoreRequest::SaveMessage(row)) = refused {
-            let _ = spool::write(&self.data, &row);
+            // What does not find room here either stays as a recording, which the next start takes in.
+            let _ = self.upkeep.spool(row);
             self.report(&Notice::StoreFailed);
         }
     }
@@ -295,23 +321,28 @@ impl World {
         switch.handle(Now::read(), Input::Stored(reply));
     }
 
-    fn keep_house(&mut self, switch: &mut Switch) {
+    fn keep_house(&mut self) {
         self.health.beat(Now::read().at);
         self.health.set(Trouble::MediaFailed, false);
         if let Some(store) = &self.store {
             self.health.set(Trouble::StoreFailed, !store.healthy());
         }
-        if let Some(mebibytes) = free_mebibytes(&self.data) {
-            switch.handle(Now::read(), Input::Operator(Command::FreeSpace { mebibytes }));
+        self.metrics.lines_lost(self.log.lost_lines());
+    }
+
+    fn told(&mut self, switch: &mut Switch, told: &Told) {
+        match *told {
+            Told::Free { mebibytes } => {
+                switch.handle(Now::read(), Input::Operator(Command::FreeSpace { mebibytes }));
+            }
+            Told::Failed => self.report(&Notice::StoreFailed),
         }
     }
 
     fn forget_old_messages(&self, policy: &Policy) {
         let keep = policy.config.voicemail.keep_done.as_ref().map(|k| k.value);
         if let Some(before) = mailbox::delete_done_before(Now::read().utc, keep) {
-            if Messages::open(&self.data).delete_done_before(before).is_err() {
-                self.report(&Notice::StoreFailed);
-            }
+            self.upkeep.forget(before);
         }
     }
 
@@ -334,77 +365,6 @@ impl World {
             }
         }
     }
-}
-
-/// Reads and compiles in the background; the loop goes on meanwhile.
-fn start_reload(dir: &Path, old: &Arc<Policy>, to: &mpsc::Sender<Reloaded>) {
-    let (dir, old, to) = (dir.to_owned(), old.clone(), to.clone());
-    tokio::task::spawn_blocking(move || {
-        let result = check::examine(&dir, Some(&old)).and_then(|(policy, mut findings)| {
-            let needs = needs_restart(&old.config, &policy.config);
-            if needs.is_empty() {
-                return Ok((policy, findings));
-            }
-            findings.extend(needs);
-            Err(findings)
-        });
-        let _ = to.blocking_send(result);
-    });
-}
-
-/// Sockets, directories and table sizes are made once; changing them by half would be worse than not at all.
-fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
-    let listeners = |config: &raw::Config| -> Vec<_> {
-        config
-            .listen
-            .iter()
-            .map(|l| (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value)))
-            .collect()
-    };
-    let media = |config: &raw::Config| {
-        (config.media.ports.value, config.media.threads.value, config.media.quarantine.value)
-    };
-    let limits = |config: &raw::Config| {
-        let l = &config.limits;
-        [
-            l.calls.value,
-            l.registrations.value,
-            l.connections.value,
-            l.connections_per_address.value,
-            l.message_size.value,
-        ]
-    };
-    let registrar = |config: &raw::Config| {
-        let r = &config.registrar;
-        (
-            r.realm.value.clone(),
-            r.algorithms.iter().map(|a| a.value.clone()).collect::<Vec<_>>(),
-            r.min_expires.value,
-            r.max_expires.value,
-            r.nonce_lifetime.value,
-        )
-    };
-    let metrics = |config: &raw::Config| config.metrics.listen.as_ref().map(|l| l.value);
-    let log = |config: &raw::Config| (config.log.level.value.clone(), config.log.json.value);
-    let place =
-        |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
-    let changes = [
-        (listeners(old) != listeners(new), "[[listen]]", place(new)),
-        (media(old) != media(new), "[media] ports, threads or quarantine", new.media.ports.place.clone()),
-        (limits(old) != limits(new), "[limits]", new.limits.calls.place.clone()),
-        (registrar(old) != registrar(new), "[registrar]", new.registrar.realm.place.clone()),
-        (
-            metrics(old) != metrics(new),
-            "[metrics]",
-            new.metrics.listen.as_ref().map(|l| l.place.clone()).unwrap_or_default(),
-        ),
-        (log(old) != log(new), "[log]", new.log.level.place.clone()),
-        (old.site.data.value != new.site.data.value, "[site] data", new.site.data.place.clone()),
-    ];
-    let changed = changes.into_iter().filter(|(changed, _, _)| *changed);
-    changed
-        .map(|(_, what, place)| Diagnostic::error(&place, format!("a change of {what} needs a restart")))
-        .collect()
 }
 
 fn from_net(input: NetInput) -> Input {
@@ -569,11 +529,6 @@ fn print_findings(findings: &[Diagnostic]) {
 }
 
 /// Free space of the file system that holds the data, in MiB.
-fn free_mebibytes(data: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(data).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize) >> 20)
-}
-
 /// The generator's seed, from the system.
 pub(super) fn seed() -> anyhow::Result<[u8; 32]> {
     let mut seed = [0; 32];

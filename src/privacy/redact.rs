@@ -7,6 +7,7 @@ use std::str::FromStr as _;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
@@ -14,6 +15,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 /// The environment variable that sets another level than the configuration.
 pub const LEVEL_VARIABLE: &str = "HULPLIJN_LOG";
+/// Lines that wait for a slow reader of the log; further ones are left out and counted.
+const MOST_LINES: usize = 10_000;
 /// Events of this crate have this target or one below it.
 const OURS: &str = env!("CARGO_PKG_NAME");
 
@@ -26,13 +29,31 @@ pub enum LogError {
     Twice,
 }
 
-/// Sets up the log on standard error and the panic hook. `HULPLIJN_LOG` goes before `level`.
-pub fn install(level: &str, json: bool) -> Result<(), LogError> {
+/// The log while it runs. Dropping it writes what still waits; a reader who takes nothing is not waited for long.
+pub struct Log {
+    _writer: WorkerGuard,
+    lost: ErrorCounter,
+}
+
+impl Log {
+    /// Lines that were left out since the start, because whoever reads the log was too slow.
+    pub fn lost_lines(&self) -> u64 {
+        self.lost.dropped_lines() as u64
+    }
+}
+
+/// Sets up the log on standard error and the panic hook. `HULPLIJN_LOG` goes before `level`. Lines are written by a
+/// thread of their own: calls must not wait for a full pipe or a busy journal.
+pub fn install(level: &str, json: bool) -> Result<Log, LogError> {
     let level = std::env::var(LEVEL_VARIABLE).unwrap_or_else(|_| level.to_owned());
-    let subscriber = subscriber(&level, json, std::io::stderr)?;
+    let builder =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MOST_LINES).thread_name("log");
+    let (writer, guard) = builder.finish(std::io::stderr());
+    let lost = writer.error_counter();
+    let subscriber = subscriber(&level, json, writer)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
     install_panic_hook();
-    Ok(())
+    Ok(Log { _writer: guard, lost })
 }
 
 /// The log to any writer. Dependencies' spans and events are left out at every level: they may print

@@ -61,6 +61,7 @@ pub struct Metrics {
     dropped: IntCounterVec,
     auth_failures: IntCounter,
     failures: IntCounterVec,
+    log_lines_lost: IntCounter,
     config_generation: IntGauge,
     config_refused: IntCounter,
     draining: IntGauge,
@@ -106,6 +107,11 @@ impl Metrics {
             dropped: counters(r, "dropped_total", "Dropped without an answer, by reason.", &["reason"])?,
             auth_failures: counter(r, "auth_failures_total", "Wrong passwords.")?,
             failures: counters(r, "failures_total", "Faults on our side, by part.", &["part"])?,
+            log_lines_lost: counter(
+                r,
+                "log_lines_lost_total",
+                "Log lines left out: its reader is too slow.",
+            )?,
             config_generation: gauge(r, "config_generation", "Serial number of the configuration in force.")?,
             config_refused: counter(r, "config_refused_total", "Configurations that had mistakes.")?,
             draining: gauge(r, "draining", "1 when no new calls are taken.")?,
@@ -114,6 +120,11 @@ impl Metrics {
         };
         metrics.begin_at_zero();
         Ok(metrics)
+    }
+
+    /// Log lines that were left out since the start.
+    pub fn lines_lost(&self, total: u64) {
+        self.log_lines_lost.inc_by(total.saturating_sub(self.log_lines_lost.get()));
     }
 
     /// Counts a notice.

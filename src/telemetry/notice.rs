@@ -257,7 +257,7 @@ impl Notice {
             Self::ConfigRefused { .. } => (
                 "config_refused",
                 Error,
-                "the new configuration has mistakes and the old one stays: run `hulplijn check`",
+                "the new configuration is not taken and the old one stays: the lines before this one say what to mend, or what needs a restart",
             ),
             Self::Draining { .. } => (
                 "draining",

@@ -70,6 +70,18 @@ impl Site {
         self.spawn_as(command)
     }
 
+    /// Starts it with a log that nobody reads: the pipe is there and fills up.
+    pub fn start_unheard(self, level: &str) -> Server {
+        let mut command = binary();
+        command.arg("serve").arg("--config").arg(self.config()).env("HULPLIJN_LOG", level);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let out = Lines::of(child.stdout.take().expect("piped"));
+        let mut server = Server { site: Some(self), child, out, err: Lines::of(std::io::empty()) };
+        server.wait_started();
+        server
+    }
+
     /// The same by another command line, such as one with a limit.
     pub fn spawn_as(self, mut command: Command) -> Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
