@@ -8,9 +8,9 @@ use clap::Args;
 
 use super::exit::Exit;
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::raw::Config;
+use crate::config::raw::{Config, Place};
 use crate::config::source;
-use crate::media::prompt_bank::PromptBank;
+use crate::media::prompt_bank::{PromptBank, PromptFault, PromptTrouble};
 use crate::switch::policy::Policy;
 
 #[derive(Debug, Args)]
@@ -52,6 +52,13 @@ pub fn compile(
     generation: u64,
     old: Option<&Policy>,
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let folder = &config.site.prompts;
+    if !folder.value.is_dir() {
+        // One mistake, and not one for each prompt that is in no folder.
+        let what = format!("the folder of prompts `{}` is not there", folder.value.display());
+        let allowed = "a folder with one folder a language, relative to this file";
+        return Err(vec![Diagnostic::error(&folder.place, what).allowed(allowed)]);
+    }
     compile_with(config, generation, old, |prompts| prompts)
 }
 
@@ -68,7 +75,16 @@ fn compile_with(
 ) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     let languages: Vec<String> = config.helpline.languages.iter().map(|at| at.value.clone()).collect();
     let (prompts, troubles) = PromptBank::load(&config.site.prompts.value, &languages);
-    let trouble = |trouble: &_| Diagnostic::warning(&config.site.prompts.place, format!("prompt {trouble}"));
+    let trouble = |trouble: &PromptTrouble| {
+        let place = Place { file: trouble.path.display().to_string().into(), line: 0 };
+        let found = Diagnostic::warning(&place, format!("this prompt can't be used: {}", trouble.fault));
+        match trouble.fault {
+            PromptFault::Audio(_) => found.allowed(
+                "WAV of 8000 Hz, 16 bit, mono, as `sox own.wav -r 8000 -c 1 -b 16 new.wav` makes it",
+            ),
+            PromptFault::Directory(_) | PromptFault::TooMany => found,
+        }
+    };
     let mut findings: Vec<Diagnostic> = troubles.iter().map(trouble).collect();
     match Policy::compile(config, Arc::new(adapt(prompts)), generation, old) {
         Ok((policy, more)) => {

@@ -486,6 +486,8 @@ fn greet(out: &mut dyn Write, policy: &Policy) -> anyhow::Result<()> {
     writeln!(out, "  numbers  {}", numbers.join(", "))?;
     let lines: Vec<&str> = config.lines.iter().map(|l| l.name.value.as_str()).collect();
     writeln!(out, "  lines    {}", lines.join(", "))?;
+    let process = std::process::id();
+    writeln!(out, "  process  {process}; reload: kill -HUP {process}; stop: kill {process}")?;
     let program = std::env::args().next().unwrap_or_else(|| "hulplijn".to_owned());
     first_call(out, config, &program)?;
     out.flush()?;

@@ -100,9 +100,15 @@ pub(super) fn read(file: &str, text: &str) -> Document {
         if error.message() == "duplicate key" {
             let what = "the same key or table is written twice";
             findings.push(Diagnostic::error(&place, what).allowed("each once"));
-        } else {
-            sound = false;
-            findings.push(Diagnostic::error(&place, format!("not readable as TOML: {}", error.message())));
+        } else if std::mem::replace(&mut sound, false) {
+            // One forgotten quote makes all that follows look wrong: only the first place is true for certain.
+            let what = format!(
+                "not readable as TOML: {}; what follows in this file was not judged",
+                error.message()
+            );
+            findings.push(
+                Diagnostic::error(&place, what).allowed("often a quote, bracket or comma is missing here"),
+            );
         }
     }
     Document { table: lines.table(root.get_ref()), findings, sound }
