@@ -2,7 +2,7 @@
 //! it decides nothing.
 
 use std::io::{Read as _, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::exit::Exit;
 use super::reload::{self, Reloaded};
 use super::upkeep::{Told, Upkeep};
 use crate::base::id::Rng;
+use crate::base::network::Network;
 use crate::base::time::Now;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw::{self, ListenTransport};
@@ -25,16 +26,17 @@ use crate::console::server::{HttpLimits, Server};
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
-use crate::net::{self, Net, NetInput};
+use crate::net::{self, Inlet, Net, NetInput};
 use crate::privacy::memory;
 use crate::privacy::redact::{self, Log};
 use crate::sip::flow::Transport;
+use crate::sip::uri::{Host, Uri};
 use crate::store::database::StoreError;
 use crate::store::request::{StoreReply, StoreRequest};
 use crate::store::sqlite::Store;
 use crate::switch::Switch;
 use crate::switch::io::{Command, Input, Output};
-use crate::switch::policy::Policy;
+use crate::switch::policy::{Policy, network};
 use crate::telemetry::export::{Metrics, Names};
 use crate::telemetry::health::{Health, Trouble};
 use crate::telemetry::journal;
@@ -103,7 +105,7 @@ struct World {
 
 /// What comes to the core, in the order in which it is looked at.
 struct Inlets {
-    net: mpsc::Receiver<NetInput>,
+    net: Inlet,
     dns: mpsc::Receiver<Resolved>,
     media: mpsc::Receiver<MediaEvent>,
     store: Option<mpsc::Receiver<StoreReply>>,
@@ -213,13 +215,10 @@ async fn turn(
         tokio::select! {
             biased;
             () = any(&mut signals.stop) => {
-                if std::mem::replace(&mut asked_to_stop, true) {
-                    switch.handle(Now::read(), Input::Operator(Command::CutOff));
-                    world.carry_out(switch);
-                    break;
-                }
+                let again = std::mem::replace(&mut asked_to_stop, true);
+                let command = if again { Command::CutOff } else { Command::Drain };
                 world.health.set(Trouble::Draining, true);
-                switch.handle(Now::read(), Input::Operator(Command::Drain));
+                switch.handle(Now::read(), Input::Operator(command));
             }
             Some(event) = inlets.media.recv() => switch.handle(Now::read(), Input::Media(event)),
             Some(input) = inlets.net.recv() => switch.handle(Now::read(), from_net(input)),
@@ -237,14 +236,8 @@ async fn turn(
         }
         world.carry_out(switch);
         for _ in 0..BATCH {
-            let input = match (inlets.media.try_recv(), inlets.net.is_empty()) {
-                (Ok(event), _) => Input::Media(event),
-                (Err(_), true) => break,
-                (Err(_), false) => match inlets.net.try_recv() {
-                    Ok(input) => from_net(input),
-                    Err(_) => break,
-                },
-            };
+            let event = inlets.media.try_recv().ok().map(Input::Media);
+            let Some(input) = event.or_else(|| inlets.net.try_recv().map(from_net)) else { break };
             switch.handle(Now::read(), input);
             world.carry_out(switch);
         }
@@ -274,6 +267,7 @@ impl World {
                     Output::Media(command) => self.command(command),
                     Output::Store(request) => self.save(request),
                     Output::Notice(notice) => self.report(&notice),
+                    Output::Proven { flow } => self.net.keep(flow),
                     Output::Drained => self.drained = true,
                 }
             }
@@ -351,6 +345,7 @@ impl World {
             Ok((new, warnings)) => {
                 print_findings(&warnings);
                 *policy = Arc::new(new);
+                self.net.name(named(&policy.config));
                 if let Ok(mut names) = self.names.write() {
                     *names = self::names(policy);
                 }
@@ -431,19 +426,39 @@ fn console(
     Server::start(listen, HttpLimits::default(), page).context("metrics can't be served")
 }
 
-fn net_config(config: &raw::Config) -> net::NetConfig {
-    let listen = config.listen.iter().map(|l| net::ListenAt {
+fn net_config(raw: &raw::Config) -> net::NetConfig {
+    let listen = raw.listen.iter().map(|l| net::ListenAt {
         transport: transport(l.transport.value),
         address: l.address.value,
         external: l.external.as_ref().map(|e| e.value),
     });
-    let limits = &config.limits;
-    net::NetConfig::new(
+    let limits = &raw.limits;
+    let config = net::NetConfig::new(
         listen.collect(),
         limits.message_size.value as usize,
         limits.connections.value as usize,
         limits.connections_per_address.value as usize,
-    )
+    );
+    net::NetConfig { named: named(raw), ..config }
+}
+
+/// Hosts of which calls are expected: the carriers' networks, and lines with a fixed address.
+fn named(config: &raw::Config) -> Vec<Network> {
+    let trunks = config.trunks.iter().flat_map(|trunk| &trunk.sources).map(|source| network(source.value));
+    let fixed = config.lines.iter().filter_map(|line| match &line.reach {
+        raw::Reach::Fixed { uri } => Uri::parse(&uri.value).ok(),
+        raw::Reach::Registers { .. } | raw::Reach::Telephone { .. } => None,
+    });
+    let hosts = fixed.filter_map(|uri| match uri.host() {
+        Some(Host::Address(address)) => Some(Network { address: *address, prefix: prefix(*address) }),
+        Some(Host::Name(_)) | None => None,
+    });
+    trunks.chain(hosts).collect()
+}
+
+/// Of a network that is one host.
+fn prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 fn transport(listen: ListenTransport) -> Transport {

@@ -21,7 +21,7 @@ use crate::media::command::{MediaCommand, MediaEvent};
 use crate::media::dtmf;
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig};
-use crate::net::{self, ListenAt, Net, NetConfig, NetInput};
+use crate::net::{self, Inlet, ListenAt, Net, NetConfig, NetInput};
 use crate::phone::Phone;
 use crate::phone::happening::Happening;
 use crate::phone::io::{Act, Ending, Input, Output, Place, Plan, Record, Sound, Step};
@@ -265,7 +265,7 @@ struct Driver<'a> {
 impl Driver<'_> {
     async fn turn(
         mut self,
-        mut inputs: mpsc::Receiver<NetInput>,
+        mut inputs: Inlet,
         mut media: mpsc::Receiver<MediaEvent>,
     ) -> anyhow::Result<Ending> {
         let mut stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];

@@ -29,7 +29,7 @@ pub(super) enum End {
     Unfinished,
     Idle,
     SlowReader,
-    /// Had never sent a message when the table was full.
+    /// Had proven nothing when the table was full.
     Evicted,
     ShutDown,
 }
@@ -89,6 +89,10 @@ pub(super) struct Link {
     pub(super) ours: bool,
     /// Has brought a whole message, so the core knows its flow.
     spoken: AtomicBool,
+    /// The configuration named its peer when it was opened.
+    named: AtomicBool,
+    /// Its peer has shown who it is.
+    proven: AtomicBool,
     end: OnceLock<End>,
     ended: Notify,
     output: Mutex<Output>,
@@ -118,6 +122,8 @@ impl Link {
             peer,
             ours,
             spoken: AtomicBool::new(false),
+            named: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
             end: OnceLock::new(),
             ended: Notify::new(),
             output: Mutex::new(Output { queue: VecDeque::new(), bytes: 0, limit, closed: false }),
@@ -221,6 +227,24 @@ impl Link {
 
     pub(super) fn has_spoken(&self) -> bool {
         self.spoken.load(Ordering::Acquire)
+    }
+
+    /// The peer is one whom the configuration names.
+    pub(super) fn name(&self) {
+        self.named.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_named(&self) -> bool {
+        self.named.load(Ordering::Acquire)
+    }
+
+    pub(super) fn proves(&self) {
+        self.proven.store(true, Ordering::Release);
+    }
+
+    /// Ours, or of a peer that is known: it does not make room for others.
+    pub(super) fn is_proven(&self) -> bool {
+        self.ours || self.is_named() || self.proven.load(Ordering::Acquire)
     }
 
     /// A byte went in either direction.

@@ -2,6 +2,7 @@
 //!
 //! * `udp`: one socket a listener, datagrams in and out.
 //! * `stream`: TCP connections, their table, their bounded output; `link` is one connection's state.
+//! * `inlet`: the queues to the core; a flood from strangers never stands before a carrier's call.
 //! * `place`: which of our addresses a peer sees, and which listener speaks to it.
 //! * `report`: drops and failures on their way to the core, counted together when the core is behind.
 //! * `dns`: answers `sip::target`'s questions.
@@ -9,6 +10,7 @@
 //! What happens at each limit is written beside the number, in [`NetConfig`] and [`Timing`].
 
 pub mod dns;
+mod inlet;
 mod link;
 mod place;
 mod report;
@@ -24,12 +26,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::base::id::FlowKey;
+use crate::base::network::Network;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::telemetry::notice;
+use inlet::Entrance;
+pub use inlet::Inlet;
 use place::Places;
 use report::Reporter;
 use stream::Streams;
@@ -51,11 +55,14 @@ pub struct NetConfig {
     pub listen: Vec<ListenAt>,
     /// Bytes of one message. A longer datagram is dropped, a stream with a longer message closed.
     pub message_size: usize,
-    /// Connections in all. Past it the oldest that never sent a message goes, else the new one is refused.
+    /// Hosts of which we expect calls, such as the carrier: they have a queue and connections of their own.
+    pub named: Vec<Network>,
+    /// Connections in all. Past it the oldest that never sent a message goes, else the one that is idle longest
+    /// and whose peer has proven nothing, else the new one is refused.
     pub connections: usize,
     /// Connections that one address (IPv6: one /64) may open. Past it a new one is refused.
     pub connections_per_address: usize,
-    /// Inputs that wait for the core. Past it datagrams are dropped and connections are not read.
+    /// Inputs that wait for the core, in each of the queues. Past it datagrams are dropped and connections are not read.
     pub inputs: usize,
     /// Bytes that wait for one connection's reader. Past it the connection is closed.
     pub output: usize,
@@ -69,6 +76,7 @@ impl NetConfig {
     pub fn new(listen: Vec<ListenAt>, message_size: usize, connections: usize, per_address: usize) -> Self {
         Self {
             listen,
+            named: Vec::new(),
             message_size,
             connections,
             connections_per_address: per_address,
@@ -89,6 +97,8 @@ pub struct Timing {
     pub first: Duration,
     /// Without a byte in either direction.
     pub idle: Duration,
+    /// The same for a peer that has proven nothing yet.
+    pub unproven: Duration,
     /// To open a connection.
     pub connect: Duration,
     /// To take what is written, at most 64 KiB at a time.
@@ -99,7 +109,14 @@ impl Default for Timing {
     fn default() -> Self {
         let s = Duration::from_secs;
         // `idle` is longer than the hour for which most phones register.
-        Self { message: s(10), first: s(30), idle: s(2 * 3600), connect: s(5), write: s(10) }
+        Self {
+            message: s(10),
+            first: s(30),
+            idle: s(2 * 3600),
+            unproven: s(120),
+            connect: s(5),
+            write: s(10),
+        }
     }
 }
 
@@ -143,13 +160,14 @@ pub struct Net {
     streams: Arc<Streams>,
     reporter: Arc<Reporter>,
     tasks: Vec<AbortHandle>,
+    entrance: Entrance,
 }
 
 /// Binds every listener and begins to receive. Must be called within a tokio runtime. An error names
 /// the address and what to do about it.
-pub fn start(config: NetConfig) -> io::Result<(Net, mpsc::Receiver<NetInput>)> {
+pub fn start(config: NetConfig) -> io::Result<(Net, Inlet)> {
     let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
-    let (inputs, receiver) = mpsc::channel(config.inputs.max(1));
+    let (inputs, receiver) = inlet::inlet(config.inputs, config.named.clone());
     let reporter = Arc::new(Reporter::new());
     let keys = Arc::new(Keys::default());
     let (mut datagrams, mut listeners, mut places) = (Vec::new(), Vec::new(), Places::new());
@@ -188,7 +206,7 @@ pub fn start(config: NetConfig) -> io::Result<(Net, mpsc::Receiver<NetInput>)> {
     for (key, listener) in listeners {
         tasks.push(tokio::spawn(streams.clone().accept(key, listener)).abort_handle());
     }
-    Ok((Net { places, sockets, streams, reporter, tasks }, receiver))
+    Ok((Net { places, sockets, streams, reporter, tasks, entrance: inputs }, receiver))
 }
 
 impl Net {
@@ -213,6 +231,16 @@ impl Net {
     /// What to write in Via and Contact of a message to `peer`.
     pub fn address_towards(&self, transport: Transport, peer: SocketAddr) -> Option<SocketAddr> {
         self.places.towards(transport, peer).map(|place| self.places.advertised(place, peer))
+    }
+
+    /// A new configuration names other hosts. Connections that are open stay what they are.
+    pub fn name(&self, networks: Vec<Network>) {
+        self.entrance.name(networks);
+    }
+
+    /// The peer of this connection has proven who it is: its connection is kept while others make room.
+    pub fn keep(&self, flow: FlowKey) {
+        self.streams.keep(flow);
     }
 
     /// Open connections, those of ours included.
@@ -278,4 +306,12 @@ pub fn bind_error(what: &str, address: SocketAddr, error: &io::Error) -> io::Err
         _ => "check the address in the configuration",
     };
     io::Error::new(error.kind(), format!("cannot listen on {what} {address} ({error}): {advice}"))
+}
+
+/// What counts as one address: a site can have a whole IPv6 /64 to itself.
+fn block(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+    }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::NetInput;
+use super::inlet::Entrance;
 use crate::base::bounded::BoundedQueue;
 use crate::sip::flow::Destination;
 use crate::telemetry::notice;
@@ -47,10 +48,10 @@ impl Reporter {
     }
 
     /// Brings reports to the core for as long as there is one.
-    pub(super) async fn run(self: Arc<Self>, inputs: mpsc::Sender<NetInput>) {
+    pub(super) async fn run(self: Arc<Self>, inputs: Entrance) {
         loop {
             while let Some(report) = self.next() {
-                if inputs.send(report).await.is_err() {
+                if !inputs.report(report).await {
                     return;
                 }
             }

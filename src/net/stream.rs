@@ -13,13 +13,13 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::inlet::Entrance;
 use super::link::{Backlog, End, Link};
 use super::place::Places;
 use super::report::Reporter;
-use super::{Keys, NetConfig, NetInput, Timing, bind_error};
+use super::{Keys, NetConfig, NetInput, Timing, bind_error, block};
 use crate::base::id::FlowKey;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::sip::wire::frame::{Frame, StreamFramer};
@@ -58,7 +58,7 @@ pub(super) struct Streams {
     table: Mutex<Table>,
     backlog: Arc<Backlog>,
     limits: Limits,
-    inputs: mpsc::Sender<NetInput>,
+    inputs: Entrance,
     reporter: Arc<Reporter>,
     places: Arc<Places>,
     keys: Arc<Keys>,
@@ -88,7 +88,7 @@ struct Table {
 impl Streams {
     pub(super) fn new(
         config: &NetConfig,
-        inputs: mpsc::Sender<NetInput>,
+        inputs: Entrance,
         reporter: Arc<Reporter>,
         places: Arc<Places>,
         keys: Arc<Keys>,
@@ -133,6 +133,13 @@ impl Streams {
 
     pub(super) async fn flushed(&self) {
         self.backlog.emptied().await;
+    }
+
+    /// Keeps this connection when room is made.
+    pub(super) fn keep(&self, flow: FlowKey) {
+        if let Some(link) = self.table().links.get(&flow) {
+            link.proves();
+        }
     }
 
     /// Ends every connection.
@@ -192,22 +199,27 @@ impl Streams {
         Some(link)
     }
 
-    /// Room for one more: if the table is full, the oldest accepted connection that has never sent a
-    /// message makes it.
+    /// Room for one more: if the table is full, the oldest accepted connection that has never sent a message makes
+    /// it, else the one that is idle longest; but none of ours and none whose peer is known.
     fn has_room(&self, table: &Table) -> bool {
         if table.closed || table.links.len() < self.limits.connections {
             return !table.closed;
         }
-        let silent = table.links.values().find(|link| !link.ours && !link.has_spoken() && !link.is_stopped());
-        if let Some(link) = silent {
+        let open = || table.links.values().filter(|link| !link.is_proven() && !link.is_stopped());
+        let silent = open().find(|link| !link.has_spoken());
+        let goes = silent.or_else(|| open().min_by_key(|link| link.touched()));
+        if let Some(link) = goes {
             link.stop(End::Evicted);
         }
-        silent.is_some()
+        goes.is_some()
     }
 
     fn enter(&self, table: &mut Table, peer: SocketAddr, ours: bool) -> Arc<Link> {
         let link =
             Arc::new(Link::new(self.keys.next(), peer, ours, self.limits.output, self.backlog.clone()));
+        if self.inputs.is_named(peer.ip()) {
+            link.name();
+        }
         table.links.insert(link.key, link.clone());
         table.by_peer.insert(peer, link.key);
         if !ours {
@@ -292,7 +304,7 @@ impl Streams {
             self.reporter.failed(Destination::Address { transport: Transport::Tcp, peer: link.peer });
         }
         if link.has_spoken() {
-            let _ = self.inputs.send(NetInput::Closed { flow: link.key }).await;
+            let _ = self.inputs.stream(link.is_named(), NetInput::Closed { flow: link.key }).await;
         }
         self.leave(link);
     }
@@ -321,7 +333,7 @@ impl Streams {
                 match frame {
                     Frame::Message(bytes) => {
                         link.speaks();
-                        if self.inputs.send(NetInput::Message { flow, bytes }).await.is_err() {
+                        if !self.inputs.stream(link.is_named(), NetInput::Message { flow, bytes }).await {
                             return End::ShutDown;
                         }
                     }
@@ -339,7 +351,8 @@ impl Streams {
     /// When to give up reading, and why.
     fn deadline(&self, link: &Link, opened: Instant, begun: Option<Instant>) -> (Instant, End) {
         let timing = self.limits.timing;
-        let idle = (link.touched() + timing.idle, End::Idle);
+        let idle = if link.is_proven() { timing.idle } else { timing.unproven };
+        let idle = (link.touched() + idle, End::Idle);
         let first = (!link.ours && !link.has_spoken()).then(|| (opened + timing.first, End::Unfinished));
         let message = begun.map(|begun| (begun + timing.message, End::Unfinished));
         [first, message].into_iter().flatten().fold(idle, |a, b| if b.0 < a.0 { b } else { a })
@@ -379,14 +392,6 @@ async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What counts as one address: a site can have a whole IPv6 /64 to itself.
-fn block(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-    }
 }
 
 /// Closing then sends RST, and the system forgets at once what was not read.

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
+use super::inlet::{Entrance, Taken};
 use super::place::Places;
 use super::report::Reporter;
 use super::{NetInput, bind_error};
@@ -66,7 +65,7 @@ impl Socket {
     }
 
     /// Receives for as long as the core listens.
-    pub(super) async fn receive(self: Arc<Self>, inputs: mpsc::Sender<NetInput>, limit: usize) {
+    pub(super) async fn receive(self: Arc<Self>, inputs: Entrance, limit: usize) {
         let mut buffer = vec![0; LARGEST];
         loop {
             if self.inner.readable().await.is_err() || !self.take_turn(&mut buffer, &inputs, limit) {
@@ -77,7 +76,7 @@ impl Socket {
     }
 
     /// Reads what is there. `false`: nobody listens any more.
-    fn take_turn(&self, buffer: &mut [u8], inputs: &mpsc::Sender<NetInput>, limit: usize) -> bool {
+    fn take_turn(&self, buffer: &mut [u8], inputs: &Entrance, limit: usize) -> bool {
         for _ in 0..TURN {
             let (length, peer) = match self.inner.try_recv_from(buffer) {
                 Ok(received) => received,
@@ -94,10 +93,10 @@ impl Socket {
                 continue;
             }
             let Some(flow) = self.flow(peer) else { continue };
-            match inputs.try_send(NetInput::Message { flow, bytes: bytes.to_vec() }) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => self.reporter.dropped(notice::Drop::Flood),
-                Err(TrySendError::Closed(_)) => return false,
+            match inputs.datagram(peer.ip(), NetInput::Message { flow, bytes: bytes.to_vec() }) {
+                Taken::Yes => {}
+                Taken::No => self.reporter.dropped(notice::Drop::Flood),
+                Taken::Closed => return false,
             }
         }
         true

@@ -128,7 +128,11 @@ impl Check {
                 }
             }
             Output::Notice(notice) => self.told(notice),
-            Output::Resolve { .. } | Output::Media(_) | Output::Store(_) | Output::Drained => {}
+            Output::Resolve { .. }
+            | Output::Media(_)
+            | Output::Store(_)
+            | Output::Proven { .. }
+            | Output::Drained => {}
         }
     }
 

@@ -297,6 +297,7 @@ impl World {
                     let at = self.elapsed();
                     self.notices.push((at, notice));
                 }
+                Output::Proven { .. } => {}
                 Output::Drained => self.drained = true,
             }
         }

@@ -50,7 +50,7 @@ pub enum Input {
 pub enum Command {
     /// SIGTERM: no new calls, wait for those that are, then say goodbye.
     Drain,
-    /// Asked again: every call is hung up now.
+    /// Asked again: every call is hung up now; asked once more, nothing is waited for.
     CutOff,
     /// A new configuration was broken; the old one stays.
     ConfigRefused { mistakes: u32 },
@@ -74,6 +74,10 @@ pub enum Output {
     Media(MediaCommand),
     Store(StoreRequest),
     Notice(Notice),
+    /// Whoever is behind this connection has proven who it is: it is kept while others make room.
+    Proven {
+        flow: FlowKey,
+    },
     /// After `Command::Drain`: the last call is over, the process may end.
     Drained,
 }

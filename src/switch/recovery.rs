@@ -21,6 +21,9 @@ const GOODBYE: Duration = Duration::from_secs(15);
 /// How long peers may take to confirm the end of their calls, and the disk to take the last messages.
 const LEAVING: Duration = Duration::from_secs(10);
 
+/// The same when the operator asked twice: time for a first ACK, before which no BYE may leave (RFC 3261 15).
+const CUT_OFF: Duration = Duration::from_secs(2);
+
 /// Facts of the whole switch.
 pub(super) struct State {
     /// The call that code works for at this moment.
@@ -142,10 +145,15 @@ impl Switch {
     }
 
     /// The operator won't wait: who is still on the line hears at least that it is over, and is not left with
-    /// silence.
+    /// silence. Asked once more, nothing is waited for.
     pub(super) fn cut_off(&mut self, now: Now) {
+        if matches!(self.state.draining, Some(Stop::Leaving | Stop::Told)) {
+            self.timers.set(Owner::Switch, What::Drain, now.at);
+            return;
+        }
         self.state.draining = Some(Stop::SayingGoodbye);
         self.drain_over(now);
+        self.timers.set(Owner::Switch, What::Drain, now.at + CUT_OFF);
     }
 
     /// The grace is over: every caller is told, then the rest is cut.

@@ -11,6 +11,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::io::Output;
 use super::policy::Policy;
 use super::{Owner, Switch, What};
 use crate::base::bounded::BoundedMap;
@@ -147,6 +148,9 @@ impl Switch {
                 let headers: Vec<(&str, String)> = contacts.into_iter().map(|c| ("Contact", c)).collect();
                 let reachable = !headers.is_empty();
                 self.endpoint.respond(now, tx, 200, &headers);
+                if flow.transport.is_reliable() {
+                    self.outputs.push_back(Output::Proven { flow: flow.key });
+                }
                 self.reachable(now, line, reachable);
                 self.plan_expiry();
             }

@@ -79,7 +79,7 @@ impl Bench {
                 Output::Media(MediaCommand::Play { play, .. }) => self.plays.push(play),
                 Output::Store(_) => self.saved += 1,
                 Output::Drained => self.drained = true,
-                Output::Media(_) | Output::Resolve { .. } => {}
+                Output::Media(_) | Output::Resolve { .. } | Output::Proven { .. } => {}
             }
         }
     }
@@ -97,13 +97,22 @@ impl Bench {
     }
 
     fn call_number(&mut self, number: &str, id: &str) {
+        let tag = self.answered(number, id);
+        self.sip(&request("ACK", id, &format!(";tag={tag}"), 1, ""));
+    }
+
+    /// An answered call whose ACK is still on its way, by our tag.
+    fn answered(&mut self, number: &str, id: &str) -> String {
         let sdp = "v=0\r\no=- 1 1 IN IP4 10.0.1.1\r\ns=-\r\nc=IN IP4 10.0.1.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
         self.sip(&request("INVITE", id, "", 1, sdp).replace("sip:1712@", &format!("sip:{number}@")));
         let leg = *self.opened.last().unwrap();
         self.give(Input::Media(MediaEvent::Opened { leg, local: "10.0.0.1:20000".parse().unwrap() }));
         let ok = self.sent.iter().rev().find(|t| t.starts_with("SIP/2.0 200")).unwrap();
-        let tag = ok.lines().find_map(|l| l.strip_prefix("To: ")?.split_once(";tag=")).unwrap().1.to_owned();
-        self.sip(&request("ACK", id, &format!(";tag={tag}"), 1, ""));
+        ok.lines().find_map(|l| l.strip_prefix("To: ")?.split_once(";tag=")).unwrap().1.to_owned()
+    }
+
+    fn hung_up(&self, id: &str) -> bool {
+        self.sent.iter().any(|t| t.starts_with("BYE") && t.contains(&format!("Call-ID: {id}\r")))
     }
 
     /// Lets time pass as long as there is something to do.
@@ -205,6 +214,34 @@ fn the_end_of_a_stop_does_not_wait_for_who_never_confirms() {
     let grace = bench.switch.policy.config.shutdown.grace.value;
     let most = grace + Duration::from_secs(15 + 10);
     assert!(bench.now.at.saturating_duration_since(begun) <= most);
+}
+
+#[test]
+fn a_stop_asked_for_twice_hangs_up_and_waits_two_seconds_at_most() {
+    use super::io::Command;
+    let mut bench = Bench::new();
+    bench.call("one");
+    let tag = bench.answered("1712", "two");
+    bench.give(Input::Operator(Command::Drain));
+    bench.give(Input::Operator(Command::CutOff));
+    assert!(bench.hung_up("one") && !bench.hung_up("two"), "no BYE before the ACK, RFC 3261 15");
+    bench.sip(&request("ACK", "two", &format!(";tag={tag}"), 1, ""));
+    assert!(bench.hung_up("two") && !bench.drained);
+    bench.now = bench.now.plus(Duration::from_secs(2));
+    bench.give(Input::Timeout);
+    assert!(bench.drained, "who never confirms is not waited for");
+}
+
+#[test]
+fn a_stop_asked_for_three_times_waits_for_nobody() {
+    use super::io::Command;
+    let mut bench = Bench::new();
+    bench.call("one");
+    for command in [Command::Drain, Command::CutOff, Command::CutOff] {
+        bench.give(Input::Operator(command));
+    }
+    bench.give(Input::Timeout);
+    assert!(bench.hung_up("one") && bench.drained);
 }
 
 #[test]

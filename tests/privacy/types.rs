@@ -179,6 +179,7 @@ const RISKY: [&str; 13] = [
 /// Types with a derived `Debug` and such a field, and why that is no caller's. A new one belongs here only
 /// with its reason; else it gets `quiet_debug!` or no `Debug` at all.
 const LOOKED_AT: &[(&str, &str)] = &[
+    ("base/network.rs Network", "a network of the configuration"),
     ("callflow/machine.rs Say", "names of prompts and languages"),
     ("callflow/machine.rs Machine", "the language; its mode prints no number"),
     ("callflow/program.rs Program", "the configuration"),
