@@ -15,7 +15,7 @@ use super::steps;
 use super::tree::Node;
 use super::value::{
     Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
-    ports, socket, star_code, strategy, telephone, text, transport, truth, word, zone_code,
+    ports, session_interval, socket, star_code, strategy, telephone, text, transport, truth, word, zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -145,6 +145,7 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
         connections_per_address: s.or("connections-per-address", number(1, 60_000), 20),
         message_size: s.or("message-size", number(2048, 65_535), 16_384),
         call_length: s.or("call-length", duration(MINUTE, DAY), 4 * HOUR),
+        session_expires: s.or("session-expires", session_interval, 30 * MINUTE),
     }
 }
 

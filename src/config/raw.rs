@@ -153,6 +153,8 @@ pub struct Limits {
     pub message_size: At<u32>,
     /// The longest that one call may last.
     pub call_length: At<Duration>,
+    /// How often a call is said to go on (RFC 4028); zero: never.
+    pub session_expires: At<Duration>,
 }
 
 /// `[shutdown]`

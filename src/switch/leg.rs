@@ -174,6 +174,11 @@ impl Leg {
         Some(sdp)
     }
 
+    /// Our offer came to nothing.
+    pub fn forget_offer(&mut self) {
+        self.pending = None;
+    }
+
     /// Answers the peer's offer.
     pub fn make_answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Stream), SdpError> {
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;

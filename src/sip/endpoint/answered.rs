@@ -4,7 +4,7 @@ use super::call::{self, Cancel, Exchange, OFFER_TRIES, Stage};
 use super::outgoing::{copy_authorization, cseq_of, failure_ack, sent_by};
 use super::{
     DialogKey, Dropped, EndCause, Ended, Endpoint, Event, Headers, Key, MOST_ENDED, Machine, Method, Now,
-    Owner, Request, Response, Transmit, TxId, User, What, glare_wait, session_in,
+    Owner, Request, Response, Retried, Transmit, TxId, User, What, glare_wait, session_in,
 };
 use crate::sip::dialog::{Dialog, DialogId};
 use crate::sip::digest;
@@ -39,7 +39,12 @@ impl Endpoint {
 
     /// A response that its transaction hands on.
     pub(super) fn deliver(&mut self, now: Now, id: TxId, user: User, response: Response) {
-        if matches!(response.status, 401 | 407) && self.retry_with_credentials(now, id, &response) {
+        let again = match response.status {
+            401 | 407 => self.retry_with_credentials(now, id, &response),
+            422 => self.retry_with_interval(now, id, user, &response),
+            _ => false,
+        };
+        if again {
             return;
         }
         match user {
@@ -47,6 +52,7 @@ impl Endpoint {
             User::Reinvite(key) => self.reinvite_answered(now, id, key, &response),
             User::Minor(key) => self.minor_answered(now, key, response.status),
             User::Refer(key) => self.refer_answered(now, key, response.status),
+            User::Refresh(key) => self.refresh_answered(now, key, response.status, &response.headers),
             User::Out(number) if response.status >= 200 => {
                 let headers = Box::new(response.headers);
                 self.events.push_back(Event::Replied { number, status: response.status, headers });
@@ -65,11 +71,12 @@ impl Endpoint {
         }
         match user {
             User::Invite(key) => self.end_call(now, key, Event::Failed { dialog: key, status }),
-            User::Reinvite(key) | User::Minor(key) | User::Refer(key)
+            User::Reinvite(key) | User::Minor(key) | User::Refer(key) | User::Refresh(key)
                 if status == 503 && self.send_elsewhere(now, id, key) => {}
             User::Reinvite(key) => self.offer_failed(now, key, status),
             User::Minor(key) => self.minor_answered(now, key, status),
             User::Refer(key) => self.refer_answered(now, key, status),
+            User::Refresh(key) => self.refresh_answered(now, key, status, &Headers::new()),
             User::Out(number) => {
                 let headers = Box::new(Headers::new());
                 self.events.push_back(Event::Replied { number, status, headers });
@@ -98,23 +105,9 @@ impl Endpoint {
 
     fn invite_answered(&mut self, now: Now, id: TxId, key: DialogKey, response: Response) {
         match response.status {
-            100..=199 => self.provisional(now, key, &response),
+            100..=199 => self.provisional(now, id, key, &response),
             200..=299 => self.accepted(now, id, key, &response),
             status => self.end_call(now, key, Event::Failed { dialog: key, status }),
-        }
-    }
-
-    fn provisional(&mut self, now: Now, key: DialogKey, response: &Response) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        let Stage::Outgoing { tx, cancel } = &mut call.stage else { return };
-        let (tx, wanted) = (*tx, *cancel == Cancel::Wanted);
-        if wanted {
-            *cancel = Cancel::Sent;
-            return self.send_cancel(now, key, tx);
-        }
-        if !call.silent && response.status > 100 {
-            let sdp = session_in(&response.headers, &response.body).unwrap_or(None);
-            self.events.push_back(Event::Progress { dialog: key, status: response.status, sdp });
         }
     }
 
@@ -137,7 +130,7 @@ impl Endpoint {
             return;
         }
         // A second branch of a fork, or a 200 that crossed our CANCEL: acknowledged and ended (13.2.2.4, 9.1).
-        self.end_stranger(now, id, &invite, response);
+        self.end_stranger(now, id, key, &invite, response);
         if self.calls.get(&key).is_some_and(|c| matches!(c.stage, Stage::Outgoing { .. })) {
             self.drop_call(key);
         }
@@ -146,22 +139,30 @@ impl Endpoint {
     fn answered(&mut self, now: Now, key: DialogKey, invite: &Request, response: &Response) {
         let dialog = Dialog::from_response(invite, response);
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let Ok(dialog) = dialog else {
+        let Ok(mut dialog) = dialog else {
             // Answered by something that no dialog can be had with.
             return self.end_call(now, key, Event::Failed { dialog: key, status: 500 });
         };
+        let answered_early = call.take_early(&mut dialog, response);
         call.stage = Stage::Up;
         let id = dialog.id.clone();
         call.dialog = Some(dialog);
+        for other in &call.early {
+            self.by_id.remove(&other.dialog.id);
+        }
         let _ = self.by_id.insert(id, key);
+        self.session_answered(now, key, &response.headers);
         self.send_ack(key, invite);
-        let sdp = session_in(&response.headers, &response.body).unwrap_or(None);
+        let sdp = session_in(&response.headers, &response.body).unwrap_or(None).or(answered_early);
         self.events.push_back(Event::Answered { dialog: key, sdp });
     }
 
     /// Acknowledges and ends what a 2xx began, once a branch: a repeated 2xx gets the ACK again.
-    fn end_stranger(&mut self, now: Now, id: TxId, invite: &Request, response: &Response) {
+    fn end_stranger(&mut self, now: Now, id: TxId, key: DialogKey, invite: &Request, response: &Response) {
         let Ok(mut dialog) = Dialog::from_response(invite, response) else { return };
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.take_early(&mut dialog, response);
+        }
         let Some(slot) = self.slots.get(&id) else { return };
         if let Some(ended) = slot.ended.iter().find(|ended| ended.their_tag == dialog.id.remote_tag) {
             let (to, bytes) = (ended.to, ended.ack.clone());
@@ -200,6 +201,7 @@ impl Endpoint {
                 }
                 call.exchange = Exchange::Idle;
                 let silent = call.silent;
+                self.session_answered(now, key, &response.headers);
                 self.send_ack(key, &invite);
                 if !silent {
                     let sdp = session_in(&response.headers, &response.body).unwrap_or(None);
@@ -262,7 +264,7 @@ impl Endpoint {
     }
 
     /// The peer no longer knows the dialog or no longer answers.
-    fn peer_gone(&mut self, now: Now, key: DialogKey) {
+    pub(super) fn peer_gone(&mut self, now: Now, key: DialogKey) {
         let Some(call) = self.calls.get(&key) else { return };
         if matches!(call.stage, Stage::Leaving) {
             return self.drop_call(key);
@@ -276,11 +278,48 @@ impl Endpoint {
     }
 
     fn retry_with_credentials(&mut self, now: Now, id: TxId, response: &Response) -> bool {
-        let Some(slot) = self.slots.get(&id).filter(|s| !s.retried) else { return false };
-        let (Some(credentials), Some(request)) = (slot.credentials.clone(), slot.request.clone()) else {
+        let Some(slot) = self.slots.get(&id).filter(|s| !s.retried.challenge) else { return false };
+        let (Some(credentials), Some(request)) = (slot.credentials.clone(), slot.request.as_deref()) else {
             return false;
         };
-        let (to, user) = (slot.to, slot.user);
+        let (challenge, field) = match response.status {
+            401 => ("WWW-Authenticate", "Authorization"),
+            _ => ("Proxy-Authenticate", "Proxy-Authorization"),
+        };
+        let cnonce = self.rng.token(16);
+        let challenges = response.headers.all(challenge);
+        let value =
+            digest::answer(challenges, request.method.as_str(), &request.uri, &credentials, &cnonce, 1);
+        let Some(value) = value else { return false };
+        let retried = Retried { challenge: true, ..slot.retried };
+        self.send_again(now, id, retried, |headers| headers.set(field, value))
+    }
+
+    fn retry_with_interval(&mut self, now: Now, id: TxId, user: User, response: &Response) -> bool {
+        let (User::Invite(key) | User::Reinvite(key) | User::Refresh(key)) = user else { return false };
+        if self.slots.get(&id).is_none_or(|s| s.retried.interval) || !self.heard_too_brief(key, response) {
+            return false;
+        }
+        let fields = self.session_request(self.calls.get(&key).map(|call| &call.session));
+        // A digest of the request before is used up; its challenge may come once more.
+        self.send_again(now, id, Retried { interval: true, challenge: false }, |headers| {
+            headers.remove("Authorization");
+            headers.remove("Proxy-Authorization");
+            fields.into_iter().for_each(|(name, value)| headers.set(name, value));
+        })
+    }
+
+    /// The same request under the next number and a new branch (22.2), changed as asked.
+    fn send_again(
+        &mut self,
+        now: Now,
+        id: TxId,
+        retried: Retried,
+        change: impl FnOnce(&mut Headers),
+    ) -> bool {
+        let Some(slot) = self.slots.get(&id) else { return false };
+        let (to, user, credentials) = (slot.to, slot.user, slot.credentials.clone());
+        let Some(mut again) = slot.request.as_deref().cloned() else { return false };
         if let User::Invite(key) = user {
             let waits = self
                 .calls
@@ -290,30 +329,21 @@ impl Endpoint {
                 return false;
             }
         }
-        let (challenge, field) = match response.status {
-            401 => ("WWW-Authenticate", "Authorization"),
-            _ => ("Proxy-Authenticate", "Proxy-Authorization"),
-        };
-        let cnonce = self.rng.token(16);
-        let challenges = response.headers.all(challenge);
-        let value =
-            digest::answer(challenges, request.method.as_str(), &request.uri, &credentials, &cnonce, 1);
-        let (Some(value), Some(local)) = (value, sent_by(&request)) else { return false };
-        let mut again = *request;
+        let Some(local) = sent_by(&again) else { return false };
         let number = match user {
-            User::Reinvite(key) | User::Minor(key) | User::Refer(key) => {
+            User::Reinvite(key) | User::Minor(key) | User::Refer(key) | User::Refresh(key) => {
                 self.calls.get_mut(&key).and_then(|c| c.dialog.as_mut()).map(Dialog::next_cseq)
             }
             _ => None,
         };
         let number = number.unwrap_or_else(|| cseq_of(&again).wrapping_add(1));
         again.headers.set("CSeq", format!("{number} {}", again.method.as_str()));
-        again.headers.set(field, value);
+        change(&mut again.headers);
         again.headers.remove("Via");
         self.add_via(&mut again, local, to);
-        let Ok(tx) = self.start_client(now, again, to, user, Some(credentials)) else { return false };
+        let Ok(tx) = self.start_client(now, again, to, user, credentials) else { return false };
         if let Some(slot) = self.slots.get_mut(&tx) {
-            slot.retried = true;
+            slot.retried = retried;
         }
         if let User::Invite(key) = user {
             if let Some(call) = self.calls.get_mut(&key) {

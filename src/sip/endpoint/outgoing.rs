@@ -1,10 +1,10 @@
 //! Requests of ours, timers of calls, and their ends.
 
-use super::call::{Call, Exchange, Stage};
+use super::call::{Exchange, Stage};
 use super::{
     ALLOW, Credentials, Destination, DialogKey, EndCause, Endpoint, Event, FIRST_WHAT, Full, Headers, Host,
-    Key, Machine, Method, Now, Owner, Request, Response, Slot, SocketAddr, Transmit, TxId, User, Via, What,
-    invite_client, non_invite,
+    Key, Machine, Method, Now, Owner, Request, Response, Retried, Slot, SocketAddr, Transmit, TxId, User,
+    Via, What, invite_client, non_invite,
 };
 use crate::sip::header::CSeq;
 use crate::sip::transaction::{MAGIC, T1, T2};
@@ -43,6 +43,9 @@ impl Endpoint {
                     self.forget(tx);
                 }
             }
+            What::Session => self.session_due(now, key),
+            What::RepeatRing => self.repeat_ring(now, key),
+            What::NoPrack => self.no_prack(now, key),
             What::Tx(_) => {}
         }
     }
@@ -66,7 +69,9 @@ impl Endpoint {
 
     pub(super) fn send_offer(&mut self, now: Now, key: DialogKey, sdp: Vec<u8>, tries: u32) {
         let Some(call) = self.calls.get(&key) else { return };
-        let extra = [("Contact", call.contact.clone()), ("Allow", ALLOW.into())];
+        let mut extra = vec![("Contact", call.contact.clone()), ("Allow", ALLOW.to_owned())];
+        extra.push(("Supported", self.supported().to_owned()));
+        extra.extend(self.session_request(Some(&call.session)));
         let body = Some(("application/sdp", sdp.clone()));
         let sent = self.send_within(now, key, Method::INVITE, &extra, body, User::Reinvite(key));
         match (sent, self.calls.get_mut(&key)) {
@@ -183,7 +188,7 @@ impl Endpoint {
             request,
             our_tag: String::new(),
             credentials,
-            retried: false,
+            retried: Retried::default(),
             ended: Vec::new(),
         };
         let last_word = method == Method::BYE;
@@ -224,9 +229,11 @@ impl Endpoint {
 
     pub(super) fn drop_call(&mut self, key: DialogKey) {
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
-        let Some(Call { dialog: Some(dialog), .. }) = self.calls.remove(&key) else { return };
-        if self.by_id.get(&dialog.id) == Some(&key) {
-            self.by_id.remove(&dialog.id);
+        let Some(call) = self.calls.remove(&key) else { return };
+        for dialog in call.dialog.into_iter().chain(call.early.into_iter().map(|early| early.dialog)) {
+            if self.by_id.get(&dialog.id) == Some(&key) {
+                self.by_id.remove(&dialog.id);
+            }
         }
     }
 }
