@@ -208,6 +208,30 @@ fn who_has_logged_out_is_still_logged_out_after_a_restart() {
 }
 
 #[test]
+fn a_phone_that_has_registered_rings_after_a_restart_without_registering_again() {
+    for killed in [false, true] {
+        let server = Server::helpline("");
+        let mut phone = server.phone(4);
+        let mut registration = support::Registration::new(&phone, "anna", "geheim-anna");
+        registration.succeed(&mut phone, Algorithm::Sha256);
+        if killed {
+            support::server::wait_until(
+                || !fs::read(server.site().data().join("hulplijn.sqlite-wal")).unwrap_or_default().is_empty(),
+                || "the registration on the disk".into(),
+            );
+        } else {
+            server.signal(Signal::TERM);
+            server.out.wait_or(|l| l == "stopped", || false);
+        }
+        let server = server.kill().start();
+        server.wait_metric(r#"hulplijn_lines{state="free"}"#, 1.0);
+        let (mut carrier, ear) = (server.carrier(), Rtp::bind(server.place().host(2)));
+        let (_call, _) = Dialog::call(&mut carrier, "1712", &Sdp::pcma(ear.local));
+        phone.wait("the call", |m| m.is("INVITE"));
+    }
+}
+
+#[test]
 fn without_calls_sigterm_and_sigint_end_it_at_once_and_a_second_sigterm_waits_for_nobody() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::helpline("");

@@ -156,6 +156,7 @@ async fn serve(dir: &Path, policy: Arc<Policy>, log: Log, out: &mut dyn Write) -
     let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
     if let Some(store) = &world.store {
         switch.restore(Now::read(), store.words());
+        switch.restore_bindings(Now::read(), store.bindings(), |row| world.net.flow(row.local, row.peer));
     }
     for _ in world.store.iter().flat_map(Store::recovered) {
         world.report(&Notice::MessageInterrupted);

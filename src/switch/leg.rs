@@ -52,6 +52,8 @@ pub struct Target {
     pub confirm: bool,
     /// Where else the same line is registered, to be tried in turn when nobody is reached here.
     pub others: Vec<Binding>,
+    /// `Route` values: the proxies that a phone registered through (RFC 3327).
+    pub routes: Vec<String>,
 }
 
 /// An address, or a host name that must be looked up.

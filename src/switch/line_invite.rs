@@ -27,7 +27,12 @@ pub(super) fn write(
         from: format!("\"{}\" <{NOBODY}>", quotable(shown)),
         to_header: target.to_header.clone(),
         contact_user: "anonymous".into(),
-        extra: vec![("Privacy", "id".into())],
+        extra: target
+            .routes
+            .iter()
+            .map(|route| ("Route", route.clone()))
+            .chain([("Privacy", "id".into())])
+            .collect(),
         sdp: Some(sdp),
         credentials: target.credentials.clone(),
     }

@@ -161,6 +161,7 @@ impl Switch {
                     place: Place::Known(Destination::Flow(binding.flow)),
                     credentials: None,
                     confirm: false,
+                    routes: binding.path,
                     others: bindings.collect(),
                 })
             }
@@ -174,6 +175,7 @@ impl Switch {
                     credentials: None,
                     confirm: false,
                     others: Vec::new(),
+                    routes: Vec::new(),
                 })
             }
             Reach::Telephone { number, trunk } => self.trunk_target(&trunk.value, &number.value, true),
@@ -196,6 +198,7 @@ impl Switch {
             credentials,
             confirm,
             others: Vec::new(),
+            routes: Vec::new(),
         })
     }
 
@@ -253,6 +256,7 @@ impl Switch {
         }
         let next = target.others.remove(0);
         target.uri = next.contact.to_string();
+        target.routes.clone_from(&next.path);
         target.place = Place::Known(Destination::Flow(next.flow));
         leg.signalling = next.flow.local;
         if let Some(dialog) = leg.dialog.take() {

@@ -527,7 +527,12 @@ fn refusal(request: &Request, supported: &str) -> Option<(u16, Option<(&'static 
     if headers.get("Max-Forwards").map(str::trim) == Some("0") && request.method != Method::OPTIONS {
         return Some((483, None));
     }
-    let ours = |tag: &str| split_list(supported).any(|s| s.trim().eq_ignore_ascii_case(tag.trim()));
+    // Two that only a registrar carries out (RFC 3327, RFC 5626).
+    let registrars: &[&str] = if request.method == Method::REGISTER { &["path", "outbound"] } else { &[] };
+    let ours = |tag: &str| {
+        let mut known = split_list(supported).map(str::trim).chain(registrars.iter().copied());
+        known.any(|known| known.eq_ignore_ascii_case(tag.trim()))
+    };
     let unknown: Vec<&str> = headers.all("Require").flat_map(split_list).filter(|tag| !ours(tag)).collect();
     if !unknown.is_empty() {
         return Some((420, Some(("Unsupported", unknown.join(", ")))));
