@@ -174,7 +174,7 @@ impl Metrics {
             Notice::Dropped { reason, count } => {
                 self.dropped.with_label_values(&[reason.word()]).inc_by(*count);
             }
-            Notice::AuthFailed => self.auth_failures.inc(),
+            Notice::AuthFailed { .. } => self.auth_failures.inc(),
             // What it does is seen in the line's state.
             Notice::LineCode { .. } => {}
             Notice::Registered { line } => self.change(|present| {
@@ -396,7 +396,7 @@ mod tests {
             Notice::Refused { status: 404 },
             Notice::Refused { status: 9 },
             Notice::Dropped { reason: Dropped::Flood, count: 7 },
-            Notice::AuthFailed,
+            Notice::AuthFailed { line: None },
             Notice::StoreFailed,
             Notice::MessageTaken { length: Duration::from_secs(20) },
             Notice::MessageInterrupted,

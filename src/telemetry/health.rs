@@ -18,6 +18,8 @@ pub enum Trouble {
     Draining,
     /// Messages go to the spool; calls are answered all the same.
     StoreFailed,
+    /// The data folder can't be written; calls are answered all the same.
+    NoMessages,
     /// No message can be recorded; calls are answered all the same.
     DiskFull,
     MediaFailed,
@@ -34,6 +36,7 @@ impl Trouble {
             Self::Starting => "starting: not listening yet",
             Self::Draining => "draining: no new calls are taken",
             Self::StoreFailed => "store failed: messages wait in the spool, calls are answered",
+            Self::NoMessages => "no messages: the data folder can't be written, calls are answered",
             Self::DiskFull => "disk full: no messages can be recorded, calls are answered",
             Self::MediaFailed => "media failed: calls can't be given sound",
             Self::ConfigRefused => "config refused: the earlier one is in force",
