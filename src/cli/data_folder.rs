@@ -29,6 +29,7 @@ fn name_of(user: u32) -> String {
 
 /// Why the program's user can't keep messages in this folder, as far as can be told without writing.
 pub fn trouble(data: &Path) -> Option<String> {
+    let data = &plain(data);
     let Some(there) = existing(data) else { return Some("the path leads nowhere".to_owned()) };
     if !there.is_dir() {
         return Some(format!("{} is no folder", there.display()));
@@ -36,7 +37,7 @@ pub fn trouble(data: &Path) -> Option<String> {
     if access(&there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
         return Some(format!("{} {}", there.display(), belongs(&there)));
     }
-    if there != data {
+    if there != *data {
         // It will be made there.
         return None;
     }
@@ -54,17 +55,19 @@ pub fn trouble(data: &Path) -> Option<String> {
 /// Said when the switch starts and finds that no message can be left.
 pub fn refused(data: &Path, error: &StoreError) -> String {
     format!(
-        "{}, as whom the switch runs, can't write the data folder {} ({error}): calls are answered, but no message \
-         can be left; needed: {}, then a restart",
+        "{}, as whom the switch runs, can't write the data folder {} ({}): calls are answered, but no message can be \
+         left; needed: {}, then a restart",
         user(),
-        data.display(),
+        plain(data).display(),
+        trouble(data).unwrap_or_else(|| error.to_string()),
         remedy(data)
     )
 }
 
 /// Said when the switch starts and its database can't be used, but recordings can be kept.
 pub fn waits(data: &Path) -> String {
-    let folder = data.display();
+    let folder = plain(data);
+    let folder = folder.display();
     match trouble(data) {
         Some(why) => format!(
             "{}, as whom the switch runs, can't use the database in {folder} ({why}): messages are kept beside their \
@@ -86,6 +89,17 @@ fn existing(path: &Path) -> Option<PathBuf> {
     Some(if found.as_os_str().is_empty() { ".".into() } else { found.to_owned() })
 }
 
+/// A path without the `..` of a configuration, as it can be typed anywhere.
+fn plain(path: &Path) -> PathBuf {
+    let plain = existing(path).and_then(|there| {
+        let rest = path.strip_prefix(&there).unwrap_or(path);
+        let there = fs::canonicalize(&there).ok()?;
+        // Joined with nothing, a path would end in a slash.
+        Some(if rest.as_os_str().is_empty() { there } else { there.join(rest) })
+    });
+    plain.unwrap_or_else(|| path.to_owned())
+}
+
 fn belongs(path: &Path) -> String {
     match fs::metadata(path) {
         Ok(meta) => format!("belongs to {}", name_of(meta.uid())),
@@ -95,7 +109,8 @@ fn belongs(path: &Path) -> String {
 
 /// What makes the folder one that the program's user can write.
 pub fn remedy(data: &Path) -> String {
-    let (user, data) = (user(), data.display());
+    let (user, data) = (user(), plain(data));
+    let data = data.display();
     format!("a folder that belongs to {user}: `sudo mkdir -p {data} && sudo chown -R {user} {data}`")
 }
 
