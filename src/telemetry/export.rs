@@ -250,7 +250,7 @@ impl Metrics {
         for reason in Dropped::ALL {
             self.dropped.with_label_values(&[reason.word()]);
         }
-        for part in ["store", "disk", "media", "prompt", "panic", "overload"] {
+        for part in PARTS {
             self.failures.with_label_values(&[part]);
         }
         for kind in RTP_KINDS {
@@ -260,7 +260,11 @@ impl Metrics {
     }
 }
 
-const RTP_KINDS: [&str; 5] = ["received", "lost", "late", "foreign", "malformed"];
+/// What becomes of an RTP packet, as the metrics write it.
+pub const RTP_KINDS: [&str; 5] = ["received", "lost", "late", "foreign", "malformed"];
+
+/// Where a fault of ours can be, as the metrics write it.
+pub const PARTS: [&str; 6] = ["store", "disk", "media", "prompt", "panic", "overload"];
 
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()

@@ -100,7 +100,12 @@ impl Health {
         match notice {
             Notice::Started { .. } => self.set(Trouble::Starting, false),
             Notice::StoreFailed => self.set(Trouble::StoreFailed, true),
-            Notice::DiskFull => self.set(Trouble::DiskFull, true),
+            // A folder that can't be written says so already, and the disk may be empty.
+            Notice::DiskFull => self.change(|state| {
+                if !state.troubles.contains(&Trouble::NoMessages) {
+                    state.troubles.insert(Trouble::DiskFull);
+                }
+            }),
             Notice::MediaFailed => self.set(Trouble::MediaFailed, true),
             Notice::PromptMissing => self.set(Trouble::PromptsMissing, true),
             // A message that was recorded whole found room.
@@ -173,6 +178,15 @@ mod tests {
         assert_eq!(health.readiness().text(), "ready\n");
         health.note(&Notice::Draining { calls: 3 });
         assert!(!health.readiness().ready);
+    }
+
+    #[test]
+    fn a_data_folder_that_cannot_be_written_is_not_told_as_a_full_disk_too() {
+        let health = Health::new();
+        health.note(&Notice::Started { generation: 1 });
+        health.set(Trouble::NoMessages, true);
+        health.note(&Notice::DiskFull);
+        assert_eq!(health.readiness(), Readiness { ready: false, troubles: vec![Trouble::NoMessages] });
     }
 
     #[test]

@@ -240,7 +240,11 @@ impl Notice {
                 Error,
                 "the database refused; rows are spooled and tried again: look at disk and permissions",
             ),
-            Self::DiskFull => ("disk_full", Error, "no message can be recorded: make room on the disk"),
+            Self::DiskFull => (
+                "disk_full",
+                Error,
+                "no message can be recorded: make room on the disk, or let the switch's user write the data folder",
+            ),
             Self::MediaFailed => ("media_failed", Error, "a media thread or port failed: look at `[media]`"),
             Self::PromptMissing => (
                 "prompt_missing",
@@ -325,6 +329,16 @@ impl LineCode {
 }
 
 impl Miss {
+    pub const ALL: [Self; 7] = [
+        Self::NoAnswer,
+        Self::Busy,
+        Self::Declined,
+        Self::Unreachable,
+        Self::Lost,
+        Self::NotConfirmed,
+        Self::NoRoom,
+    ];
+
     pub fn word(self) -> &'static str {
         match self {
             Self::NoAnswer => "no_answer",
