@@ -121,17 +121,17 @@ impl Made {
     }
 
     /// What is to be done when the WAV was made from another text than this one.
-    pub fn says_otherwise(
-        &self,
-        language: &str,
-        name: &str,
-        text: &str,
-        folder: &Path,
-    ) -> Option<&'static str> {
+    pub fn says_otherwise(&self, language: &str, name: &str, text: &str, folder: &Path) -> Option<String> {
         let entry = self.0.get(name).filter(|entry| entry.text != spoken(language, text))?;
         let present = fs::read(folder.join(format!("{name}.wav"))).ok().map(|bytes| fingerprint(&bytes));
         let ours = present.is_none_or(|present| present == entry.wav);
-        Some(if ours { "run `hulplijn prompts make`" } else { OWN })
+        let make = "run `hulplijn prompts make`";
+        // `make` first: what is noted as said anew would else hide the others that are not.
+        Some(if ours {
+            make.to_owned()
+        } else {
+            format!("{make}; then, since the recording is your own: {OWN}")
+        })
     }
 
     /// Forgets WAVs whose texts are gone; tells whether there were any.

@@ -95,7 +95,7 @@ fn merged(dir: &Path, findings: &mut Vec<Diagnostic>) -> Option<Table> {
     let paths = match files(dir) {
         Ok(paths) => paths,
         Err(error) => {
-            findings.push(unreadable(dir, &error).allowed(in_its_place(dir)));
+            findings.push(unreadable(dir, &error).allowed(in_its_place(dir, &error)));
             return None;
         }
     };
@@ -124,7 +124,10 @@ fn merged(dir: &Path, findings: &mut Vec<Diagnostic>) -> Option<Table> {
 }
 
 /// What to name instead of a directory that can't be read.
-fn in_its_place(dir: &Path) -> String {
+fn in_its_place(dir: &Path, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return "a directory that whoever runs this may read".to_owned();
+    }
     match dir.parent().filter(|_| dir.is_file()) {
         Some(parent) if parent.as_os_str().is_empty() => "its directory, as in `--config .`".to_owned(),
         Some(parent) => format!("its directory, as in `--config {}`", parent.display()),
