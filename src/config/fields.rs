@@ -88,6 +88,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         target: s.optional("target", text),
         username: s.optional("username", text),
         password: s.secret("password"),
+        realm: s.optional("realm", text),
     };
     // Whether a password is written, not whether it could be read: that has its own mistake.
     match (&trunk.username, s.has("password")) {

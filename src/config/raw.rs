@@ -104,6 +104,8 @@ pub struct Trunk {
     pub target: Option<At<String>>,
     pub username: Option<At<String>>,
     pub password: Option<At<Secret>>,
+    /// Only a challenge of this realm gets an answer; without it any that the target gives to a call of ours.
+    pub realm: Option<At<String>>,
 }
 
 /// An address with a prefix length.

@@ -188,9 +188,7 @@ impl Switch {
         if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
             uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
         }
-        let username = trunk.username.as_ref().map(|u| u.value.as_str());
-        let password = trunk.password.as_ref().map(|p| p.value.0.as_str());
-        let credentials = line_invite::credentials(username, password);
+        let credentials = line_invite::credentials(trunk);
         Some(Target {
             uri: uri.to_string(),
             to_header: format!("<{uri}>"),

@@ -308,6 +308,10 @@ impl Endpoint {
             (Some(_), Stage::Incoming { .. } | Stage::Outgoing { .. }, _) => Some(488),
             (Some(_), Stage::Up, Exchange::Ours { .. }) => Some(491),
             (Some(_), Stage::Up, Exchange::Theirs { .. }) => Some(500),
+            // Our offer stands in a 200 whose ACK bears the answer (RFC 3311 5.2).
+            (Some(_), Stage::Up, Exchange::Idle) if call.ok.as_ref().is_some_and(|ok| ok.offered) => {
+                Some(491)
+            }
             (Some(_), Stage::Up, Exchange::Idle) => None,
         };
         if let Some(status) = refused.or(call.silent.then_some(481)) {
@@ -491,7 +495,8 @@ fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
     if Uri::parse(&request.uri).map_or(true, |uri| uri.scheme == Scheme::Other) {
         return Some((416, None));
     }
-    if headers.get("Max-Forwards").map(str::trim) == Some("0") {
+    // An OPTIONS that may go no further asks us (11).
+    if headers.get("Max-Forwards").map(str::trim) == Some("0") && request.method != Method::OPTIONS {
         return Some((483, None));
     }
     // No extension that can be required is carried out, so none is said to be supported either (8.2.2.3).

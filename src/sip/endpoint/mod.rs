@@ -4,10 +4,11 @@
 //! What belongs to no transaction and no dialog is an [`Arrival`]: the user says whether it may have a
 //! transaction, and until then nothing is kept of it, so that strangers can fill no table.
 //!
-//! `incoming` takes requests, `outgoing` takes responses and writes requests, `call` holds what one
-//! INVITE dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
+//! `incoming` takes requests, `answered` responses, `outgoing` writes requests, `call` holds what one INVITE
+//! dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
 //! [`Endpoint::poll_event`] are drained after every call.
 
+mod answered;
 mod body;
 mod call;
 mod incoming;

@@ -1,5 +1,7 @@
 //! Stories between two endpoints over a link that may lose and swap, in virtual time.
 
+mod offers;
+
 use super::*;
 use crate::sip::flow::Transport;
 
