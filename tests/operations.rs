@@ -349,6 +349,24 @@ fn logs_are_json_when_asked_and_each_line_can_be_read() {
     }
 }
 
+#[test]
+fn a_wrong_password_is_logged_with_the_configured_line_and_never_with_a_name_from_outside() {
+    let server = Server::helpline("");
+    for (last, name, line) in [(4, "anna", "anna"), (5, "fixed", "fixed"), (6, "jan.peeters", "unknown")] {
+        let mut phone = server.phone(last);
+        let mut thief = Registration::new(&phone, name, "guessed");
+        let refusal = thief.register(&mut phone, None);
+        let mut challenge = support::Challenge::of(&refusal, Algorithm::Sha256);
+        assert_eq!(thief.register(&mut phone, Some(&mut challenge)).status(), Some(401));
+        let said = server.err.wait_or(
+            |l| l.contains("event=\"auth_failed\"") && l.contains(&format!("line=\"{line}\"")),
+            || false,
+        );
+        assert!(said.is_some(), "no failure of {line}:\n{}", server.err.text());
+    }
+    assert!(!server.err.text().contains("peeters"), "{}", server.err.text());
+}
+
 // --- exit codes -----------------------------------------------------------------------------------------
 
 /// Runs the binary to its end: exit code and all that it said.

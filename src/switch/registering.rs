@@ -242,7 +242,8 @@ impl Switch {
             return Proof::Challenge { stale: false };
         };
         let source = flow.source();
-        let account = account_number(&self.gate.authenticator.account(value));
+        let name = self.gate.authenticator.account(value);
+        let account = account_number(&name);
         if self.gate.is_held(now.at, source, account) {
             return Proof::Held;
         }
@@ -263,7 +264,8 @@ impl Switch {
             }
             Verdict::Stale => Proof::Challenge { stale: true },
             Verdict::Wrong => {
-                self.notice(Notice::AuthFailed);
+                let line = self.policy.line_named(&name);
+                self.notice(Notice::AuthFailed { line });
                 Proof::Wrong(self.gate.fault(now.at, source, account))
             }
             Verdict::Malformed => Proof::Malformed,
