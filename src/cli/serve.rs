@@ -494,6 +494,7 @@ fn names(policy: &Policy) -> Names {
     Names {
         lines: policy.lines().map(|(key, line)| (key, line.name.value.clone())).collect(),
         queues: policy.config.queues.iter().map(|q| q.name.value.clone()).collect(),
+        trunks: policy.config.trunks.iter().map(|t| t.name.value.clone()).collect(),
     }
 }
 

@@ -15,7 +15,8 @@ use super::steps;
 use super::tree::Node;
 use super::value::{
     Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
-    ports, session_interval, socket, star_code, strategy, telephone, text, transport, truth, word, zone_code,
+    options_interval, ports, session_interval, socket, star_code, strategy, telephone, text, transport,
+    truth, word, zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,16 +81,30 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
     }
 }
 
-/// `name` and `sources` are needed.
+/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s.
 fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
+    let register = s.or("register", truth, false);
     let trunk = Trunk {
         name: s.required("name", name),
-        sources: s.some::<Network>("sources", network),
+        sources: if register.value && !s.has("sources") {
+            Vec::new()
+        } else {
+            s.some::<Network>("sources", network)
+        },
         target: s.optional("target", text),
         username: s.optional("username", text),
         password: s.secret("password"),
         realm: s.optional("realm", text),
+        register,
+        options: s.or("options", options_interval, Duration::ZERO),
+        backup: s.optional("backup", name),
+        identity: s.optional("identity", text),
     };
+    if trunk.register.value && (trunk.target.is_none() || trunk.username.is_none()) {
+        let what = "[[trunk]] is to register, but where and as whom is not said";
+        let finding = Diagnostic::error(&trunk.register.place, what);
+        s.report(finding.allowed("`target`, `username` and `password` beside `register = true`"));
+    }
     // Whether a password is written, not whether it could be read: that has its own mistake.
     match (&trunk.username, s.has("password")) {
         (Some(username), false) => {

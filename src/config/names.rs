@@ -181,6 +181,7 @@ fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
             found.push(Diagnostic::warning(&source.place, what).allowed("the carrier's own addresses"));
         }
     }
+    backups(config, found);
     for target in config.trunks.iter().filter_map(|trunk| trunk.target.as_ref()) {
         match sip_address::parse(&target.value) {
             Ok(address) if address.user.is_none() => {}
@@ -195,6 +196,26 @@ fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
                 let what = format!("the target `{}` is no SIP address", sip_address::shown(&target.value));
                 found.push(Diagnostic::error(&target.place, what).allowed(allowed));
             }
+        }
+    }
+}
+
+/// Each backup must take calls out, and none may lead back to where one came from.
+fn backups(config: &Config, found: &mut Vec<Diagnostic>) {
+    for trunk in &config.trunks {
+        let Some(backup) = &trunk.backup else { continue };
+        calls_out(config, backup, found);
+        let mut seen = vec![trunk.name.value.as_str()];
+        let mut next = Some(backup);
+        while let Some(name) = next {
+            if seen.contains(&name.value.as_str()) {
+                let what = format!("the backup `{}` leads back to a trunk that was tried before", name.value);
+                found.push(Diagnostic::error(&name.place, what).allowed("the last one without `backup`"));
+                return;
+            }
+            seen.push(&name.value);
+            let named = config.trunks.iter().find(|t| t.name.value == name.value);
+            next = named.and_then(|t| t.backup.as_ref());
         }
     }
 }

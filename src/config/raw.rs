@@ -95,7 +95,7 @@ pub struct Media {
 }
 
 /// `[[trunk]]`: a carrier.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trunk {
     pub name: At<String>,
     /// Addresses or networks (`10.1.0.0/16`) from which calls for our numbers are taken.
@@ -106,6 +106,14 @@ pub struct Trunk {
     pub password: Option<At<Secret>>,
     /// Only a challenge of this realm gets an answer; without it any that the target gives to a call of ours.
     pub realm: Option<At<String>>,
+    /// Tell the carrier where we are (REGISTER at `target`), and take calls from there.
+    pub register: At<bool>,
+    /// How often the target is asked whether it is there (OPTIONS); zero: never.
+    pub options: At<Duration>,
+    /// The trunk that is called over when this one can't be reached.
+    pub backup: Option<At<String>>,
+    /// Whose account a call out is, for the carrier alone (P-Preferred-Identity): a SIP address or a number.
+    pub identity: Option<At<String>>,
 }
 
 /// An address with a prefix length.

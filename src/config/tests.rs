@@ -204,6 +204,22 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
             "x.toml:1: error: [[trunk]] has a `password` but no `username`".into(),
         ),
         (
+            "[[trunk]]\nname = \"t\"\nregister = true\n",
+            "x.toml:3: error: [[trunk]] is to register, but where and as whom is not said; allowed: `target`, \
+             `username` and `password` beside `register = true`"
+                .into(),
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nsources = [\"::1\"]\ntarget = \"sip:192.0.2.1\"\nbackup = \"t\"\n",
+            "x.toml:5: error: the backup `t` leads back to a trunk that was tried before; allowed: the last one without \
+             `backup`"
+                .into(),
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nsources = [\"::1\"]\noptions = \"1s\"\n",
+            "x.toml:4: error: found `1s`; allowed: 0s (never), or from 5s to 1h".into(),
+        ),
+        (
             "[trunk]\nname = \"t\"\n",
             "x.toml:1: error: [trunk] is already written in site.toml:11; allowed: each once, in one file".into(),
         ),

@@ -164,6 +164,15 @@ pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Par
     }
 }
 
+/// How often a carrier is asked whether it is there.
+pub(super) fn options_interval(node: &Node) -> Parsed<Duration> {
+    let interval = duration(Duration::ZERO, Duration::from_secs(3600))(node)?;
+    if !interval.is_zero() && interval < Duration::from_secs(5) {
+        return not(&spoken(interval), "0s (never), or from 5s to 1h");
+    }
+    Ok(interval)
+}
+
 /// The interval of session timers: none, or not less than RFC 4028 4 allows.
 pub(super) fn session_interval(node: &Node) -> Parsed<Duration> {
     let interval = duration(Duration::ZERO, Duration::from_secs(24 * 3600))(node)?;

@@ -115,6 +115,13 @@ impl Policy {
         self.config.trunks.iter().find(|t| t.name.value == name)
     }
 
+    /// A trunk and the ones to be tried after it. `check` has seen to it that the chain ends.
+    pub fn trunk_and_backups(&self, name: &str) -> Vec<&raw::Trunk> {
+        let first = self.trunk(name);
+        let next = |trunk: &&raw::Trunk| self.trunk(&trunk.backup.as_ref()?.value);
+        std::iter::successors(first, next).take(self.config.trunks.len()).collect()
+    }
+
     /// Whether calls from this address are a carrier's.
     pub fn is_trunk(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();

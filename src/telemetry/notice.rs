@@ -107,6 +107,11 @@ pub enum Notice {
         line: LineKey,
         state: LineWord,
     },
+    /// A carrier, by its place in the configuration, answers or no longer does.
+    Trunk {
+        trunk: u32,
+        up: bool,
+    },
     MessageTaken {
         length: Duration,
     },
@@ -229,6 +234,13 @@ impl Notice {
             Self::Ended { .. } => ("ended", Info, "a call is over"),
             Self::QueueLength { .. } => ("queue_length", Debug, "so many callers wait in this queue"),
             Self::LineState { .. } => ("line_state", Debug, "a line changed its state"),
+            Self::Trunk { up: true, .. } => ("trunk", Info, "a carrier answers"),
+            Self::Trunk { up: false, .. } => (
+                "trunk",
+                Warn,
+                "a carrier does not answer, or refuses our registration: look at `target`, `username` and `password` of its \
+                 [[trunk]]; it is tried again",
+            ),
             Self::MessageTaken { .. } => ("message_taken", Info, "a caller left a message"),
             Self::MessageInterrupted => (
                 "message_interrupted",
