@@ -217,7 +217,7 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
         ),
         (
             "[[trunk]]\nname = \"t\"\nsources = [\"::1\"]\noptions = \"1s\"\n",
-            "x.toml:4: error: found `1s`; allowed: 0s (never), or from 5s to 1h".into(),
+            "x.toml:4: error: `options` is `1s`; allowed: 0s (never), or from 5s to 1h".into(),
         ),
         (
             "[trunk]\nname = \"t\"\n",
