@@ -318,7 +318,8 @@ impl Fields {
     fn parse(value: &str) -> Option<Self> {
         let pairs = Pairs::parse(value)?;
         let nc = pairs.get("nc")?;
-        let count = (nc.len() == 8).then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
+        let digits = nc.len() == 8 && nc.bytes().all(|b| b.is_ascii_hexdigit());
+        let count = digits.then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
         (pairs.get("qop")? == "auth").then_some(())?;
         Some(Self {
             username: pairs.get("username")?,

@@ -8,7 +8,7 @@ use super::{
     invite_server, merge_key, non_invite, print_response, session_of,
 };
 use crate::sip::dialog::{Dialog, DialogId, Order};
-use crate::sip::header::{CSeq, split_list};
+use crate::sip::header::{CSeq, number_below, split_list};
 use crate::sip::uri::{Host, Scheme, Uri};
 
 /// INFO bodies that carry a key.
@@ -491,7 +491,7 @@ fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
     if Uri::parse(&request.uri).map_or(true, |uri| uri.scheme == Scheme::Other) {
         return Some((416, None));
     }
-    if headers.get("Max-Forwards").map(str::trim) == Some("0") {
+    if headers.get("Max-Forwards").is_some_and(|hops| number_below(hops, 1).is_ok()) {
         return Some((483, None));
     }
     // No extension that can be required is carried out, so none is said to be supported either (8.2.2.3).
