@@ -373,7 +373,17 @@ fn rfc5118_4_10_three_colons_before_an_ipv4_address_are_borne() {
 
 #[test]
 fn what_is_no_uri() {
-    for text in ["sip:a@h;x=\"y\"", "sip::secret@h", "sip:a[b@h", "tel:+", "tel:-.()", "tel:+ABC"] {
+    for text in [
+        "sip:a@h;x=\"y\"",
+        "sip::secret@h",
+        "sip:a[b@h",
+        "sip:h;x=100%",
+        "sip:h;x=%4",
+        "urn:a%%",
+        "tel:+",
+        "tel:-.()",
+        "tel:+ABC",
+    ] {
         assert!(Uri::parse(text).is_err(), "{text}");
     }
 }

@@ -108,7 +108,9 @@ impl Uri {
         if !scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic()) || !scheme.bytes().all(letters) {
             return Err(UriError::Scheme);
         }
-        if rest.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'<' | b'>' | b'"')) {
+        // What can't be unescaped is an escape to one reader and text to the next.
+        let bare = |b: u8| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"');
+        if !rest.bytes().all(bare) || unescape(rest).is_none() {
             return Err(UriError::Character);
         }
         if scheme.eq_ignore_ascii_case("sip") {
@@ -190,7 +192,7 @@ impl Uri {
             Some((user, after)) => (user, after),
             None => ("", rest),
         };
-        if !user.bytes().all(user_byte) || unescape(user).is_none() || rest.starts_with(['@', ':']) {
+        if !user.bytes().all(user_byte) || rest.starts_with(['@', ':']) {
             return Err(UriError::Character);
         }
         let (after, headers) = match after.split_once('?') {
@@ -293,7 +295,7 @@ pub fn parse_hostport(text: &str) -> Result<(Host, Option<u16>), UriError> {
 fn parse_headers(text: &str) -> Result<Vec<(String, String)>, UriError> {
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').ok_or(UriError::Character)?;
-        if name.is_empty() || unescape(name).is_none() || unescape(value).is_none() {
+        if name.is_empty() {
             return Err(UriError::Character);
         }
         Ok((name.to_owned(), value.to_owned()))

@@ -38,7 +38,6 @@ pub const REASONS: &[(&str, &str)] = &[
         "repeated-parameter",
         "RFC 3261 19.1.1 forbids it; the first holds, as it does for them in header parameters",
     ),
-    ("escape-in-parameter", "a stray percent sign in a URI parameter is carried as written"),
     ("zeros-of-port", "leading zeros change no number (RFC 4475 3.1.1.1)"),
     ("hash-in-user", "phones dial # without an escape"),
     ("blanks-at-colon", "RFC 3261 25.1: a colon may have blanks around it in sent-by"),
@@ -452,7 +451,6 @@ fn uri_of_ours(uri: &str) -> Option<&'static str> {
     match sipx_sip::Uri::parse(uri.as_bytes().to_vec().into()).err()? {
         UriError::EmptyParameterName => Some("empty-parameter"),
         UriError::DuplicateParameterName => Some("repeated-parameter"),
-        UriError::PercentEscape => uri.contains(';').then_some("escape-in-parameter"),
         UriError::Port => has_long_port(uri).then_some("zeros-of-port"),
         UriError::User => uri.contains('#').then_some("hash-in-user"),
         _ => None,

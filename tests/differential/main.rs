@@ -130,7 +130,6 @@ fn each_reason_stands_for_a_difference_that_there_is() {
         ("blanks-in-brackets", false, "From: < sip:a@h >;tag=1"),
         ("empty-parameter", false, "From: <sip:a@h;>;tag=1"),
         ("repeated-parameter", false, "From: <sip:a@h;lr;lr>;tag=1"),
-        ("escape-in-parameter", false, "From: <sip:a@h;x=100%>;tag=1"),
         ("zeros-of-port", false, "From: <sip:a@h:0005060>;tag=1"),
         ("hash-in-user", false, "From: <sip:#31#1712@h>;tag=1"),
         ("blanks-at-colon", false, "Via: SIP/2.0/UDP h : 5060;branch=z9hG4bK1"),
