@@ -19,6 +19,7 @@ pub const REASONS: &[(&str, &str)] = &[
         "odd-line-of-response",
         "an answer with one line that is no field is still an answer; no framing hangs on it",
     ),
+    ("empty-line-before", "RFC 3261 7.5 has it ignored on streams; on UDP it does no harm either"),
     (
         "contact-of-response",
         "the Contact of an answer is judged by the dialog that needs it, not by the parser",
@@ -321,7 +322,18 @@ fn their_uri(pieces: &mut Pieces, name: &str, uri: &sipx_sip::Uri) {
 
 /// Reads a datagram both ways: the reasons for what differs, or the first difference that has none.
 pub fn datagram(bytes: &[u8]) -> Result<BTreeSet<&'static str>, String> {
-    beside(bytes, theirs(bytes))
+    let mut rest = bytes;
+    while let Some(shorter) = rest.strip_prefix(b"\r\n") {
+        rest = shorter;
+    }
+    let mut found = beside(rest, theirs(rest))?;
+    if ours(bytes) != ours(rest) {
+        return Err("an empty line before a message changes it".to_owned());
+    }
+    if ours(bytes).is_ok() && theirs(bytes).is_err() && rest.len() < bytes.len() {
+        found.insert("empty-line-before");
+    }
+    Ok(found)
 }
 
 /// Our reading of a datagram beside one of theirs.

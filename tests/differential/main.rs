@@ -123,6 +123,7 @@ fn each_reason_stands_for_a_difference_that_there_is() {
     let host = format!("From: <sip:a@{}>;tag=1", "x".repeat(300));
     let examples: Vec<(&str, bool, &str)> = vec![
         ("odd-line-of-response", true, "no field"),
+        ("empty-line-before", false, "X: y"),
         ("contact-of-response", true, "Contact: <nobody>"),
         ("hops-of-response", true, "Max-Forwards: many"),
         ("odd-parameter", false, "Via: SIP/2.0/UDP h;branch=a|b"),
@@ -151,7 +152,9 @@ fn each_reason_stands_for_a_difference_that_there_is() {
     let table: Vec<&str> = compare::REASONS.iter().map(|(name, _)| *name).collect();
     assert_eq!(named, table);
     for (name, status, lines) in examples {
-        assert_eq!(judge(&example(status, lines)), Ok(BTreeSet::from([name])), "{lines}");
+        let before = if name == "empty-line-before" { "\r\n" } else { "" };
+        let bytes = [before.as_bytes(), &example(status, lines)].concat();
+        assert_eq!(judge(&bytes), Ok(BTreeSet::from([name])), "{lines}");
     }
 }
 
