@@ -187,6 +187,9 @@ impl Via {
             return Err(HeaderError::Form);
         }
         let (transport, sent_by) = trim(rest.unwrap_or("")).split_once(BLANKS).ok_or(HeaderError::Form)?;
+        if !is_token(transport) {
+            return Err(HeaderError::Form);
+        }
         let (host, port) = parse_hostport(&without_blanks(sent_by)?)?;
         Ok(Self {
             transport: Transport::from_name(transport),
@@ -450,7 +453,15 @@ mod tests {
         assert_eq!(via.and_then(|v| v.port), Some(5061));
         assert_eq!(via.and_then(Via::received).map(|a| a.to_string()).as_deref(), Some("192.0.2.1"));
         assert!(Via::parse("SIP/2.0/UNKNOWN h;branch=x").is_ok_and(|v| v.transport.is_none()));
-        for text in ["", "SIP/x/UDP h", "SIP/2.0/UDP", "SIP/2.0 h", "SIP/2.0/UDP h:x"] {
+        for text in [
+            "",
+            "SIP/x/UDP h",
+            "SIP/2.0/UDP",
+            "SIP/2.0 h",
+            "SIP/2.0/UDP h:x",
+            "SIP/2.0/U<P h",
+            "SIP/2.0//UDP h",
+        ] {
             assert!(Via::parse(text).is_err(), "{text}");
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hulplijn::sip::header::{CSeq, NameAddr, Params, Via, split_list};
+use hulplijn::sip::header::{CSeq, NameAddr, Params, Via, is_token, split_list};
 use hulplijn::sip::uri::{Scheme, Uri, unescape};
 use hulplijn::sip::wire::frame::{Frame, StreamFramer};
 use hulplijn::sip::wire::message::{Headers, Message};
@@ -49,6 +49,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ("bare-comma", "RFC 3261 20: an address with a comma must be in brackets"),
     ("letter-of-scheme", "a scheme begins with a letter (RFC 3986 3.1)"),
     ("via-of-sip", "a hop that speaks another protocol or version can't be answered"),
+    ("word-of-transport", "a transport is a token (25.1)"),
     ("too-many-vias", "more hops than Max-Forwards allows"),
     ("long-value", "a value beyond our limit"),
     ("long-host", "no host name is longer than 255 octets (RFC 1035 2.3.4)"),
@@ -496,9 +497,13 @@ fn only_theirs(bytes: &[u8]) -> Option<&'static str> {
         let Ok(via) = their_headers::Via::parse_list(via.as_bytes()) else { return false };
         via.iter().all(|via| via.protocol.eq_ignore_ascii_case(b"SIP") && via.version == b"2.0")
     };
+    let has_token = |via: &str| {
+        let Ok(via) = their_headers::Via::parse_list(via.as_bytes()) else { return false };
+        via.iter().all(|via| is_token(&text(&via.transport)))
+    };
     let long_host = |text: &str| text.split(['@', ';', ':', ' ', '>', '<']).any(|word| word.len() > 255);
     let named = || values(HeaderName::From).chain(values(HeaderName::To));
-    let checks: [(&'static str, bool); 10] = [
+    let checks: [(&'static str, bool); 11] = [
         ("one-word-call-id", values(HeaderName::CallId).any(|v| v.contains([' ', '\t', ',']))),
         (
             "said-once",
@@ -511,6 +516,7 @@ fn only_theirs(bytes: &[u8]) -> Option<&'static str> {
         ),
         ("letter-of-scheme", uris().iter().any(|uri| uri.starts_with(|c: char| !c.is_ascii_alphabetic()))),
         ("via-of-sip", !vias().iter().all(|via| is_sip(via))),
+        ("word-of-transport", !vias().iter().all(|via| has_token(via))),
         ("too-many-vias", vias().iter().flat_map(|via| split_list(via)).nth(MAX_VIAS).is_some()),
         ("long-value", headers.iter().any(|h| h.raw_value().len() >= MAX_VALUE)),
         ("long-host", uris().iter().chain(&vias()).any(|text| long_host(text))),

@@ -140,6 +140,7 @@ fn each_reason_stands_for_a_difference_that_there_is() {
         ("bare-comma", false, "From: sip:a,b@h;tag=1"),
         ("letter-of-scheme", false, "From: <3ip:a@h>;tag=1"),
         ("via-of-sip", false, "Via: SIP/3.0/UDP h;branch=z9hG4bK1"),
+        ("word-of-transport", false, "Via: SIP/2.0/U|P h;branch=z9hG4bK1"),
         ("too-many-vias", false, vias.trim_end()),
         ("long-value", false, &long),
         ("long-host", false, &host),
