@@ -728,7 +728,14 @@ fn a_stranger_gets_one_datagram_for_one_and_hardly_more_than_was_sent() {
     let agent = "User-Agent: a phone as there are many, version 1.2.3";
     let usual = [
         (dialog.invite(&Sdp::pcma(rtp.local)), 0),
-        (dialog.request("OPTIONS", &[agent, "Accept: application/sdp"], ""), 0),
+        (
+            dialog.request(
+                "OPTIONS",
+                &[agent, "Accept: application/sdp", "Allow: INVITE, ACK, BYE, CANCEL"],
+                "",
+            ),
+            0,
+        ),
         (dialog.request("BYE", &[agent], ""), 0),
         (dialog.request("REGISTER", &[agent, "Expires: 300"], ""), 300),
     ];
