@@ -8,7 +8,7 @@
 //! | one address takes all connections | `bad_input::one_address_can_not_take_all_connections` |
 //! | a message without end, or too large | `bad_input::an_oversized_message…`, `torture_endpoint` |
 //! | guessed passwords, side by side and in turn | `switch::tests::strangers`, `bad_input::a_wrong_password…` |
-//! | a flood of calls; of strangers' requests | `bad_input::a_flood_of_calls…`, `switch::tests::strangers`, `benches/` |
+//! | a flood of calls; of strangers' requests | `bad_input::a_flood_of_calls…`, `switch::tests::strangers` |
 //! | RTP from elsewhere | `bad_input::rtp_from_elsewhere…` |
 //! | an identity in a quoted name, a Latin-1 byte, two lengths: what the parser makes of it | `wire_defects` |
 //! | what another parser would read otherwise | `differential` |
