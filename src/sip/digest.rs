@@ -44,6 +44,8 @@ impl Algorithm {
     }
 
     fn hash(self, text: &str) -> String {
+        #[cfg(test)]
+        tests::HASHES.with(|count| count.set(count.get() + 1));
         match self {
             Self::Sha256 => hex(&Sha256::digest(text.as_bytes())),
             Self::Md5 => hex(&Md5::digest(text.as_bytes())),
@@ -318,7 +320,8 @@ impl Fields {
     fn parse(value: &str) -> Option<Self> {
         let pairs = Pairs::parse(value)?;
         let nc = pairs.get("nc")?;
-        let count = (nc.len() == 8).then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
+        let digits = nc.len() == 8 && nc.bytes().all(|b| b.is_ascii_hexdigit());
+        let count = digits.then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
         (pairs.get("qop")? == "auth").then_some(())?;
         Some(Self {
             username: pairs.get("username")?,
@@ -432,6 +435,11 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 5));
 
+    thread_local! {
+        /// Digests computed on this thread.
+        pub(super) static HASHES: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+
     fn server() -> Authenticator {
         Authenticator::new(
             "hulplijn",
@@ -507,6 +515,28 @@ mod tests {
         let stranger = Credentials { username: "bo".into(), ..account() };
         let value = answered(&challenges, &stranger, 1);
         assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
+    }
+
+    #[test]
+    fn an_unknown_name_costs_the_same_work_as_a_known_one() {
+        let (now, mut server) = (Now::read().at, server());
+        let challenges = server.challenge(now, HERE, false);
+        let mut work = |username: &str, secret: &str| {
+            let account = Credentials { username: username.into(), password: secret.into(), realm: None };
+            let value = answered(&challenges, &account, 1);
+            let (before, asked) = (HASHES.get(), std::cell::Cell::new(0));
+            let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |user| {
+                asked.set(asked.get() + 1);
+                password(user)
+            });
+            assert_eq!(verdict, Verdict::Wrong, "{username} {secret}");
+            (HASHES.get() - before, asked.get())
+        };
+        let known = work("an", "x");
+        assert_eq!(known, (3, 1), "HA1, HA2 and the response of one look-up");
+        assert_eq!(work("bo", "x"), known);
+        // Not even with what stands in for the password of nobody.
+        assert_eq!(work("bo", "no such user has this"), known);
     }
 
     #[test]

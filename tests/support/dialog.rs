@@ -67,8 +67,8 @@ pub struct Dialog {
     /// Branch of the last request.
     pub branch: String,
     pub contact: String,
-    transport: &'static str,
-    sent_by: SocketAddr,
+    pub transport: &'static str,
+    pub sent_by: SocketAddr,
 }
 
 fn fresh() -> String {
@@ -157,6 +157,11 @@ impl Dialog {
     pub fn ack_refusal(&self, refusal: &Message) -> String {
         let with_tag = Self { remote: refusal.header("To").to_owned(), ..self.clone() };
         with_tag.same_branch("ACK", &[], "")
+    }
+
+    /// The same dialog as another peer would speak of it.
+    pub fn by(&self, peer: &Peer) -> Self {
+        Self { transport: peer.transport(), sent_by: peer.local, ..self.clone() }
     }
 
     /// Whether a message is of this call.

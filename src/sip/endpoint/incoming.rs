@@ -11,7 +11,7 @@ use super::{
 };
 use crate::sip::dialog::session_timer::TooBrief;
 use crate::sip::dialog::{Dialog, DialogId, Order};
-use crate::sip::header::{CSeq, split_list};
+use crate::sip::header::{CSeq, number_below, split_list};
 use crate::sip::uri::{Host, Scheme, Uri};
 
 /// INFO bodies that carry a key.
@@ -524,7 +524,8 @@ fn refusal(request: &Request, supported: &str) -> Option<(u16, Option<(&'static 
         return Some((416, None));
     }
     // An OPTIONS that may go no further asks us (11).
-    if headers.get("Max-Forwards").map(str::trim) == Some("0") && request.method != Method::OPTIONS {
+    let last_hop = headers.get("Max-Forwards").is_some_and(|hops| number_below(hops, 1).is_ok());
+    if last_hop && request.method != Method::OPTIONS {
         return Some((483, None));
     }
     // Two that only a registrar carries out (RFC 3327, RFC 5626).
