@@ -193,10 +193,10 @@ fn rsip_digest_is_wrong_for_a_count_of_ten() {
         Rng::from_number(1),
     );
     let challenges = server.challenge(now, HERE, false);
-    let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10);
+    let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10, &[]);
     let value = value.unwrap_or_default();
     assert!(value.contains("nc=0000000a"));
-    let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".into()));
+    let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".to_owned()));
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
 
@@ -205,7 +205,8 @@ fn rsip_digest_fails_on_sha_256_qop_lists_and_uris_with_parameters() {
     let challenge =
         "Digest realm=\"r\", nonce=\"n,1\", qop=\"auth-int, auth\", algorithm=SHA-256, opaque=\"o\"";
     let target = "sip:h;transport=tcp;lr";
-    let value = answer([challenge].into_iter(), "REGISTER", target, &account(), "c", 1).unwrap_or_default();
+    let value =
+        answer([challenge].into_iter(), "REGISTER", target, &account(), "c", 1, &[]).unwrap_or_default();
     for part in
         ["algorithm=SHA-256", "qop=auth,", "uri=\"sip:h;transport=tcp;lr\"", "nonce=\"n,1\"", "opaque=\"o\""]
     {
@@ -219,8 +220,8 @@ fn rsip_digest_fails_on_sha_256_qop_lists_and_uris_with_parameters() {
         Rng::from_number(1),
     );
     let challenges = server.challenge(now, HERE, false);
-    let value = answer(challenges.iter().map(String::as_str), "REGISTER", target, &account(), "c", 1);
-    let password = |_: &str| Some("geheim".into());
+    let value = answer(challenges.iter().map(String::as_str), "REGISTER", target, &account(), "c", 1, &[]);
+    let password = |_: &str| Some("geheim".to_owned());
     let verdict = server.verify(now, HERE, "REGISTER", target, &value.unwrap_or_default(), password);
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
@@ -394,12 +395,12 @@ fn a_nonce_count_is_eight_digits_and_no_sign() {
     let mut server =
         Authenticator::new("r", Duration::from_secs(60), &[Algorithm::Sha256], Rng::from_number(1));
     let challenges = server.challenge(now, HERE, false);
-    let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10);
+    let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10, &[]);
     for (count, is_count) in
         [("0000000a", true), ("+000000a", false), ("000000a", false), (" 000000a", false)]
     {
         let value = value.clone().unwrap_or_default().replace("0000000a", count);
-        let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".into()));
+        let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".to_owned()));
         assert_eq!(verdict != Verdict::Malformed, is_count, "{count}");
     }
 }

@@ -123,7 +123,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
 /// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
 fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
     let algorithms = if s.has("algorithms") {
-        s.some("algorithms", word(&["sha-256", "md5"]))
+        s.some("algorithms", word(&["sha-512-256", "sha-256", "md5"]))
     } else {
         ["sha-256", "md5"].map(|algorithm| at(s, algorithm.to_owned())).into()
     };

@@ -392,7 +392,8 @@ fn a_challenge_is_answered_once() {
     let (dialog, arrival) = pair.call_in();
     let request = arrival.request;
     let value = request.headers.get("Authorization").unwrap();
-    let verdict = gate.verify(pair.now.at, A_HOST, "INVITE", &request.uri, value, |_| Some("geheim".into()));
+    let verdict =
+        gate.verify(pair.now.at, A_HOST, "INVITE", &request.uri, value, |_| Some("geheim".to_owned()));
     assert_eq!(verdict, Verdict::Ok("anna".into()));
     pair.ends[1].reject(pair.now, dialog, 401, &headers);
     assert!(matches!(pair.event(0, LONG), Some(Event::Failed { status: 401, .. })));
