@@ -129,7 +129,7 @@ impl Switch {
         }
         let signalling = match &target.place {
             Place::Known(Destination::Flow(flow)) => Some(flow.local),
-            Place::Known(Destination::Address { transport, peer }) => {
+            Place::Known(Destination::Address { transport, peer, .. }) => {
                 self.policy.signalling(*transport, peer.ip())
             }
             Place::Named { transport, .. } => {
@@ -185,8 +185,9 @@ impl Switch {
         let base = Uri::parse(&trunk.target.as_ref()?.value).ok()?;
         let place = place(plan(&base).ok()?);
         let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
+        uri.scheme = base.scheme;
         if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
-            uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
+            uri.params.set("transport", Some(transport.as_param()));
         }
         let username = trunk.username.as_ref().map(|u| u.value.as_str());
         let password = trunk.password.as_ref().map(|p| p.value.0.as_str());
@@ -219,10 +220,14 @@ impl Switch {
     pub(super) fn resolved(&mut self, now: Now, query: QueryKey, addresses: &[SocketAddr]) {
         let Some(key) = self.lookups.remove(&query) else { return };
         let Some(leg) = self.legs.get(&key) else { return };
-        let Some(Target { place: Place::Named { transport, .. }, .. }) = leg.target else { return };
+        let Some(Target { place: Place::Named { host, transport, .. }, .. }) = &leg.target else { return };
+        let (transport, domain) = (*transport, self.policy.domains().key(host));
         let family = leg.signalling.is_ipv4();
         match addresses.iter().find(|a| a.is_ipv4() == family) {
-            Some(peer) => self.send_invite(now, key, Destination::Address { transport, peer: *peer }),
+            Some(peer) => {
+                let to = Destination::Address { transport, peer: *peer, domain };
+                self.send_invite(now, key, to);
+            }
             None => self.attempt_failed(now, key, Miss::Unreachable),
         }
     }

@@ -102,7 +102,7 @@ fn what_can_be_printed_prints_no_word_address_key_or_voice_of_a_caller() {
     let facts = CallFacts { dialled: SECRET.into(), zone: Some(SECRET.into()), wants_privacy: true };
     prints_nothing("CallFacts", &facts);
     prints_nothing("Flow", &flow);
-    for to in [Destination::Flow(flow), Destination::Address { transport: Transport::Tcp, peer }] {
+    for to in [Destination::Flow(flow), Destination::address(Transport::Tcp, peer)] {
         prints_nothing("Destination", &to);
         prints_nothing("NetInput::Failed", &NetInput::Failed { to });
     }

@@ -8,6 +8,7 @@ use super::{
     invite_server, merge_key, non_invite, print_response, session_of,
 };
 use crate::sip::dialog::{Dialog, DialogId, Order};
+use crate::sip::flow::Transport;
 use crate::sip::header::{CSeq, split_list};
 use crate::sip::uri::{Host, Scheme, Uri};
 
@@ -169,6 +170,8 @@ impl Endpoint {
         };
         let name = DialogKey(self.serial.next());
         let user = User::Invite(name);
+        let is_sips =
+            flow.transport != Transport::Udp && Uri::parse(&request.uri).is_ok_and(|uri| uri.is_sips());
         let tx = self.open_invite_server(now, flow, key.clone(), essence(request), tag, user)?;
         let _ = self.pending.insert(merge, tx);
         let _ = self.by_id.insert(dialog.id.clone(), name);
@@ -177,7 +180,7 @@ impl Endpoint {
             dialog: Some(dialog),
             base: Destination::Flow(flow),
             local: flow.local,
-            contact: contact(self.config.agent, flow.local, flow.transport),
+            contact: contact(self.config.agent, flow.local, flow.transport, is_sips),
             silent: false,
             reason: None,
             ok: None,

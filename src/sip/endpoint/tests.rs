@@ -47,7 +47,7 @@ impl Pair {
 
     fn call(&mut self) -> DialogKey {
         let invite = Invite {
-            to: Destination::Address { transport: self.transport, peer: B.parse().unwrap() },
+            to: Destination::address(self.transport, B.parse().unwrap()),
             local: A.parse().unwrap(),
             request_uri: format!("sip:1712@{B}"),
             from: "<sip:a@example.org>".into(),
@@ -469,7 +469,7 @@ fn over_tcp(pair: &mut Pair) -> (DialogKey, Flow) {
 }
 
 fn address(peer: &str) -> Destination {
-    Destination::Address { transport: Transport::Tcp, peer: peer.parse().unwrap() }
+    Destination::address(Transport::Tcp, peer.parse().unwrap())
 }
 
 #[test]

@@ -119,6 +119,14 @@ impl StreamFramer {
     }
 }
 
+/// Whether these bytes are one message and nothing after it: a WebSocket message holds no more (RFC 7118 5). Without
+/// Content-Length, which is not needed there, all the rest is its body; what can't be read is the parser's matter.
+pub fn is_alone(bytes: &[u8]) -> bool {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
+    let Some((head, body)) = end.and_then(|end| bytes.split_at_checked(end)) else { return true };
+    declared_length(head).is_none_or(|length| body.len() <= length)
+}
+
 /// Content-Length of a header block. On a stream it must be there (RFC 3261 20.14), once, and plain.
 /// Fields are cut as the parser cuts them, so both see the same one.
 fn declared_length(head: &[u8]) -> Option<usize> {
