@@ -521,7 +521,10 @@ fn greet(out: &mut dyn Write, policy: &Policy) -> anyhow::Result<()> {
 
 /// The commands for a first call, as they can be typed here. A password is never printed.
 fn first_call(out: &mut dyn Write, config: &raw::Config, program: &str) -> std::io::Result<()> {
-    let Some(address) = config.listen.first().map(|listen| reachable(listen.address.value)) else {
+    // The built-in phone speaks neither TLS nor WebSocket.
+    let plain =
+        |listen: &&raw::Listen| matches!(listen.transport.value, ListenTransport::Udp | ListenTransport::Tcp);
+    let Some(address) = config.listen.iter().find(plain).map(|listen| reachable(listen.address.value)) else {
         return Ok(());
     };
     let registers = |line: &&raw::Line| matches!(line.reach, raw::Reach::Registers { .. });

@@ -22,8 +22,12 @@ mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod udp;
 mod websocket;
+#[cfg(test)]
+mod websocket_tests;
 
 use std::fmt;
 use std::io;

@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use super::*;
 
-const V4: &str = "127.0.0.1:0";
+pub(super) const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
 
-async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), what).await.expect("in time")
 }
 
-fn config(listen: &[(Transport, &str)]) -> NetConfig {
+pub(super) fn config(listen: &[(Transport, &str)]) -> NetConfig {
     let listen = listen
         .iter()
         .map(|(transport, address)| ListenAt {
@@ -27,31 +27,31 @@ fn config(listen: &[(Transport, &str)]) -> NetConfig {
     NetConfig::new(listen, 4096, 100, 100)
 }
 
-fn bound(net: &Net, number: usize) -> SocketAddr {
+pub(super) fn bound(net: &Net, number: usize) -> SocketAddr {
     net.local_addresses()[number].bound
 }
 
-fn sip(word: &str, body: usize) -> Vec<u8> {
+pub(super) fn sip(word: &str, body: usize) -> Vec<u8> {
     let mut bytes = format!("{word} sip:x SIP/2.0\r\nContent-Length: {body}\r\n\r\n").into_bytes();
     bytes.resize(bytes.len() + body, b'.');
     bytes
 }
 
-async fn message(inputs: &mut Inlet) -> (Flow, Vec<u8>) {
+pub(super) async fn message(inputs: &mut Inlet) -> (Flow, Vec<u8>) {
     match soon(inputs.recv()).await {
         Some(NetInput::Message { flow, bytes }) => (flow, bytes),
         other => panic!("no message but {other:?}"),
     }
 }
 
-async fn dropped(inputs: &mut Inlet, wanted: notice::Drop) -> u64 {
+pub(super) async fn dropped(inputs: &mut Inlet, wanted: notice::Drop) -> u64 {
     match soon(inputs.recv()).await {
         Some(NetInput::Dropped { reason, count }) if reason == wanted => count,
         other => panic!("not {wanted:?} but {other:?}"),
     }
 }
 
-async fn failed(inputs: &mut Inlet, wanted: Destination) {
+pub(super) async fn failed(inputs: &mut Inlet, wanted: Destination) {
     match soon(inputs.recv()).await {
         Some(NetInput::Failed { to }) if to == wanted => {}
         other => panic!("no failure but {other:?}"),

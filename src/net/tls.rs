@@ -206,13 +206,16 @@ pub(super) fn is_by_certificate(error: &io::Error) -> bool {
 /// Holds a certificate against the domain that was asked for (RFC 5922 7): in whole and never by a wildcard, and
 /// by its `sip:` URIs before its DNS names.
 #[derive(Debug)]
-struct SipDomain {
+pub(super) struct SipDomain {
     roots: RootCertStore,
     provider: Arc<CryptoProvider>,
 }
 
 impl SipDomain {
-    fn names(certificate: &CertificateDer<'_>, wanted: &ServerName<'_>) -> Result<(), rustls::Error> {
+    pub(super) fn names(
+        certificate: &CertificateDer<'_>,
+        wanted: &ServerName<'_>,
+    ) -> Result<(), rustls::Error> {
         let bad = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
         let certificate = webpki::EndEntityCert::try_from(certificate).map_err(bad)?;
         let fits = match wanted {

@@ -200,6 +200,7 @@ const LOOKED_AT: &[(&str, &str)] = &[
     ("net/dns.rs Resolved", "only names of the configuration are looked up"),
     ("net/place.rs Place", "our own addresses"),
     ("net/place.rs Places", "our own addresses"),
+    ("net/tls.rs Why", "the operator's files"),
     ("privacy/redact.rs LogError", "the configured level"),
     ("privacy/screen.rs ZoneTable", "the configured zones"),
     ("routing/line.rs LineSettings", "the configured line"),

@@ -147,6 +147,22 @@ quiet_debug!(StreamFramer => "StreamFramer");
 mod tests {
     use super::*;
 
+    #[test]
+    fn rfc_7118_5_a_websocket_message_is_one_sip_message() {
+        let one = "A sip:x SIP/2.0\r\n";
+        for (text, alone) in [
+            (format!("{one}Content-Length: 2\r\n\r\nhi"), true),
+            (format!("{one}l: 0\r\n\r\n{one}\r\n"), false),
+            (format!("{one}Content-Length: 2\r\n\r\nhi!"), false),
+            // What lacks something is refused by an answer.
+            (format!("{one}Content-Length: 9\r\n\r\nhi"), true),
+            (format!("{one}\r\nall of it"), true),
+            (one.to_owned(), true),
+        ] {
+            assert_eq!(is_alone(text.as_bytes()), alone, "{text}");
+        }
+    }
+
     fn cut(stream: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Frame> {
         let mut framer = StreamFramer::new(1000);
         let mut frames = Vec::new();
