@@ -1,6 +1,10 @@
 //! The operator's certificates, keys and authorities: read from their files, with every mistake at its line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::sign::CertifiedKey;
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{At, Certificate, Config, Listen, Reach};
@@ -25,25 +29,29 @@ pub fn with_names(security: Security, domains: &Domains) -> Security {
 }
 
 fn door(listen: &Listen, found: &mut Vec<Diagnostic>) -> Door {
+    let origins = listen.origins.iter().map(|origin| origin.value.clone()).collect();
+    if !listen.transport.value.is_tls() {
+        return Door { tls: None, origins };
+    }
+    let shown = listen.shown.iter().chain(&listen.also).filter_map(|shown| certified(shown, found)).collect();
     let ca = listen.client_ca.as_ref();
-    let tls = listen.shown.as_ref().filter(|_| listen.transport.value.is_tls()).and_then(|shown| {
-        let (certificate, key) = (&shown.certificate.value, &shown.key.value);
-        let server = tls::server(certificate, key, ca.map(|ca| ca.value.as_path()));
-        server.map_err(|fault| found.push(finding(&fault, Some(shown), ca))).ok()
-    });
-    Door { tls, origins: listen.origins.iter().map(|origin| origin.value.clone()).collect() }
+    let server = tls::server(shown, ca.map(|ca| ca.value.as_path()));
+    Door { tls: server.map_err(|fault| found.push(finding(&fault, None, ca))).ok(), origins }
 }
 
-fn client(config: &Config, found: &mut Vec<Diagnostic>) -> Option<std::sync::Arc<rustls::ClientConfig>> {
+fn certified(shown: &Certificate, found: &mut Vec<Diagnostic>) -> Option<Arc<CertifiedKey>> {
+    let read = tls::certified(&shown.certificate.value, &shown.key.value);
+    read.map_err(|fault| found.push(finding(&fault, Some(shown), None))).ok()
+}
+
+fn client(config: &Config, found: &mut Vec<Diagnostic>) -> Option<Arc<ClientConfig>> {
     let section = &config.tls;
     let target = targets(config).find(|target| is_tls(target));
     let written = section.ca.is_some() || section.shown.is_some();
     if target.is_none() && !written && !config.listen.iter().any(|listen| listen.transport.value.is_tls()) {
         return None;
     }
-    let path = |file: &'_ At<PathBuf>| file.value.clone();
-    let own = section.shown.as_ref().map(|shown| (path(&shown.certificate), path(&shown.key)));
-    let own: Option<(&Path, &Path)> = own.as_ref().map(|(certificate, key)| (&**certificate, &**key));
+    let own = section.shown.as_ref().and_then(|shown| certified(shown, found));
     match tls::client(section.ca.as_ref().map(|ca| ca.value.as_path()), own) {
         Ok(client) => Some(client),
         Err(Fault { why: Why::NoAuthorities, .. }) => {
@@ -57,7 +65,7 @@ fn client(config: &Config, found: &mut Vec<Diagnostic>) -> Option<std::sync::Arc
             None
         }
         Err(fault) => {
-            found.push(finding(&fault, section.shown.as_ref(), section.ca.as_ref()));
+            found.push(finding(&fault, None, section.ca.as_ref()));
             None
         }
     }

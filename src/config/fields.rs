@@ -64,6 +64,7 @@ fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
             address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             external: s.optional("external", socket),
             shown: certificate(s),
+            also: s.each("also", another_certificate).into_iter().flatten().collect(),
             client_ca: s.file("client-ca", path),
             origins: s.list("origins", origin),
         };
@@ -85,6 +86,7 @@ fn fitting(s: &mut Section<'_, '_, '_>, listen: &Listen) {
         );
     }
     let odd = [
+        ("also", s.has("also") && !transport.is_tls(), "transport \"tls\" or \"wss\""),
         ("certificate", shows && !transport.is_tls(), "transport \"tls\" or \"wss\""),
         ("client-ca", s.has("client-ca") && !transport.is_tls(), "transport \"tls\" or \"wss\""),
         ("origins", s.has("origins") && !transport.is_websocket(), "transport \"ws\" or \"wss\""),
@@ -107,6 +109,14 @@ fn certificate(s: &mut Section<'_, '_, '_>) -> Option<Certificate> {
         }
     }
     Some(Certificate { certificate: certificate?, key: key? })
+}
+
+fn another_certificate(s: &mut Section<'_, '_, '_>) -> Option<Certificate> {
+    if !s.has("certificate") && !s.has("key") {
+        let what = "an entry of `also` has no `certificate` and `key`";
+        s.report(Diagnostic::error(s.place(), what).allowed("both, each a PEM file"));
+    }
+    certificate(s)
 }
 
 /// All may be left out: the authorities of the system, and no certificate of ours.

@@ -75,6 +75,8 @@ pub struct Listen {
     pub external: Option<At<SocketAddr>>,
     /// What we show over TLS: files written relative to the config directory, here already joined to it.
     pub shown: Option<Certificate>,
+    /// Further certificates, shown to who asks for one of their names.
+    pub also: Vec<Certificate>,
     /// File with the authorities by which a client's certificate must be signed, if it shows one.
     pub client_ca: Option<At<PathBuf>>,
     /// Origins of the web pages that may open a WebSocket, such as `https://phone.example`.

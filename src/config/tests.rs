@@ -176,6 +176,11 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
             "x.toml:1: error: there is a `certificate` and no `key`; allowed: both, each a PEM file".into(),
         ),
         (
+            "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n\
+             also = [{ key = \"k.pem\" }]\n",
+            "x.toml:6: error: there is a `key` and no `certificate`; allowed: both, each a PEM file".into(),
+        ),
+        (
             "[[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:5061\"\nclient-ca = \"c.pem\"\n",
             "x.toml:2: error: `client-ca` means nothing for this transport; allowed: transport \"tls\" or \"wss\""
                 .into(),

@@ -14,7 +14,8 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -93,9 +94,27 @@ pub enum Why {
     NoAuthorities,
 }
 
-/// A server's side. With `client_ca`, clients are asked for a certificate: none is fine, a wrong one is not.
-pub fn server(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, Fault> {
-    let (chain, secret) = shown(certificate, key)?;
+/// A certificate with its chain and its key, as they are shown.
+pub fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Fault> {
+    let chain = certificates(certificate, Kind::Certificate)?;
+    let fault = |why| Fault { file: Kind::Key, why };
+    let text = read(key).map_err(fault)?;
+    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        fault(match error {
+            rustls::pki_types::pem::Error::NoItemsFound => Why::Lacks("private key in PEM form"),
+            _ => Why::Damaged,
+        })
+    })?;
+    CertifiedKey::from_der(chain, secret, &provider()).map(Arc::new).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => fault(Why::OtherKey),
+        rustls::Error::InvalidCertificate(_) => unusable(Kind::Certificate, error),
+        other => unusable(Kind::Key, other),
+    })
+}
+
+/// A server's side. It shows the first certificate that has the name which the client asks for (SNI), else the first
+/// of all. With `client_ca`, clients are asked for one: none is fine, a wrong one is not.
+pub fn server(shown: Vec<Arc<CertifiedKey>>, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, Fault> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -112,11 +131,11 @@ pub fn server(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Resul
             builder.with_client_cert_verifier(verifier)
         }
     };
-    builder.with_single_cert(chain, secret).map(Arc::new).map_err(does_not_fit)
+    Ok(Arc::new(builder.with_cert_resolver(Arc::new(ByName(shown)))))
 }
 
 /// A client's side: trusts the system's authorities and those of `ca`, and shows a certificate if it has one.
-pub fn client(ca: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, Fault> {
+pub fn client(ca: Option<&Path>, own: Option<Arc<CertifiedKey>>) -> Result<Arc<ClientConfig>, Fault> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
         trust(&mut roots, path)?;
@@ -132,31 +151,14 @@ pub fn client(ca: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<Arc<Clie
         .map_err(|error| unusable(Kind::Authorities, error))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let Some((certificate, key)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
-    let (chain, secret) = shown(certificate, key)?;
-    // A key that is not the certificate's is found by the server's side only.
-    server(certificate, key, None)?;
-    builder.with_client_auth_cert(chain, secret).map(Arc::new).map_err(does_not_fit)
+    Ok(Arc::new(match own {
+        None => builder.with_no_client_auth(),
+        Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+    }))
 }
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn shown(
-    certificate: &Path,
-    key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Fault> {
-    let chain = certificates(certificate, Kind::Certificate)?;
-    let fault = |why| Fault { file: Kind::Key, why };
-    let text = read(key).map_err(fault)?;
-    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
-        fault(match error {
-            rustls::pki_types::pem::Error::NoItemsFound => Why::Lacks("private key in PEM form"),
-            _ => Why::Damaged,
-        })
-    })?;
-    Ok((chain, secret))
 }
 
 fn trust(roots: &mut RootCertStore, path: &Path) -> Result<(), Fault> {
@@ -189,11 +191,19 @@ fn unusable(file: Kind, error: impl std::fmt::Display) -> Fault {
     Fault { file, why: Why::Unusable(error.to_string()) }
 }
 
-fn does_not_fit(error: rustls::Error) -> Fault {
-    match error {
-        rustls::Error::InconsistentKeys(_) => Fault { file: Kind::Key, why: Why::OtherKey },
-        rustls::Error::InvalidCertificate(_) => unusable(Kind::Certificate, error),
-        other => unusable(Kind::Key, other),
+/// Certificates among which a client chooses by name (RFC 6066 3).
+#[derive(Debug)]
+struct ByName(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let has = |shown: &&Arc<CertifiedKey>| {
+            let certificate = shown.cert.first().and_then(|c| webpki::EndEntityCert::try_from(c).ok());
+            let (Some(certificate), Some(name)) = (certificate, &name) else { return false };
+            certificate.verify_is_valid_for_subject_name(name).is_ok()
+        };
+        self.0.iter().find(has).or(self.0.first()).cloned()
     }
 }
 

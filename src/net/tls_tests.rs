@@ -67,6 +67,16 @@ impl Authority {
         version: &'static rustls::SupportedProtocolVersion,
         own: Option<&Shown>,
     ) -> io::Result<client::TlsStream<TcpStream>> {
+        self.connect_to("switch.example", to, version, own).await
+    }
+
+    async fn connect_to(
+        &self,
+        name: &'static str,
+        to: SocketAddr,
+        version: &'static rustls::SupportedProtocolVersion,
+        own: Option<&Shown>,
+    ) -> io::Result<client::TlsStream<TcpStream>> {
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(&[version])
             .expect("a version")
@@ -76,7 +86,7 @@ impl Authority {
             Some(own) => builder.with_client_auth_cert(chain(own), secret(own)).expect("a certificate"),
         };
         let stream = soon(TcpStream::connect(to)).await.expect("connect");
-        let name = ServerName::try_from("switch.example").expect("a name");
+        let name = ServerName::try_from(name).expect("a name");
         soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
     }
 }
@@ -97,9 +107,13 @@ fn secret(shown: &Shown) -> PrivateKeyDer<'static> {
     PrivateKeyDer::from_pem_file(&shown.key).expect("a key")
 }
 
+fn certified(shown: &Shown) -> Arc<rustls::sign::CertifiedKey> {
+    tls::certified(&shown.certificate, &shown.key).expect("a certificate and its key")
+}
+
 /// One listener that shows this.
 pub(super) fn door(shown: &Shown, client_ca: Option<&Path>) -> Door {
-    let tls = tls::server(&shown.certificate, &shown.key, client_ca).expect("a server");
+    let tls = tls::server(vec![certified(shown)], client_ca).expect("a server");
     Door { tls: Some(tls), origins: Vec::new() }
 }
 
@@ -114,8 +128,7 @@ const DOMAIN: DomainKey = DomainKey(1);
 /// A switch that calls `domain` over TLS, trusting `authority`.
 fn calling(authority: &Authority, domain: &str, own: Option<&Shown>) -> NetConfig {
     let mut config = config(&[(Transport::Tls, V4)]);
-    let own = own.map(|own| (own.certificate.as_path(), own.key.as_path()));
-    config.security.client = Some(tls::client(Some(&authority.ca), own).expect("a client"));
+    config.security.client = Some(tls::client(Some(&authority.ca), own.map(certified)).expect("a client"));
     config.security.domains.insert(DOMAIN, tls::domain(domain).expect("a name"));
     config
 }
@@ -319,7 +332,7 @@ async fn our_certificate_is_shown_to_a_carrier_that_asks_for_it() {
     let shown = authority.signs("carrier", vec![dns("sip.carrier.example")]);
     let own = authority.signs("own", vec![dns("switch.example")]);
     let mut carrier = Carrier::new(&shown).await;
-    let asks = tls::server(&shown.certificate, &shown.key, Some(&authority.ca)).expect("a server");
+    let asks = tls::server(vec![certified(&shown)], Some(&authority.ca)).expect("a server");
     carrier.tls = asks.into();
     let (net, _inputs) = start(calling(&authority, "sip.carrier.example", Some(&own))).expect("start");
     net.send(&carrier.domain(Some(DOMAIN)), sip("ONE", 0));
@@ -392,6 +405,25 @@ async fn another_certificate_is_shown_from_now_on_and_open_connections_go_on() {
 }
 
 #[tokio::test]
+async fn rfc_6066_3_the_certificate_is_that_of_the_name_that_is_asked_for() {
+    let authority = Authority::new();
+    let first = authority.signs("first", vec![dns("switch.example"), dns("phones.example")]);
+    let second = authority.signs("second", vec![dns("web.example")]);
+    let mut config = config(&[(Transport::Tls, V4)]);
+    let both = vec![certified(&first), certified(&second)];
+    config.security.doors = vec![Door { tls: tls::server(both, None).ok(), origins: Vec::new() }];
+    let (net, _inputs) = start(config).expect("start");
+    for (name, shown) in [("web.example", &second), ("phones.example", &first), ("switch.example", &first)] {
+        let phone =
+            authority.connect_to(name, bound(&net, 0), &rustls::version::TLS13, None).await.expect("TLS");
+        assert_eq!(phone.get_ref().1.peer_certificates(), Some(&chain(shown)[..]), "{name}");
+    }
+    // The first of all for a name that none has, which this phone then refuses.
+    let other = authority.connect_to("other.example", bound(&net, 0), &rustls::version::TLS13, None).await;
+    assert!(other.is_err());
+}
+
+#[tokio::test]
 async fn a_reader_over_tls_that_never_reads_costs_only_itself() {
     let authority = Authority::new();
     let shown = authority.signs("switch", vec![dns("switch.example")]);
@@ -449,9 +481,11 @@ fn files_that_can_not_be_used_are_named_with_the_reason() {
         (&long, &one.key, None, Kind::Certificate, Why::TooLong),
     ];
     for (certificate, key, ca, file, why) in cases {
-        let fault = tls::server(certificate, key, ca).expect_err("a fault");
-        assert_eq!(fault, Fault { file, why });
+        let made =
+            tls::certified(certificate, key).and_then(|shown| tls::server(vec![shown], ca).map(|_| ()));
+        assert_eq!(made, Err(Fault { file, why: why.clone() }));
+        if let Some(ca) = ca {
+            assert_eq!(tls::client(Some(ca), None).map(|_| ()), Err(Fault { file, why }));
+        }
     }
-    let fault = tls::client(Some(&authority.ca), Some((&one.certificate, &two.key))).expect_err("a fault");
-    assert_eq!(fault, Fault { file: Kind::Key, why: Why::OtherKey });
 }
