@@ -173,6 +173,11 @@ impl Streams {
     }
 
     fn admit(self: &Arc<Self>, at: Listening, stream: TcpStream, peer: SocketAddr) {
+        if matches!(at.transport, Transport::Tls | Transport::Wss) && !self.inputs.may_shake_hands(peer.ip())
+        {
+            self.reporter.dropped(notice::Drop::Flood);
+            return reset(&stream);
+        }
         let mut table = self.table();
         let here = table.accepted.get(&block(peer.ip())).copied().unwrap_or_default();
         if here >= self.limits.connections_per_address || !self.has_room(&table) {
