@@ -46,3 +46,30 @@ fn targets(config: &Config) -> impl Iterator<Item = Option<Uri>> {
     });
     trunks.chain(lines).map(|uri| Uri::parse(&uri.value).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::story::policy;
+
+    #[test]
+    fn a_name_keeps_its_key_over_reloads_and_only_tls_needs_one() {
+        let calls = |target: &str| {
+            let target = target.to_owned();
+            move |config: &mut Config| {
+                for trunk in &mut config.trunks {
+                    trunk.target.get_or_insert_default().value.clone_from(&target);
+                }
+            }
+        };
+        let first = policy(1, None, calls("sip:one.example;transport=tls"));
+        assert_eq!(first.domains().key("one.example"), Some(DomainKey(1)));
+        let second = policy(2, Some(&first), calls("sips:two.example"));
+        let all: Vec<_> = second.domains().iter().collect();
+        // A call may still go to the first.
+        assert_eq!(all, [(DomainKey(1), "one.example"), (DomainKey(2), "two.example")]);
+        let plain = policy(1, None, calls("sip:one.example;transport=tcp"));
+        let address = policy(1, None, calls("sips:192.0.2.1"));
+        assert_eq!((plain.domains().key("one.example"), address.domains().iter().count()), (None, 0));
+    }
+}
