@@ -251,12 +251,40 @@ fn the_exit_code_says_what_went_wrong() {
             3,
             "hulplijn: `tel:1712` can't be called; needed: sip:NUMBER@HOST or sip:NUMBER@HOST:PORT",
         ),
+        (
+            Run::call(&server, "1712", "--play DIR/nothing.wav"),
+            3,
+            "nothing.wav; --play needs a WAV of 8 kHz, 16 bit, mono",
+        ),
         (Run::call(&server, "1712", "--press 1@8"), 2, ""),
         (Run::start(&server, "phone"), 2, ""),
     ];
     for (mut run, code, said) in cases {
         run.ends_with(code);
         assert!(run.text().lines().any(|line| line.ends_with(said)), "{said}:\n{}", run.text());
+    }
+}
+
+#[test]
+fn what_an_operator_can_mend_is_told_with_its_remedy() {
+    let server = Server::helpline("");
+    let cases = [
+        (Run::start(&server, "call sip:1712@NET.1 --local NET.200"), "403", "`sources` of a [[trunk]]"),
+        (Run::call(&server, "nonsense", ""), "404", "no [[number]]"),
+        (Run::call(&server, "*71", ""), "401", "--line NAME --dial CODE"),
+        (Run::start(&server, "call sip:x@NET.13 --transport tcp"), "nothing there answers SIP", "[[listen]]"),
+        (
+            Run::start(&server, "phone --line anna --switch NET.1 --password wrong"),
+            "401",
+            "`password` of a [[line]]",
+        ),
+    ];
+    for (mut run, said, remedy) in cases {
+        run.program.wait_exit();
+        run.program.out.wait_or(|_| false, || false);
+        let lines = run.program.out.all();
+        let told = lines.windows(2).any(|two| two[0].contains(said) && two[1].contains(remedy));
+        assert!(told, "no `{remedy}` after `{said}`:\n{}", run.text());
     }
 }
 

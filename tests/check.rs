@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::fs;
+
 use support::Site;
-use support::server::HELPLINE;
+use support::server::{HELPLINE, binary};
 
 /// Checks the usual configuration with this change; exit code, findings, and the text that was checked.
 fn check(change: impl Fn(&str) -> String) -> (Option<i32>, Vec<String>, String) {
@@ -97,6 +99,128 @@ fn a_secret_that_is_not_there_is_named_and_never_printed() {
 #[test]
 fn what_is_no_toml_is_named_by_its_line() {
     finds("[registrar]", "[registrar", "[registrar", &[]);
+}
+
+#[test]
+fn one_forgotten_quote_is_one_error_and_what_follows_is_not_judged() {
+    let (code, findings, text) = check(|text| text.replacen("realm = \"test\"", "realm = \"test", 1));
+    assert_eq!(code, Some(1));
+    let [only, sum] = &findings[..] else { panic!("one error: {findings:#?}") };
+    assert!(only.contains(&format!("all.toml:{}: error:", line_of(&text, "realm = "))), "{only}");
+    assert!(only.contains("what follows in this file was not judged"), "{only}");
+    assert_eq!(sum, "1 errors, 0 warnings");
+}
+
+#[test]
+fn a_missing_folder_of_prompts_is_one_error_and_not_one_for_each_prompt() {
+    let (code, findings, text) = check(|text| text.replacen("\"../prompts\"", "\"../promts\"", 1));
+    assert_eq!(code, Some(1));
+    let [only, sum] = &findings[..] else { panic!("one error: {findings:#?}") };
+    assert!(
+        only.contains(&format!("all.toml:{}: error: the folder of prompts", line_of(&text, "promts"))),
+        "{only}"
+    );
+    assert_eq!(sum, "1 errors, 0 warnings");
+}
+
+#[test]
+fn a_fixed_line_that_no_listener_can_call() {
+    let from = "sip:fixed@NET.3:5060";
+    finds(
+        from,
+        "sip:fixed@[::1]:5060",
+        "fixed@[::1]",
+        &["no [[listen]] has udp and IPv6", "allowed: a [[listen]]"],
+    );
+    let udp = "transport = \"tcp\"\naddress = \"NET.1:5060\"";
+    let (code, findings, text) = check(|text| {
+        let only_udp = text.replacen(udp, "transport = \"udp\"\naddress = \"NET.1:5070\"", 1);
+        only_udp.replacen(from, "sip:fixed@NET.3:5060;transport=tcp", 1)
+    });
+    let place =
+        format!("all.toml:{}: error: no [[listen]] has tcp and IPv4", line_of(&text, "transport=tcp"));
+    assert!(
+        code == Some(1) && findings.iter().any(|f| f.contains(&place)),
+        "no `{place}` among {findings:#?}"
+    );
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_and_a_directory_that_is_not_there() {
+    let site = Site::new(HELPLINE);
+    let said = |config: &str| {
+        let output = binary().args(["check", "--config", config]).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let dir = site.config().display().to_string();
+    let (code, file) = said(&format!("{dir}/all.toml"));
+    assert!(
+        code == Some(1) && file.contains(&format!("allowed: its directory, as in `--config {dir}`")),
+        "{file}"
+    );
+    let (code, nothing) = said(&format!("{dir}/none"));
+    assert!(code == Some(1) && nothing.contains("named by `--config DIR`"), "{nothing}");
+}
+
+// --- what is allowed and hardly meant -------------------------------------------------------------------
+
+/// One change, one warning: it is named where it stands, with these words, and nothing is refused.
+fn warns(from: &str, to: &str, stands: &str, words: &[&str]) {
+    let (code, findings, text) = check(|text| text.replacen(from, to, 1));
+    assert_eq!(code, Some(0), "{findings:?}");
+    let [warning, sum] = &findings[..] else { panic!("one warning: {findings:#?}") };
+    let place = format!("all.toml:{}: warning:", line_of(&text, stands));
+    assert!(
+        warning.contains(&place) && words.iter().all(|word| warning.contains(word)),
+        "{place}: {warning}"
+    );
+    assert_eq!(sum, "0 errors, 1 warnings");
+}
+
+#[test]
+fn opening_hours_with_begin_and_end_exchanged_are_doubted_and_a_night_is_not() {
+    let all_day = "saturday = [\"00:00-24:00\"]\nsunday = [\"00:00-24:00\"]";
+    let night = "saturday = [\"20:00-08:00\"]\nsunday = []";
+    let (code, findings, _) = check(|text| text.replacen(all_day, night, 1));
+    assert_eq!((code, findings), (Some(0), vec!["0 errors, 0 warnings".to_owned()]));
+    let exchanged = "saturday = [\"17:00-09:00\"]\nsunday = []";
+    let words = ["`17:00-09:00` is open for 16 hours, until 09:00 of the next day", "`09:00-17:00` if"];
+    warns(all_day, exchanged, "17:00-09:00", &words);
+}
+
+#[test]
+fn a_closing_and_an_exception_that_are_over_are_doubted() {
+    let hours = "[hours]\n";
+    let over = "[hours]\nclosed-until = \"2020-01-02T09:00\"\n";
+    warns(hours, over, "closed-until", &["`closed-until` 2020-01-02 09:00:00 is over", "closes nothing"]);
+    let exception =
+        "[[exception]]\ndate = \"2020-12-24\"\n\n[[exception]]\ndate = \"2999-12-24\"\n\n[hours]\n";
+    warns(hours, exception, "2020-12-24", &["the exception for 2020-12-24 is over"]);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written() {
+    // A file in its place: not even root can write there.
+    let words = ["can't write the data folder", "all.toml is no folder", "sudo chown -R", "sudo -u USER"];
+    warns("data = \"../data\"", "data = \"all.toml\"", "data = ", &words);
+}
+
+#[test]
+fn texts_that_cannot_be_read_are_named_by_file_and_line_though_all_recordings_are_there() {
+    let site = Site::new(HELPLINE);
+    let texts = site.dir.join("prompts/nl/texts.toml");
+    fs::write(&texts, "welcome = \"Goedendag.\"\ngoodbye = \"Tot ziens.\nnext = \"x\"\n").expect("written");
+    let output = site.command(&["check"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("nl/texts.toml:2: warning: the texts of the prompts can't be read: "), "{said}");
+    assert!(said.contains("allowed: lines such as welcome ="), "{said}");
+    assert!(said.ends_with("0 errors, 1 warnings\n"), "{said}");
+    for command in ["make", "check"] {
+        let output = site.command(&["prompts", command]);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains("nl/texts.toml:2: error: the texts of the prompts can't be read: "), "{said}");
+    }
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! What README and docs say holds: examples compile, commands parse, tables and metrics are those of the
 //! program, links lead somewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use hulplijn::base::id::{CallKey, LineKey};
 use hulplijn::cli;
 use hulplijn::config::source;
-use hulplijn::telemetry::export::Metrics;
+use hulplijn::privacy::redact;
+use hulplijn::telemetry::export::{Metrics, Names, PARTS, RTP_KINDS};
+use hulplijn::telemetry::journal;
+use hulplijn::telemetry::notice::{Drop as Dropped, LineWord, Miss, Notice, Outcome};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -96,18 +101,110 @@ fn the_table_of_keys_has_every_key_of_the_configuration() {
     assert!(missing.is_empty(), "not in docs/configuration.md: {missing:?}");
 }
 
+/// Every family of the program with its kind, as `export` registers it: a family without labels yet is not served.
+fn families() -> BTreeMap<String, &'static str> {
+    let source = fs::read_to_string(root().join("src/telemetry/export.rs")).unwrap();
+    let makers = ["counter", "counters", "gauge", "gauges", "histogram", "histograms"];
+    let made = makers.into_iter().flat_map(|maker| {
+        let kind = maker.trim_end_matches('s');
+        let call = format!(" {maker}(");
+        let rests: Vec<&str> = source.split(call.as_str()).skip(1).collect();
+        let names =
+            rests.into_iter().filter_map(|rest| rest.trim_start().strip_prefix("r,")?.split('"').nth(1));
+        names.map(|name| (format!("hulplijn_{name}"), kind)).collect::<Vec<_>>()
+    });
+    made.collect()
+}
+
+/// The first cells of a table's rows, without back-ticks, and the cells after them.
+fn rows(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | ")).collect()
+}
+
+#[test]
+fn docs_metrics_has_every_family_with_its_kind_and_no_other() {
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let table = page.split("\n## ").next().unwrap();
+    let documented: BTreeMap<String, &str> = rows(table)
+        .into_iter()
+        .map(|(name, rest)| (name.to_owned(), rest.split(" | ").next().unwrap()))
+        .collect();
+    let families = families();
+    assert!(families.len() > 20, "{families:?}");
+    assert_eq!(documented, families);
+}
+
+#[test]
+fn docs_metrics_explains_every_outcome_and_every_other_word_of_a_label() {
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let misses: BTreeSet<&str> = Miss::ALL.into_iter().map(Miss::word).collect();
+    let words: [(&str, BTreeSet<&str>); 6] = [
+        ("hulplijn_calls_total", Outcome::ALL.into_iter().map(Outcome::word).collect()),
+        ("hulplijn_missed_total", misses),
+        ("hulplijn_lines", LineWord::ALL.into_iter().map(LineWord::word).collect()),
+        ("hulplijn_dropped_total", Dropped::ALL.into_iter().map(Dropped::word).collect()),
+        ("hulplijn_rtp_packets_total", BTreeSet::from(RTP_KINDS)),
+        ("hulplijn_failures_total", BTreeSet::from(PARTS)),
+    ];
+    for (family, words) in words {
+        let heading = format!("`{family}`");
+        let mut sections = page.split("\n## ").skip(1);
+        let section = sections.find(|section| section.lines().next().unwrap().contains(&heading));
+        let documented: BTreeSet<&str> = rows(section.expect(family)).into_keys().collect();
+        assert_eq!(documented, words, "{family}");
+    }
+}
+
 #[test]
 fn every_metric_in_the_docs_is_served() {
+    let families = families();
     let served = Metrics::new().unwrap().text();
+    assert!(served.lines().filter_map(|l| l.strip_prefix("# TYPE ")).all(|family| {
+        let (name, kind) = family.split_once(' ').unwrap();
+        families.get(name) == Some(&kind)
+    }));
     let mut seen = 0;
     for (path, page) in pages() {
         for word in quoted(&page).iter().filter(|word| word.starts_with("hulplijn_")) {
             let name = word.split('{').next().unwrap();
-            assert!(served.contains(name), "{}: `{name}` is no metric", path.display());
+            assert!(families.contains_key(name), "{}: `{name}` is no metric", path.display());
             seen += 1;
         }
     }
     assert!(seen > 3, "{seen} metrics");
+}
+
+#[test]
+fn the_log_of_the_docs_is_what_the_switch_writes() {
+    let page = fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let [example] = &blocks(&page, "text")[..] else { panic!("one example") };
+    let (call, line, names) = (
+        CallKey(12),
+        LineKey(1),
+        Names { lines: BTreeMap::from([(LineKey(1), "anna".to_owned())]), queues: Vec::new() },
+    );
+    let ms = Duration::from_millis;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = redact::subscriber("info", false, file.reopen().unwrap()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        for notice in [
+            Notice::CallArrived { call },
+            Notice::Answered { call },
+            Notice::Queued { call, length: 1 },
+            Notice::Offered { call, line },
+            Notice::Joined { call, line, waited: ms(4003), rang: ms(4003) },
+            Notice::Ended { call, outcome: Outcome::Joined, lasted: ms(643_143), talked: ms(600_003) },
+            Notice::AuthFailed { line: Some(line) },
+            Notice::AuthFailed { line: None },
+        ] {
+            journal::log(&notice, &names);
+        }
+    });
+    let written = fs::read_to_string(file.path()).unwrap();
+    let timeless = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_once("Z ").expect("a time").1.trim().to_owned()).collect()
+    };
+    assert_eq!(timeless(example), timeless(&written));
 }
 
 #[test]

@@ -139,6 +139,21 @@ fn after_kill_9_in_mid_message_what_was_flushed_is_there_marked_and_told() {
     assert!(messages(server.site(), &["list"]).1.contains("interrupted"));
 }
 
+#[test]
+fn in_a_folder_where_no_switch_has_run_the_list_is_no_empty_list_but_says_how_to_name_the_right_one() {
+    let site = Site::new(HELPLINE);
+    for arguments in [&["list"][..], &["list", "--json"], &["done", "aaa2"]] {
+        let (code, said) = messages(&site, arguments);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("there is no database in ") && said.contains("--data DIR"), "{said}");
+        assert!(said.contains("--config DIR") && !said.contains("no messages"), "{said}");
+    }
+    let nowhere = binary().current_dir("/").args(["messages", "list"]).output().expect("it runs");
+    let said = text(&nowhere);
+    assert_eq!(nowhere.status.code(), Some(3), "{said}");
+    assert!(said.contains("there is no configuration in config") && said.contains("--config DIR"), "{said}");
+}
+
 /// A small file system for the data, or (when this test may not mount) a limit on the size of files.
 struct SmallDisk {
     mounted: Option<PathBuf>,
@@ -232,6 +247,7 @@ fn with_a_broken_database_calls_are_answered_messages_wait_and_health_says_why()
     let server = site.start();
     let (status, why) = server.get("/health/ready");
     assert!(status == 503 && why.contains("store failed"), "{why}");
+    server.wait_log("needed: a good copy of hulplijn.sqlite");
     let (mut carrier, mut caller, mut dialog, to) = recording(&server);
     let words = prompts::noise("message", 100 * FRAME);
     caller.say(to, &words);
@@ -249,8 +265,17 @@ fn without_a_data_directory_calls_are_answered_and_the_caller_is_told_that_no_me
     fs::write(site.data(), "no directory").expect("written");
     let server = site.start();
     let (status, why) = server.get("/health/ready");
-    assert!(status == 503 && why.contains("store failed"), "{why}");
+    assert!(status == 503 && why.contains("no message") && !why.contains("spool"), "{why}");
     assert_eq!(server.get("/health/live").0, 200);
+    // One message: which folder, as whom the switch runs, what to do. The log only refers to it.
+    server.wait_log("no_messages");
+    let data = server.site().data().display().to_string();
+    let told: Vec<String> = server.err.all().into_iter().filter(|line| line.contains(&data)).collect();
+    let [told] = &told[..] else { panic!("one message: {told:#?}") };
+    for words in ["as whom the switch runs", "no message can be left", "sudo chown -R"] {
+        assert!(told.contains(words), "no `{words}` in {told}");
+    }
+    assert_eq!(server.err.count(|line| line.contains("store_failed") || line.contains("spool")), 0);
     let mut carrier = server.carrier();
     let mut caller = Rtp::bind(server.place().host(2));
     let (dialog, to) = Dialog::call(&mut carrier, "message", &Sdp::pcma(caller.local));

@@ -208,6 +208,30 @@ fn who_has_logged_out_is_still_logged_out_after_a_restart() {
 }
 
 #[test]
+fn a_phone_that_has_registered_rings_after_a_restart_without_registering_again() {
+    for killed in [false, true] {
+        let server = Server::helpline("");
+        let mut phone = server.phone(4);
+        let log = server.site().data().join("hulplijn.sqlite-wal");
+        let written = || fs::metadata(&log).map_or(0, |log| log.len());
+        let before = written();
+        let mut registration = support::Registration::new(&phone, "anna", "geheim-anna");
+        registration.succeed(&mut phone, Algorithm::Sha256);
+        if killed {
+            support::server::wait_until(|| written() > before, || "the registration on the disk".into());
+        } else {
+            server.signal(Signal::TERM);
+            server.out.wait_or(|l| l == "stopped", || false);
+        }
+        let server = server.kill().start();
+        server.wait_metric(r#"hulplijn_lines{state="free"}"#, 1.0);
+        let (mut carrier, ear) = (server.carrier(), Rtp::bind(server.place().host(2)));
+        let (_call, _) = Dialog::call(&mut carrier, "1712", &Sdp::pcma(ear.local));
+        phone.wait("the call", |m| m.is("INVITE"));
+    }
+}
+
+#[test]
 fn without_calls_sigterm_and_sigint_end_it_at_once_and_a_second_sigterm_waits_for_nobody() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::helpline("");
@@ -323,6 +347,24 @@ fn logs_are_json_when_asked_and_each_line_can_be_read() {
     for event in ["started", "call_arrived", "answered", "ended"] {
         assert!(events.iter().any(|e| e == event), "no {event} among {events:?}");
     }
+}
+
+#[test]
+fn a_wrong_password_is_logged_with_the_configured_line_and_never_with_a_name_from_outside() {
+    let server = Server::helpline("");
+    for (last, name, line) in [(4, "anna", "anna"), (5, "fixed", "fixed"), (6, "jan.peeters", "unknown")] {
+        let mut phone = server.phone(last);
+        let mut thief = Registration::new(&phone, name, "guessed");
+        let refusal = thief.register(&mut phone, None);
+        let mut challenge = support::Challenge::of(&refusal, Algorithm::Sha256);
+        assert_eq!(thief.register(&mut phone, Some(&mut challenge)).status(), Some(401));
+        let said = server.err.wait_or(
+            |l| l.contains("event=\"auth_failed\"") && l.contains(&format!("line=\"{line}\"")),
+            || false,
+        );
+        assert!(said.is_some(), "no failure of {line}:\n{}", server.err.text());
+    }
+    assert!(!server.err.text().contains("peeters"), "{}", server.err.text());
 }
 
 // --- exit codes -----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::certificates;
+use super::doubts;
 use super::exit::Exit;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw::{Config, Place};
@@ -25,6 +26,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let mut findings = examine(&arguments.config, None).map_or_else(|found| found, |ready| ready.warnings);
+    findings.extend(doubts::find(&arguments.config));
     report(&mut findings, out)
 }
 

@@ -18,6 +18,12 @@ use crate::media::audio::{RATE, measure, read_wav};
 /// What the file says that remembers how each WAV was made.
 const HEAD: &str = "# Kept by `hulplijn prompts make`: from which text each WAV was made, and which bytes came out, so that\n\
     # only what changed is made again and a voice of your own is left alone.\n";
+/// The way out when a text was changed that an own recording says.
+pub const OWN: &str = "when the recording says the new text, run `hulplijn prompts make --take-as-is`; to have it spoken by \
+    the synthesiser, delete its WAV and run `hulplijn prompts make`";
+/// A switch has its prompts in memory.
+const RELOAD: &str =
+    "a running switch takes them at its next reload: kill -HUP its process, or systemctl reload";
 const MADE: &str = "made.toml";
 /// Pace in words a minute and the pause between words in 10 ms, of the synthesiser.
 const VOICE: [&str; 4] = ["-s", "150", "-g", "4"];
@@ -27,7 +33,7 @@ pub struct Arguments {
     /// Speaks every text again, also where a recording of your own stands.
     #[arg(long)]
     all: bool,
-    /// Makes nothing, but takes the present WAVs as made from the present texts.
+    /// Makes nothing, but takes the present WAVs as saying the present texts: after you recorded what was changed.
     #[arg(long, conflicts_with = "all")]
     take_as_is: bool,
 }
@@ -39,7 +45,7 @@ pub fn run(
     languages: &[String],
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
-    let mut exit = Exit::Fine;
+    let (mut exit, mut all) = (Exit::Fine, 0);
     for language in languages {
         let texts = read_texts(root, language)?;
         let folder = root.join(language);
@@ -62,7 +68,7 @@ pub fn run(
                 Work::Nothing => {}
                 Work::Leave => writeln!(
                     out,
-                    "{language}/{name}: a recording of your own is left as it is; say it anew or use --all"
+                    "{language}/{name}: the text was changed, and your own recording is left as it is; {OWN}"
                 )?,
                 Work::Speak => {
                     speak(language, text, &wav).with_context(|| format!("{language}/{name}"))?;
@@ -78,6 +84,10 @@ pub fn run(
             made.write(&folder)?;
         }
         writeln!(out, "{language}: {count} of {} prompts made", texts.len())?;
+        all += count;
+    }
+    if all > 0 {
+        writeln!(out, "{RELOAD}")?;
     }
     Ok(exit)
 }
@@ -110,9 +120,18 @@ impl Made {
         toml::from_str(&text).unwrap_or_default()
     }
 
-    /// Whether the WAV was made from another text than this one.
-    pub fn says_otherwise(&self, language: &str, name: &str, text: &str) -> bool {
-        self.0.get(name).is_some_and(|entry| entry.text != spoken(language, text))
+    /// What is to be done when the WAV was made from another text than this one.
+    pub fn says_otherwise(&self, language: &str, name: &str, text: &str, folder: &Path) -> Option<String> {
+        let entry = self.0.get(name).filter(|entry| entry.text != spoken(language, text))?;
+        let present = fs::read(folder.join(format!("{name}.wav"))).ok().map(|bytes| fingerprint(&bytes));
+        let ours = present.is_none_or(|present| present == entry.wav);
+        let make = "run `hulplijn prompts make`";
+        // `make` first: what is noted as said anew would else hide the others that are not.
+        Some(if ours {
+            make.to_owned()
+        } else {
+            format!("{make}; then, since the recording is your own: {OWN}")
+        })
     }
 
     /// Forgets WAVs whose texts are gone; tells whether there were any.
@@ -303,7 +322,7 @@ mod tests {
         texts("Goedendag.", "-v is geen optie.");
         assert_eq!(
             command(false, false, scratch.path()),
-            "nl/one.wav\nnl/two.wav\nnl: 2 of 2 prompts made\n"
+            format!("nl/one.wav\nnl/two.wav\nnl: 2 of 2 prompts made\n{RELOAD}\n")
         );
         assert_eq!(command(false, false, scratch.path()), "nl: 0 of 2 prompts made\n");
         let report = super::super::prompts::check(scratch.path(), &["nl".to_owned()]).expect("readable");
@@ -311,11 +330,21 @@ mod tests {
         texts("Goedenavond.", "-v is geen optie.");
         let report = super::super::prompts::check(scratch.path(), &["nl".to_owned()]).expect("readable");
         assert_eq!((report.errors(), report.findings.len()), (0, 1), "the text is newer");
-        assert_eq!(command(false, false, scratch.path()), "nl/one.wav\nnl: 1 of 2 prompts made\n");
+        assert_eq!(
+            command(false, false, scratch.path()),
+            format!("nl/one.wav\nnl: 1 of 2 prompts made\n{RELOAD}\n")
+        );
         fs::copy(folder.join("one.wav"), folder.join("two.wav")).expect("a voice of our own");
         texts("Goedenavond.", "Iets anders.");
-        assert!(command(false, false, scratch.path()).starts_with("nl/two: a recording of your own"));
-        assert_eq!(command(true, false, scratch.path()), "nl/one.wav\nnl/two.wav\nnl: 2 of 2 prompts made\n");
+        let said = command(false, false, scratch.path());
+        assert!(
+            said.starts_with("nl/two: the text was changed, and your own recording is left as it is"),
+            "{said}"
+        );
+        assert_eq!(
+            command(true, false, scratch.path()),
+            format!("nl/one.wav\nnl/two.wav\nnl: 2 of 2 prompts made\n{RELOAD}\n")
+        );
         let left = fs::read_dir(&folder).expect("folder").count();
         assert_eq!(left, 4, "two WAVs, the texts and what was made");
     }
@@ -335,6 +364,28 @@ mod tests {
         assert_eq!(made.work("nl", "one", "b", Some("another"), false), Work::Leave);
         assert_eq!(made.work("nl", "two", "b", Some("own"), false), Work::Nothing);
         assert_eq!(made.work("nl", "two", "b", None, false), Work::Speak);
+    }
+
+    #[test]
+    fn the_advice_for_an_own_recording_of_a_changed_text_leads_to_the_end_of_the_matter() {
+        let scratch = Scratch::new();
+        let folder = scratch.path().join("nl");
+        super::super::prompts::tests::sound(&folder.join("one.wav"), 8000, 0.07);
+        fs::write(folder.join("texts.toml"), "one = \"a\"").expect("written");
+        command(false, true, scratch.path());
+        fs::write(folder.join("texts.toml"), "one = \"b\"").expect("written");
+        super::super::prompts::tests::sound(&folder.join("one.wav"), 8000, 0.08);
+        let check = || {
+            let report = super::super::prompts::check(scratch.path(), &["nl".to_owned()]).expect("readable");
+            report.findings.into_iter().map(|finding| finding.what).collect::<Vec<_>>()
+        };
+        let [warning] = &check()[..] else { panic!("one warning: {:?}", check()) };
+        assert!(warning.ends_with(OWN), "{warning}");
+        assert!(command(false, false, scratch.path()).contains(OWN));
+        assert!(OWN.contains("make --take-as-is"));
+        command(false, true, scratch.path());
+        assert_eq!(check(), [""; 0]);
+        assert_eq!(command(false, false, scratch.path()), "nl: 0 of 1 prompts made\n");
     }
 
     #[test]

@@ -78,6 +78,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     };
     let promise = Promise::read(&arguments.config);
     let messages = Messages::open(&data);
+    if messages.is_nowhere() {
+        bail!(
+            "there is no database in {}: either the switch has not run with this folder yet, or it is another one's; \
+             name the configuration by --config DIR, or the data folder by --data DIR",
+            data.display()
+        );
+    }
     if let Some(trouble) = messages.trouble() {
         eprintln!("hulplijn: {trouble}; only messages that wait for the database are known");
         eprintln!("run this as the user of the switch, such as: sudo -u hulplijn hulplijn messages list");

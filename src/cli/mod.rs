@@ -3,6 +3,8 @@
 pub mod call;
 mod certificates;
 pub mod check;
+pub mod data_folder;
+pub mod doubts;
 pub mod exit;
 pub mod make;
 pub mod messages;
@@ -64,10 +66,19 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Fine.into(),
         Err(error) => {
-            eprintln!("hulplijn: {error:#}");
+            eprintln!("hulplijn: {}", told(&error));
             Exit::Unable.into()
         }
     }
+}
+
+/// An error with its causes; a cause that the error quotes already is not told again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        before if before.ends_with(&cause) => text,
+        before => format!("{before}: {cause}"),
+    })
 }
 
 /// The reader of our output, such as `head`, has seen enough.
@@ -80,6 +91,15 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn an_error_that_quotes_its_cause_is_told_once() {
+        let cause = || io::Error::from(io::ErrorKind::NotFound);
+        let quoting = crate::media::audio::AudioError::from(hound::Error::from(cause()));
+        let error = anyhow::Error::from(quoting).context("own.wav");
+        assert_eq!(told(&error), "own.wav: can't be read as WAV: entity not found");
+        assert_eq!(told(&anyhow::Error::from(cause()).context("own.wav")), "own.wav: entity not found");
+    }
 
     #[test]
     fn the_arguments_are_well_formed_and_the_exit_codes_are_in_the_help() {

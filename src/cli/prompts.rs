@@ -7,13 +7,15 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use sha2::{Digest as _, Sha256};
 
 use super::exit::Exit;
 use super::make;
 use super::site::Site;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::raw::Place;
 use crate::media::audio::{Measure, RATE, measure, read_wav};
 
 /// Level of speech, in dBov: the aim, and what is taken.
@@ -136,7 +138,11 @@ pub fn check(root: &Path, languages: &[String]) -> anyhow::Result<Report> {
             Ok(found) => {
                 texts.insert(language.as_str(), found);
             }
-            Err(error) => report.error(language, format!("the language is missing: {error:#}")),
+            Err(error) if texts_path(root, language).exists() => report.error(language, error.to_string()),
+            Err(_) => {
+                let path = texts_path(root, language);
+                report.error(language, format!("the language is missing: there is no {}", path.display()));
+            }
         }
     }
     let names: BTreeSet<&str> = texts.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
@@ -165,9 +171,8 @@ fn check_language(
             report.error(&prompt, "the text is empty");
         } else if !sounds.contains(name) {
             report.error(&prompt, "there is a text but no WAV: run `hulplijn prompts make`");
-        } else if made.says_otherwise(language, name, text) {
-            report
-                .warning(&prompt, "the text was changed after the WAV was made: run `hulplijn prompts make`");
+        } else if let Some(advice) = made.says_otherwise(language, name, text, &folder) {
+            report.warning(&prompt, format!("the text was changed after the WAV was made: {advice}"));
         }
     }
     for name in &sounds {
@@ -209,9 +214,28 @@ fn check_sound(report: &mut Report, root: &Path, prompt: &str, speech: bool) {
 
 /// The texts of a language by name.
 pub fn read_texts(root: &Path, language: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    let path = root.join(language).join(TEXTS);
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    toml::from_str(&text).with_context(|| path.display().to_string())
+    texts(&texts_path(root, language)).map_err(|mistake| anyhow!("{mistake}"))
+}
+
+/// Where the texts of a language stand.
+pub fn texts_path(root: &Path, language: &str) -> PathBuf {
+    root.join(language).join(TEXTS)
+}
+
+/// The texts of a file, or its mistake with its line.
+pub fn texts(path: &Path) -> Result<BTreeMap<String, String>, Diagnostic> {
+    let place = |line| Place { file: path.display().to_string().into(), line };
+    let text = fs::read_to_string(path).map_err(|error| {
+        let what = format!("the texts of the prompts can't be read: {error}");
+        Diagnostic::error(&place(0), what).allowed("a file with a text for each prompt")
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() as u32 + 1;
+        let what = format!("the texts of the prompts can't be read: {}", error.message());
+        let allowed = "lines such as welcome = \"Goedendag.\", each name once, a quote within a text as \\\"";
+        Diagnostic::error(&place(line), what).allowed(allowed)
+    })
 }
 
 /// A name that can be a file's name without leaving the folder.
@@ -246,7 +270,7 @@ fn wavs(folder: &Path) -> anyhow::Result<BTreeSet<String>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::sqlite::tests::Scratch;
 

@@ -45,13 +45,14 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
     };
     let limits = |config: &raw::Config| {
         let l = &config.limits;
-        [
+        let numbers = [
             l.calls.value,
             l.registrations.value,
             l.connections.value,
             l.connections_per_address.value,
             l.message_size.value,
-        ]
+        ];
+        (numbers, l.session_expires.value)
     };
     let registrar = |config: &raw::Config| {
         let r = &config.registrar;

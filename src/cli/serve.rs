@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::check::{self, Ready};
+use super::data_folder;
 use super::exit::Exit;
 use super::reload::{self, Reloaded};
 use super::upkeep::{Told, Upkeep};
@@ -162,12 +163,13 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
     if let Some(store) = &world.store {
         switch.restore(Now::read(), store.words());
+        switch.restore_bindings(Now::read(), store.bindings(), |row| world.net.flow(row.local, row.peer));
     }
     for _ in world.store.iter().flat_map(Store::recovered) {
         world.report(&Notice::MessageInterrupted);
     }
     // Before anybody can ask: a store that refuses from the first is no matter for the first housekeeping.
-    world.health.set(Trouble::StoreFailed, !world.store.as_ref().is_some_and(Store::healthy));
+    world.health.set(Trouble::StoreFailed, world.store.as_ref().is_some_and(|store| !store.healthy()));
     if policy.prompts.is_forgiving() {
         world.report(&Notice::PromptMissing);
     }
@@ -340,6 +342,10 @@ impl World {
     }
 
     fn forget_old_messages(&self, policy: &Policy) {
+        if self.store.is_none() {
+            // There is nothing that could be deleted, which was told at the start.
+            return;
+        }
         let keep = policy.config.voicemail.keep_done.as_ref().map(|k| k.value);
         if let Some(before) = mailbox::delete_done_before(Now::read().utc, keep) {
             self.upkeep.forget(before);
@@ -399,15 +405,20 @@ fn open_store(
     health: &Health,
 ) -> anyhow::Result<(Option<Store>, Option<mpsc::Receiver<StoreReply>>)> {
     match Store::open(data) {
-        Ok((store, replies)) => Ok((Some(store), Some(replies))),
+        Ok((store, replies)) => {
+            if !store.healthy() {
+                eprintln!("hulplijn: {}", data_folder::waits(data));
+            }
+            Ok((Some(store), Some(replies)))
+        }
         Err(error @ (StoreError::InUse { .. } | StoreError::TooNew { .. })) => Err(error.into()),
         Err(error) => {
+            eprintln!("hulplijn: {}", data_folder::refused(data, &error));
             tracing::error!(
-                event = "store",
-                "the store can't be opened; calls are answered, messages can't be left"
+                event = "no_messages",
+                "the data folder can't be written: calls are answered, no message can be left; the line before names the folder and what to do"
             );
-            eprintln!("hulplijn: {error}");
-            health.set(Trouble::StoreFailed, true);
+            health.set(Trouble::NoMessages, true);
             Ok((None, None))
         }
     }
@@ -558,7 +569,6 @@ fn print_findings(findings: &[Diagnostic]) {
     }
 }
 
-/// Free space of the file system that holds the data, in MiB.
 /// The generator's seed, from the system.
 pub(super) fn seed() -> anyhow::Result<[u8; 32]> {
     let mut seed = [0; 32];

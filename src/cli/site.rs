@@ -41,7 +41,9 @@ impl Site {
 }
 
 fn tables(config: &Path) -> anyhow::Result<Vec<toml::Table>> {
-    let folder = fs::read_dir(config).with_context(|| format!("configuration in {}", config.display()))?;
+    let folder = fs::read_dir(config).with_context(|| {
+        format!("there is no configuration in {}; name its directory by --config DIR", config.display())
+    })?;
     let mut paths: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
     paths.sort();

@@ -95,6 +95,9 @@ impl Talk {
 }
 
 fn sound(path: &Path, repeat: bool) -> anyhow::Result<Sound> {
+    if !path.exists() {
+        bail!("there is no {}; --play needs a WAV of 8 kHz, 16 bit, mono", path.display());
+    }
     let samples = audio::read_wav(path).with_context(|| path.display().to_string())?;
     Ok(Sound { clip: audio::clip("played", &samples), repeat })
 }
@@ -328,7 +331,8 @@ impl Driver<'_> {
     /// When the reader of our output has seen enough, the call is hung up all the same.
     fn print(&mut self, happening: &Happening) {
         let time = self.began.elapsed().as_secs_f64();
-        let written = writeln!(self.out, "{time:.3} {happening}").and_then(|()| self.out.flush());
+        let remedy = happening.remedy().map(|remedy| format!("      {remedy}\n")).unwrap_or_default();
+        let written = write!(self.out, "{time:.3} {happening}\n{remedy}").and_then(|()| self.out.flush());
         if written.is_err() && !std::mem::replace(&mut self.silenced, true) {
             self.full.push(Input::Stop);
         }

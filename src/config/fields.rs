@@ -15,7 +15,8 @@ use super::steps;
 use super::tree::Node;
 use super::value::{
     Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
-    origin, ports, socket, star_code, strategy, telephone, text, transport, truth, word, zone_code,
+    origin, ports, session_interval, socket, star_code, strategy, telephone, text, transport, truth, word,
+    zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -148,6 +149,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         target: s.optional("target", text),
         username: s.optional("username", text),
         password: s.secret("password"),
+        realm: s.optional("realm", text),
     };
     // Whether a password is written, not whether it could be read: that has its own mistake.
     match (&trunk.username, s.has("password")) {
@@ -204,6 +206,7 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
         connections_per_address: s.or("connections-per-address", number(1, 60_000), 20),
         message_size: s.or("message-size", number(2048, 65_535), 16_384),
         call_length: s.or("call-length", duration(MINUTE, DAY), 4 * HOUR),
+        session_expires: s.or("session-expires", session_interval, 30 * MINUTE),
     }
 }
 

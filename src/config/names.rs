@@ -285,6 +285,43 @@ fn lines(config: &Config, found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// Addresses that are called and that no listener can call: requests leave by the listener of the same transport
+/// and family, which is where answers come back to.
+pub fn unserved(config: &Config) -> Vec<Diagnostic> {
+    let lines = config.lines.iter().filter_map(|line| match &line.reach {
+        Reach::Fixed { uri } => Some(uri),
+        Reach::Registers { .. } | Reach::Telephone { .. } => None,
+    });
+    let targets = config.trunks.iter().filter_map(|trunk| trunk.target.as_ref());
+    lines.chain(targets).filter_map(|uri| no_listener_for(config, uri)).collect()
+}
+
+fn no_listener_for(config: &Config, uri: &At<String>) -> Option<Diagnostic> {
+    let host = sip_address::parse(&uri.value).ok()?.host;
+    let transport = sip_address::transport(&uri.value);
+    // Of a name only the name service knows the family.
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    let serves = |listen: &Listen| {
+        let family = address.is_none_or(|to| listen.address.value.is_ipv4() == to.is_ipv4());
+        listen.transport.value == transport && family
+    };
+    if config.listen.iter().any(serves) {
+        return None;
+    }
+    let word = if transport == ListenTransport::Udp { "udp" } else { "tcp" };
+    let family = address.map_or("", |to| if to.is_ipv4() { " and IPv4" } else { " and IPv6" });
+    let what = format!("no [[listen]] has {word}{family}, so `{}` can't be called", uri.value);
+    let allowed = format!(
+        "a [[listen]] with `transport = \"{word}\"`{}",
+        match address {
+            Some(IpAddr::V4(_)) => " and an IPv4 address",
+            Some(IpAddr::V6(_)) => " and an IPv6 address",
+            None => "",
+        }
+    );
+    Some(Diagnostic::error(&uri.place, what).allowed(allowed))
+}
+
 fn queues(config: &Config, found: &mut Vec<Diagnostic>) {
     let lines = names(&config.lines, |line| &line.name);
     for queue in &config.queues {

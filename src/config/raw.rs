@@ -143,6 +143,8 @@ pub struct Trunk {
     pub target: Option<At<String>>,
     pub username: Option<At<String>>,
     pub password: Option<At<Secret>>,
+    /// Only a challenge of this realm gets an answer; without it any that the target gives to a call of ours.
+    pub realm: Option<At<String>>,
 }
 
 /// An address with a prefix length.
@@ -190,6 +192,8 @@ pub struct Limits {
     pub message_size: At<u32>,
     /// The longest that one call may last.
     pub call_length: At<Duration>,
+    /// How often a call is said to go on (RFC 4028); zero: never.
+    pub session_expires: At<Duration>,
 }
 
 /// `[shutdown]`

@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::raw::ListenTransport;
+
 const FORM: &str = "sip:name@host:port, such as sip:front@192.0.2.20:5060";
 
 /// What makes two addresses one: host without case, default port spelled out, transport.
@@ -54,6 +56,12 @@ pub(super) fn parse(text: &str) -> Result<Address, &'static str> {
         return Err(FORM);
     }
     Ok(Address { user, host: host.to_ascii_lowercase(), port, transport })
+}
+
+/// Over what an address is called: UDP, unless it says `transport=tcp`.
+pub(super) fn transport(text: &str) -> ListenTransport {
+    let tcp = text.split(';').skip(1).any(|param| param == "transport=tcp");
+    if tcp { ListenTransport::Tcp } else { ListenTransport::Udp }
 }
 
 /// An address as it may be shown: a password in it (`sip:user:password@host`) is not.

@@ -54,6 +54,10 @@ pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
     let draft = (!broken(&findings)).then(|| config.clone());
     let partial = partial.map(|flows| Config { flows, ..config.clone() });
     findings.append(&mut names::check(&config));
+    // Only when all was read: a listener with a slip in it is no missing listener.
+    if draft.is_some() {
+        findings.append(&mut names::unserved(&config));
+    }
     sort(&mut findings);
     Reading { config: (!broken(&findings)).then_some(config), draft, partial, findings }
 }
@@ -91,7 +95,7 @@ fn merged(dir: &Path, findings: &mut Vec<Diagnostic>) -> Option<Table> {
     let paths = match files(dir) {
         Ok(paths) => paths,
         Err(error) => {
-            findings.push(unreadable(dir, &error));
+            findings.push(unreadable(dir, &error).allowed(in_its_place(dir, &error)));
             return None;
         }
     };
@@ -117,6 +121,18 @@ fn merged(dir: &Path, findings: &mut Vec<Diagnostic>) -> Option<Table> {
     }
     sort(findings);
     sound.then_some(root)
+}
+
+/// What to name instead of a directory that can't be read.
+fn in_its_place(dir: &Path, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return "a directory that whoever runs this may read".to_owned();
+    }
+    match dir.parent().filter(|_| dir.is_file()) {
+        Some(parent) if parent.as_os_str().is_empty() => "its directory, as in `--config .`".to_owned(),
+        Some(parent) => format!("its directory, as in `--config {}`", parent.display()),
+        None => "a directory with files such as site.toml, named by `--config DIR`".to_owned(),
+    }
 }
 
 /// The `*.toml` of the directory itself; names that begin with a dot are an editor's.

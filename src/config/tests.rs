@@ -440,7 +440,13 @@ fn what_is_no_toml_is_named_with_its_line_and_nothing_is_guessed_from_the_rest()
     );
     let nowhere = read(Path::new("/nonexistent/hulplijn"), &env).findings;
     let shown: Vec<String> = nowhere.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["/nonexistent/hulplijn: error: cannot be read: entity not found"]);
+    assert_eq!(
+        shown,
+        [
+            "/nonexistent/hulplijn: error: cannot be read: entity not found; allowed: a directory with files such as \
+             site.toml, named by `--config DIR`"
+        ]
+    );
 }
 
 #[test]
@@ -505,6 +511,9 @@ closed-until = 2026-12-01T09:00:00
 [[exception]]
 date = 2026-12-24
 hours = ["09:00-12:00"]
+[[listen]]
+transport = "tcp"
+address = "[::1]:5060"
 "##;
 
 #[test]
@@ -541,6 +550,77 @@ fn lines_queues_hours_and_secrets_are_taken_as_written() {
     let Action::Queue { keys, announce_every, .. } = &step.action else { panic!("{step:?}") };
     assert_eq!(keys.iter().map(|(key, _)| key.value).collect::<String>(), "2*#");
     assert_eq!(announce_every.value, Duration::from_secs(60));
+}
+
+#[test]
+fn an_address_that_no_listener_can_call_is_an_error_where_it_is_written() {
+    let line = |uri: &str| format!("[[line]]\nname = \"a\"\nuri = \"{uri}\"\n");
+    let said = |more: &str| -> Vec<String> {
+        mistakes(more).into_iter().filter(|line| !line.contains("never rings")).collect()
+    };
+    // The one listener of these tests has udp and IPv4.
+    for uri in ["sip:a@192.0.2.1", "sip:a@pbx.example", "sip:a@192.0.2.1:5070;transport=udp"] {
+        assert_eq!(said(&line(uri)), [""; 0], "{uri}");
+    }
+    assert_eq!(
+        said(&line("sip:a@192.0.2.1;transport=tcp")),
+        [
+            "x.toml:3: error: no [[listen]] has tcp and IPv4, so `sip:a@192.0.2.1;transport=tcp` can't be called; allowed: \
+          a [[listen]] with `transport = \"tcp\"` and an IPv4 address"
+        ]
+    );
+    assert_eq!(
+        said(&line("sip:a@[2001:db8::1]")),
+        [
+            "x.toml:3: error: no [[listen]] has udp and IPv6, so `sip:a@[2001:db8::1]` can't be called; allowed: a \
+          [[listen]] with `transport = \"udp\"` and an IPv6 address"
+        ]
+    );
+    assert_eq!(
+        said(&line("sip:a@pbx.example;transport=tcp")),
+        [
+            "x.toml:3: error: no [[listen]] has tcp, so `sip:a@pbx.example;transport=tcp` can't be called; allowed: a \
+          [[listen]] with `transport = \"tcp\"`"
+        ]
+    );
+    let trunk = "[[trunk]]\nname = \"t\"\nsources = [\"::1\"]\ntarget = \"sip:[::1]:5066\"\n";
+    assert!(
+        said(trunk)[0].starts_with("x.toml:4: error: no [[listen]] has udp and IPv6"),
+        "{:?}",
+        said(trunk)
+    );
+    // A listener with a slip in it is told alone.
+    let slip = format!(
+        "[[listen]]\ntransport = \"tpc\"\naddress = \"127.0.0.1:5070\"\n{}",
+        line("sip:a@b;transport=tcp")
+    );
+    assert_eq!(said(&slip).len(), 1, "{:?}", said(&slip));
+}
+
+#[test]
+fn one_forgotten_quote_is_one_error_and_what_follows_it_is_not_judged() {
+    let site = SITE.replacen("name = \"1712\"", "name = \"1712", 1);
+    let said =
+        findings(&[("site.toml", &site), ("x.toml", "[[number]]\ndial = \"2\"\nflow = \"nowhere\"\n")]);
+    let [only] = &said[..] else { panic!("one error: {said:#?}") };
+    assert!(only.starts_with("site.toml:8: error: not readable as TOML: "), "{only}");
+    assert!(only.contains("what follows in this file was not judged"), "{only}");
+    assert!(only.contains("allowed: often a quote, bracket or comma is missing here"), "{only}");
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_told_with_the_directory_to_name() {
+    let scratch = Scratch::new(&[("site.toml", SITE)]);
+    let file = scratch.0.join("site.toml");
+    let said: Vec<String> = read(&file, &env).findings.iter().map(ToString::to_string).collect();
+    let dir = scratch.0.display();
+    assert_eq!(
+        said,
+        [format!(
+            "{}: error: cannot be read: not a directory; allowed: its directory, as in `--config {dir}`",
+            file.display()
+        )]
+    );
 }
 
 #[test]

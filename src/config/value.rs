@@ -164,6 +164,15 @@ pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Par
     }
 }
 
+/// The interval of session timers: none, or not less than RFC 4028 4 allows.
+pub(super) fn session_interval(node: &Node) -> Parsed<Duration> {
+    let interval = duration(Duration::ZERO, Duration::from_secs(24 * 3600))(node)?;
+    if !interval.is_zero() && interval < Duration::from_secs(90) {
+        return not(&spoken(interval), "0s (no session timers), or from 90s to 1d");
+    }
+    Ok(interval)
+}
+
 /// A duration with its unit: `20s`, `1h30m`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();

@@ -35,7 +35,7 @@ pub struct HttpLimits {
     pub head: usize,
     /// From a request's first byte to the end of its head. Past it: 408.
     pub request: Duration,
-    /// Between requests. Past it: closed.
+    /// Between requests; the first one must begin within `request`. Past it: closed.
     pub idle: Duration,
     /// To read an answer. Past it: closed.
     pub write: Duration,
@@ -113,7 +113,10 @@ async fn accept(listener: TcpListener, limits: HttpLimits, pages: Arc<Pages>) {
 async fn serve(mut stream: TcpStream, limits: HttpLimits, pages: &Pages) {
     let _ = stream.set_nodelay(true);
     let mut buffer = Vec::new();
-    while let Some(request) = next_request(&mut stream, &mut buffer, limits).await {
+    // A client that connects and says nothing holds a place no longer than a slow one.
+    let mut patience = limits.request;
+    while let Some(request) = next_request(&mut stream, &mut buffer, limits, patience).await {
+        patience = limits.idle;
         let (bytes, last) = match request {
             Ok(request) => (respond(&request, pages), request.last),
             Err(status) => (answer(&refusal(status), true, true), true),
@@ -148,8 +151,9 @@ async fn next_request(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     limits: HttpLimits,
+    patience: Duration,
 ) -> Option<Result<Request, u16>> {
-    if buffer.is_empty() && !matches!(timeout(limits.idle, stream.read_buf(buffer)).await, Ok(Ok(1..))) {
+    if buffer.is_empty() && !matches!(timeout(patience, stream.read_buf(buffer)).await, Ok(Ok(1..))) {
         return None;
     }
     let whole = async {
@@ -388,6 +392,8 @@ mod tests {
             idle: Duration::from_millis(30),
             ..HttpLimits::default()
         };
+        let patient = server(HttpLimits { idle: Duration::from_secs(3600), ..limits });
+        assert_eq!(ask(&patient, "").await, "", "who connects and says nothing");
         let server = server(limits);
         assert!(ask(&server, "GET /metrics HTT").await.starts_with("HTTP/1.1 408 "));
         assert_eq!(ask(&server, "").await, "");

@@ -38,6 +38,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 const MAX_KEYS: usize = 32;
 /// Ticks between two keys (RFC 4733 2.5.1.4 asks for a pause that the receiver can tell).
 const KEY_PAUSE: u8 = 3;
+/// Presses a second; more are dropped.
+const MAX_PRESSES: u8 = 20;
 /// Events that wait to be taken; keys beyond are dropped.
 const MAX_EVENTS: usize = 64;
 
@@ -84,6 +86,8 @@ pub struct MediaLeg {
     reporter: Reporter,
     output: Output,
     keys_in: KeyReader,
+    /// Presses since the second began.
+    presses: (Instant, u8),
     recording: Option<Recording>,
     watch: Option<Watch>,
     /// The peer's packets are known to come.
@@ -141,6 +145,7 @@ impl MediaLeg {
             reporter: Reporter::new(origin),
             output: Output::default(),
             keys_in: KeyReader::default(),
+            presses: (now.at, 0),
             recording: None,
             watch: None,
             flowing: false,
@@ -399,11 +404,22 @@ impl MediaLeg {
                 }
             }
             Sound::Key => {
-                if let Some(key) = self.keys_in.on_packet(packet.ssrc, packet.timestamp, packet.payload) {
+                let key = self.keys_in.on_packet(packet.ssrc, packet.timestamp, packet.payload);
+                if let Some(key) = key.filter(|_| self.may_press(now.at)) {
                     self.on_key(key);
                 }
             }
         }
+    }
+
+    /// Whether one more press a second can come from a finger or a dialler; the rest would only hold up the core.
+    fn may_press(&mut self, now: Instant) -> bool {
+        let (since, presses) = &mut self.presses;
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *presses) = (now, 0);
+        }
+        *presses = presses.saturating_add(1);
+        *presses <= MAX_PRESSES
     }
 
     fn on_key(&mut self, digit: char) {

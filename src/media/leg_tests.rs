@@ -363,6 +363,19 @@ fn a_key_is_told_once_and_carried_to_the_other_side() {
 }
 
 #[test]
+fn more_keys_a_second_than_a_dialler_presses_are_dropped() {
+    let mut story = Story::new();
+    story.hear_a(CALLER, &packet(8, 1, 0, &[1; 160]));
+    for press in 0..100u16 {
+        story.press_a(2 + press * 4, 160 + u32::from(press) * 480, 5);
+    }
+    assert_eq!(story.a.digits().len(), 20);
+    story.tick(50);
+    story.press_a(500, 160_000, 7);
+    assert_eq!(story.a.digits(), "7");
+}
+
+#[test]
 fn keys_that_we_send_take_the_place_of_sound_and_time_goes_on() {
     let mut story = Story::new();
     story.tick(1);

@@ -247,6 +247,14 @@ impl Net {
         self.places.towards(transport, peer).map(|place| self.places.advertised(place, peer))
     }
 
+    /// The flow of datagrams between a listener of ours, by the address that peers are told or that it is bound to, and
+    /// a peer. `None`: there is no such listener.
+    pub fn flow(&self, local: SocketAddr, peer: SocketAddr) -> Option<Flow> {
+        let transport = Transport::Udp;
+        let key = self.places.listener(transport, local, peer)?;
+        Some(Flow { key, transport, local, peer })
+    }
+
     /// A new configuration names other hosts. Connections that are open stay what they are.
     pub fn name(&self, networks: Vec<Network>) {
         self.entrance.name(networks);

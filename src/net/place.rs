@@ -68,6 +68,17 @@ impl Places {
             .or(Some(first))
     }
 
+    /// The listener that this peer knows by this address.
+    pub(super) fn listener(
+        &self,
+        transport: Transport,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<FlowKey> {
+        let known = |p: &&Place| p.bound == local || self.advertised(p, peer) == local;
+        self.places.iter().filter(|p| p.transport == transport).find(known).map(|p| p.key)
+    }
+
     /// What the peer should be told. On a wildcard listener the system says which address it sends from.
     pub(super) fn advertised(&self, place: &Place, peer: SocketAddr) -> SocketAddr {
         match place.external {
@@ -154,6 +165,12 @@ mod tests {
         };
         assert_eq!(told(1), address("127.0.0.1:5060"));
         assert_eq!(told(2), address("203.0.113.5:5062"));
+        let known = |transport, local: &str| {
+            places.listener(transport, address(local), address("127.0.0.1:9")).map(|key| key.0)
+        };
+        assert_eq!(known(Transport::Udp, "127.0.0.1:5060"), Some(1));
+        assert_eq!(known(Transport::Tcp, "203.0.113.5:5062"), Some(2));
+        assert_eq!(known(Transport::Udp, "127.0.0.1:5070"), None, "no listener any more");
         assert!(places.all().iter().all(|local| !local.advertised.ip().is_unspecified()));
     }
 }

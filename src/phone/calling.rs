@@ -137,7 +137,7 @@ impl Phone {
     }
 
     fn ring(&mut self, now: Now, dialog: DialogKey, request: &Request, flow: Flow) {
-        self.endpoint.ring(now, dialog, 180, None);
+        self.endpoint.ring(now, dialog, 180);
         self.open(now, Stage::Rings { due: false }, flow.local, flow.peer, flow.peer.to_string());
         let offer = self.endpoint.session(request);
         if let Some(call) = &mut self.call {

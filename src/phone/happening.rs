@@ -105,6 +105,45 @@ pub struct Summary {
     pub stats: LegStats,
 }
 
+impl Happening {
+    /// What whoever tries the switch can do about it, where there is something.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { status } => refusal(*status),
+            Self::RegistrationRefused { status: 401 | 403 | 407 } => Some(
+                "give the `name` and `password` of a [[line]]; after a change of the configuration the switch must be \
+                 reloaded",
+            ),
+            Self::RegistrationRefused { status: 503 } => {
+                Some("as many phones are registered as `registrations` of [limits] allows")
+            }
+            Self::NoReply => Some(
+                "does the switch run, has it a [[listen]] with this address, port and transport, and does a firewall \
+                 let SIP through?",
+            ),
+            _ => None,
+        }
+    }
+}
+
+fn refusal(status: u16) -> Option<&'static str> {
+    Some(match status {
+        401 | 407 => {
+            "a password is needed: codes such as *71 are dialled by `hulplijn phone --line NAME --dial CODE`"
+        }
+        403 => {
+            "the switch takes calls only from the `sources` of a [[trunk]]: call from one of them with --local, or \
+             add this address and reload"
+        }
+        404 => {
+            "no [[number]] of the switch has this `dial`, nor is it a code of [helpline]: see its configuration"
+        }
+        488 => "no codec in common: see `codecs` of [helpline] and --codec",
+        503 => "the switch is full (see [limits]) or is being stopped",
+        _ => return None,
+    })
+}
+
 impl fmt::Display for Happening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -207,5 +246,17 @@ mod tests {
         summary.stats.foreign = 3;
         assert!(summary.to_string().ends_with(", 3 from elsewhere, 0 unreadable"));
         assert_eq!(Happening::Refused { status: 404 }.to_string(), "refused with 404 Not Found");
+    }
+
+    #[test]
+    fn what_an_operator_can_mend_comes_with_a_remedy_and_a_busy_phone_with_none() {
+        let refused = |status| Happening::Refused { status }.remedy();
+        assert!(refused(403).is_some_and(|remedy| remedy.contains("`sources` of a [[trunk]]")));
+        assert!(refused(404).is_some_and(|remedy| remedy.contains("[[number]]")));
+        assert!(refused(401).is_some_and(|remedy| remedy.contains("--line")));
+        let registration = Happening::RegistrationRefused { status: 401 }.remedy();
+        assert!(registration.is_some_and(|remedy| remedy.contains("`password` of a [[line]]")));
+        assert!(Happening::NoReply.remedy().is_some_and(|remedy| remedy.contains("[[listen]]")));
+        assert_eq!((refused(486), Happening::GaveUp.remedy()), (None, None));
     }
 }

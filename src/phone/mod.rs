@@ -91,8 +91,13 @@ pub struct Phone {
 impl Phone {
     /// A phone that begins at once. `rng` is the only source of randomness.
     pub fn new(now: Now, plan: Plan, mut rng: Rng) -> Self {
-        let config =
-            Config { agent: "hulplijn", max_transactions: MAX_TRANSACTIONS, max_dialogs: MAX_DIALOGS };
+        let config = Config {
+            agent: "hulplijn",
+            max_transactions: MAX_TRANSACTIONS,
+            max_dialogs: MAX_DIALOGS,
+            // Its calls are watched by whoever started it.
+            session: Duration::ZERO,
+        };
         let registration = plan.account.clone().map(|account| Registration::new(account, &mut rng));
         let mut phone = Self {
             endpoint: Endpoint::new(config, rng.fork()),
@@ -178,6 +183,8 @@ impl Phone {
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),
             Event::OfferAnswered { dialog, sdp } => self.offer_answered(dialog, sdp.as_deref()),
             Event::OfferFailed { dialog, status } => self.offer_failed(dialog, status),
+            // It has no session timers.
+            Event::RefreshDue { .. } => {}
             Event::Info { dialog, body, .. } => self.info(dialog, &body),
             // Nobody tells this phone whom to call.
             Event::Refer { dialog, .. } => self.endpoint.refer_answer(now, dialog, Err(603)),

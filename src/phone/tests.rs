@@ -381,7 +381,8 @@ impl Desk {
         let account =
             Account { name: "anna".into(), password: password.into(), switch: Place { to, ..place() } };
         let phone = Phone::new(now, Plan { account: Some(account), calls: None, ..plan() }, rng.fork());
-        let config = Config { agent: "test", max_transactions: 100, max_dialogs: 10 };
+        let config =
+            Config { agent: "test", max_transactions: 100, max_dialogs: 10, session: Duration::ZERO };
         Self {
             now,
             phone,
@@ -428,9 +429,9 @@ impl Desk {
             self.switch.reply(arrival, 401, &headers);
         } else if let Some(tx) = self.switch.admit_request(self.now, arrival) {
             match self.registrar.register(self.now.at, "anna", request, flow(1), &[]) {
-                Ok(contacts) => {
-                    self.held.push((self.now.at - self.began, contacts.len()));
-                    let headers: Vec<_> = contacts.into_iter().map(|c| ("Contact", c)).collect();
+                Ok(listed) => {
+                    self.held.push((self.now.at - self.began, listed.contacts.len()));
+                    let headers: Vec<_> = listed.contacts.into_iter().map(|c| ("Contact", c)).collect();
                     self.switch.respond(self.now, tx, 200, &headers);
                 }
                 Err(refusal) => {

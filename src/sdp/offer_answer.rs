@@ -119,11 +119,13 @@ impl Negotiation {
         self.peer = peer;
     }
 
-    /// Our offer: all our codecs.
+    /// Our offer: all our codecs. Sections of the session so far stay in their places (RFC 3264 8).
     pub fn offer(&mut self, way: Way) -> (Vec<u8>, PendingOffer) {
         let formats = self.local.codecs.iter().map(|c| (c.payload_type(), c.encoding())).collect();
         let dtmf = self.local.dtmf.then_some(OUR_DTMF_PT);
-        let media = vec![WrittenMedia::Audio { port: self.local.port, formats, dtmf, way }];
+        let audio = WrittenMedia::Audio { port: self.local.port, formats, dtmf, way };
+        let mut media = self.last.clone().unwrap_or_else(|| vec![audio.clone()]);
+        media.iter_mut().filter(|m| is_audio(m)).for_each(|m| *m = audio.clone());
         let bytes = self.write(media);
         (bytes, PendingOffer { version: self.version, way })
     }
@@ -134,7 +136,8 @@ impl Negotiation {
             return Err(SdpError::Mismatch);
         }
         let session = Session::parse(answer)?;
-        let media = session.media.first().filter(|m| m.kind == "audio").ok_or(SdpError::Mismatch)?;
+        let index = self.last.iter().flatten().position(is_audio).ok_or(SdpError::Mismatch)?;
+        let media = session.media.get(index).filter(|m| m.kind == "audio").ok_or(SdpError::Mismatch)?;
         if media.port == 0 {
             return Err(SdpError::NoAudio);
         }
@@ -164,7 +167,7 @@ impl Negotiation {
     }
 
     fn agree(&self, session: &Session, media: &Media, send: Codec, way: Way) -> Result<Agreed, SdpError> {
-        let address = session.address_of(media).ok_or(SdpError::Form)?;
+        let address = session.address_of(media).ok_or(SdpError::NoAudio)?;
         let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
         let remote = SocketAddr::new(address, media.port);
         let remote_rtcp = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
@@ -203,6 +206,10 @@ impl Negotiation {
         self.last = Some(media);
         written.to_bytes()
     }
+}
+
+fn is_audio(media: &WrittenMedia) -> bool {
+    matches!(media, WrittenMedia::Audio { .. })
 }
 
 fn is_usable(media: &Media) -> bool {
@@ -366,6 +373,19 @@ mod tests {
     }
 
     #[test]
+    fn rfc_3264_8_a_later_offer_of_ours_keeps_every_section_in_its_place() {
+        let mut n = negotiate(&[Codec::Pcma]);
+        let first = offer("m=video 4002 RTP/AVP 31\r\nm=audio 4000 RTP/AVP 8\r\n");
+        assert!(n.answer(&first).is_ok());
+        let (bytes, pending) = n.offer(Way::SendOnly);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let sections: Vec<&str> = text.lines().filter(|l| l.starts_with("m=")).collect();
+        assert_eq!(sections, ["m=video 0 RTP/AVP 0", "m=audio 20000 RTP/AVP 8 101"]);
+        let answer = offer("m=video 0 RTP/AVP 31\r\nm=audio 4000 RTP/AVP 8\r\na=recvonly\r\n");
+        assert!(n.accept_answer(pending, &answer).is_ok_and(|a| a.way == Way::SendOnly));
+    }
+
+    #[test]
     fn what_we_cannot_take_is_refused() {
         for (media, error) in [
             ("m=audio 4000 RTP/AVP 18\r\na=rtpmap:18 G729/8000\r\n", SdpError::NoCommonCodec),
@@ -373,6 +393,8 @@ mod tests {
             ("m=audio 0 RTP/AVP 8\r\n", SdpError::NoAudio),
             ("m=audio 4000 RTP/SAVP 8\r\n", SdpError::NoAudio),
             ("m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 G729/8000\r\n", SdpError::NoCommonCodec),
+            // The session's address does not stand in for one that a section names by a host name.
+            ("m=audio 4000 RTP/AVP 8\r\nc=IN IP4 media.example\r\n", SdpError::NoAudio),
             ("", SdpError::NoAudio),
         ] {
             let result = negotiate(&[Codec::Pcma]).answer(&offer(media));

@@ -27,10 +27,20 @@ pub enum SdpError {
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Session {
     /// Session-level `c=`.
-    pub connection: Option<IpAddr>,
+    pub connection: Connection,
     /// Session-level direction attribute.
     pub direction: Option<Way>,
     pub media: Vec<Media>,
+}
+
+/// A `c=` line.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub enum Connection {
+    #[default]
+    Unsaid,
+    At(IpAddr),
+    /// A host name, or something that can't be read: we look no names up for audio.
+    Unusable,
 }
 
 /// A direction attribute, as the description's author sees it.
@@ -52,7 +62,7 @@ pub struct Media {
     pub protocol: String,
     /// Formats as written, in order of preference.
     pub formats: Vec<String>,
-    pub connection: Option<IpAddr>,
+    pub connection: Connection,
     pub direction: Option<Way>,
     /// Dynamic and static payload types with name (lower case) and clock rate.
     pub rtpmaps: Vec<(u8, String, u32)>,
@@ -90,9 +100,13 @@ impl Session {
         if version_seen { Ok(session) } else { Err(SdpError::Form) }
     }
 
-    /// The address of a media section: its own, else the session's.
+    /// The address of a media section: its own, else the session's. `None`: neither, or a host name.
     pub fn address_of(&self, media: &Media) -> Option<IpAddr> {
-        media.connection.or(self.connection)
+        let said = if media.connection == Connection::Unsaid { self.connection } else { media.connection };
+        match said {
+            Connection::At(address) => Some(address),
+            Connection::Unsaid | Connection::Unusable => None,
+        }
     }
 
     /// The direction of a media section: its own, else the session's, else sendrecv (RFC 3264 5.1).
@@ -101,9 +115,10 @@ impl Session {
     }
 
     fn set_connection(&mut self, address: Option<IpAddr>) {
+        let connection = address.map_or(Connection::Unusable, Connection::At);
         match self.media.last_mut() {
-            Some(media) => media.connection = address,
-            None => self.connection = address,
+            Some(media) => media.connection = connection,
+            None => self.connection = connection,
         }
     }
 

@@ -189,7 +189,12 @@ pub fn media(bytes: &[u8]) {
 /// bounds, and forgets everything when they stop.
 pub fn endpoint(bytes: &[u8]) {
     let mut now = beginning();
-    let config = Config { agent: "fuzz", max_transactions: TRANSACTIONS, max_dialogs: DIALOGS };
+    let config = Config {
+        agent: "fuzz",
+        max_transactions: TRANSACTIONS,
+        max_dialogs: DIALOGS,
+        session: Duration::from_secs(1800),
+    };
     let mut endpoint = Endpoint::new(config, Rng::from_number(1));
     let transport = Transport::Udp;
     let flow = Flow { key: FlowKey(1), transport, local: ours(), peer: theirs() };

@@ -246,7 +246,7 @@ impl World {
         let rows = self.stored.iter().filter(|r| row(r));
         rows.filter_map(|r| match r {
             StoreRequest::SaveMessage(row) => Some(row),
-            StoreRequest::SaveWord { .. } => None,
+            StoreRequest::SaveWord { .. } | StoreRequest::SaveBindings { .. } => None,
         })
         .collect()
     }

@@ -1,17 +1,21 @@
-//! Bindings of lines (RFC 3261 10, Path of RFC 3327): who is where, until when. Authentication is done
-//! before; a line's name here is already proven.
+//! Bindings of lines (RFC 3261 10, Path of RFC 3327, flows of RFC 5626): who is where, until when. Authentication is
+//! done before; a line's name here is already proven.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::flow::Flow;
-use super::header::{CSeq, NameAddr, number_below, split_list};
+use super::header::{CSeq, NameAddr, Params, number_below, split_list};
 use super::uri::{Host, Scheme, Uri};
 use super::wire::message::Request;
 use crate::base::bounded::BoundedMap;
+use crate::base::id::FlowKey;
 
 /// Contacts of one line.
 const MAX_CONTACTS: usize = 5;
+/// Characters of a device's name: a URN with a UUID has 48 with its brackets.
+const MAX_INSTANCE: usize = 200;
 /// Path values that one binding may have.
 const MAX_PATH: usize = 8;
 
@@ -55,10 +59,22 @@ pub struct Binding {
     pub contact: Uri,
     /// Where the REGISTER came from: requests go back over it, which also gets through NAT.
     pub flow: Flow,
+    /// Through whom requests go to it, as `Route` (RFC 3327).
     pub path: Vec<String>,
     pub expires: Instant,
+    /// The device and which of its flows this is, when it says so: it stays the same wherever the device is (RFC 5626).
+    instance: Option<(String, u32)>,
     call_id: String,
     cseq: u32,
+}
+
+/// What the 200 to a REGISTER says.
+#[derive(PartialEq, Eq)]
+pub struct Registered {
+    /// `Contact` values (10.3 step 8).
+    pub contacts: Vec<String>,
+    /// At least one binding is a flow that is to be kept alive (RFC 5626 6).
+    pub outbound: bool,
 }
 
 /// All bindings.
@@ -66,16 +82,19 @@ pub struct Registrar {
     /// The bindings of each line in the order of their last update.
     lines: BoundedMap<String, Vec<Binding>>,
     limits: Limits,
+    /// When something of a line runs out first.
+    due: BTreeSet<(Instant, String)>,
+    /// Lines by their connections.
+    streams: BTreeMap<FlowKey, BTreeSet<String>>,
 }
 
 impl Registrar {
     /// `capacity`: lines that may have a binding.
     pub fn new(capacity: usize, limits: Limits) -> Self {
-        Self { lines: BoundedMap::new(capacity), limits }
+        Self { lines: BoundedMap::new(capacity), limits, due: BTreeSet::new(), streams: BTreeMap::new() }
     }
 
-    /// Carries out a REGISTER of a proven line. Gives the `Contact` values for the 200 (10.3 step 8).
-    /// `ours` are the addresses that the switch listens on.
+    /// Carries out a REGISTER of a proven line. `ours` are the addresses that the switch listens on.
     pub fn register(
         &mut self,
         now: Instant,
@@ -83,7 +102,7 @@ impl Registrar {
         request: &Request,
         flow: Flow,
         ours: &[SocketAddr],
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Registered, Refusal> {
         let headers = &request.headers;
         let cseq = headers.get("CSeq").and_then(|v| CSeq::parse(v).ok()).ok_or(Refusal::Malformed)?.number;
         let call_id = headers.get("Call-ID").ok_or(Refusal::Malformed)?.to_owned();
@@ -97,24 +116,38 @@ impl Registrar {
             remove_all(&values, headers.get("Expires"), &mut bindings, &call_id, cseq)?;
         } else {
             let path = read_path(request)?;
+            let flows = headers.all("Supported").flat_map(split_list).any(|tag| tag.trim() == "outbound");
             // All or nothing: bindings change only when every Contact is fine (10.3 step 7).
             for value in values {
                 let contact = NameAddr::parse(value).map_err(|_| Refusal::Malformed)?;
                 check_contact(&contact.uri, ours)?;
                 let life = self.life(&contact, headers.get("Expires"))?;
                 let binding = Binding {
-                    contact: contact.uri,
+                    contact: contact.uri.clone(),
                     flow,
                     path: path.clone(),
                     expires: now + life,
+                    instance: instance(&contact.params).filter(|_| flows),
                     call_id: call_id.clone(),
                     cseq,
                 };
                 update(&mut bindings, binding, life)?;
             }
         }
+        let outbound = bindings.iter().any(|b| b.instance.is_some());
         self.store(line, bindings)?;
-        Ok(self.contacts(line, now))
+        Ok(Registered { contacts: self.contacts(line, now), outbound })
+    }
+
+    /// Puts back a binding of an earlier run. What it can't take is left out: the phone comes by itself.
+    pub fn restore(&mut self, line: &str, contact: &str, path: Vec<String>, flow: Flow, expires: Instant) {
+        let Ok(contact) = Uri::parse(contact) else { return };
+        let mut bindings = self.lines.get(line).cloned().unwrap_or_default();
+        if bindings.len() < MAX_CONTACTS && path.len() <= MAX_PATH {
+            let (call_id, cseq) = (String::new(), 0);
+            bindings.push(Binding { contact, flow, path, expires, instance: None, call_id, cseq });
+            let _ = self.store(line, bindings);
+        }
     }
 
     /// Where a line is reached, the binding that was updated last first: a phone that has started anew is where it
@@ -126,17 +159,19 @@ impl Registrar {
 
     /// Takes out what has run out; gives the lines that are no longer reachable.
     pub fn expire(&mut self, now: Instant) -> Vec<String> {
-        self.sweep(|b| b.expires > now)
+        let over = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, line)| line.clone()).collect();
+        self.sweep(over, |b| b.expires > now)
     }
 
     /// A stream was closed: bindings over it are dead (RFC 5626 4.2). Gives the lines left without any.
-    pub fn flow_closed(&mut self, flow: crate::base::id::FlowKey) -> Vec<String> {
-        self.sweep(|b| !(b.flow.transport.is_reliable() && b.flow.key == flow))
+    pub fn flow_closed(&mut self, flow: FlowKey) -> Vec<String> {
+        let lines = self.streams.get(&flow).cloned().unwrap_or_default();
+        self.sweep(lines, |b| !(b.flow.transport.is_reliable() && b.flow.key == flow))
     }
 
     /// When the next binding runs out.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.lines.iter().flat_map(|(_, all)| all.iter().map(|b| b.expires)).min()
+        self.due.first().map(|(at, _)| *at)
     }
 
     pub fn len(&self) -> usize {
@@ -162,11 +197,32 @@ impl Registrar {
     }
 
     fn store(&mut self, line: &str, bindings: Vec<Binding>) -> Result<(), Refusal> {
+        if self.lines.is_full() && !self.lines.contains_key(line) {
+            return Err(Refusal::Full);
+        }
+        self.unlist(line);
         if bindings.is_empty() {
             self.lines.remove(line);
             return Ok(());
         }
+        for binding in bindings.iter().filter(|b| b.flow.transport.is_reliable()) {
+            self.streams.entry(binding.flow.key).or_default().insert(line.to_owned());
+        }
+        self.due.extend(bindings.iter().map(|b| b.expires).min().map(|at| (at, line.to_owned())));
         self.lines.insert(line.to_owned(), bindings).map(|_| ()).map_err(|_| Refusal::Full)
+    }
+
+    /// Takes a line out of what is found by time and by connection.
+    fn unlist(&mut self, line: &str) {
+        for binding in self.lines.get(line).into_iter().flatten() {
+            self.due.remove(&(binding.expires, line.to_owned()));
+            if let Some(lines) = self.streams.get_mut(&binding.flow.key) {
+                lines.remove(line);
+                if lines.is_empty() {
+                    self.streams.remove(&binding.flow.key);
+                }
+            }
+        }
     }
 
     fn contacts(&self, line: &str, now: Instant) -> Vec<String> {
@@ -177,16 +233,15 @@ impl Registrar {
         self.bindings(line, now).into_iter().map(value).collect()
     }
 
-    fn sweep(&mut self, keep: impl Fn(&Binding) -> bool) -> Vec<String> {
+    /// Keeps these lines' bindings of a kind; gives those that have none any more.
+    fn sweep(&mut self, lines: BTreeSet<String>, keep: impl Fn(&Binding) -> bool) -> Vec<String> {
         let mut gone = Vec::new();
-        for (line, bindings) in self.lines.iter_mut() {
-            bindings.retain(&keep);
-            if bindings.is_empty() {
-                gone.push(line.clone());
+        for line in lines {
+            let kept = self.lines.get(&line).into_iter().flatten().filter(|b| keep(b)).cloned().collect();
+            let _ = self.store(&line, kept);
+            if !self.lines.contains_key(&line) {
+                gone.push(line);
             }
-        }
-        for line in &gone {
-            self.lines.remove(line);
         }
         gone
     }
@@ -213,7 +268,12 @@ fn remove_all(
 /// Each update goes to the end. A new contact beyond the bound takes the place of the one that was updated longest
 /// ago: a phone that often starts anew behind NAT must not lock itself out.
 fn update(bindings: &mut Vec<Binding>, binding: Binding, life: Duration) -> Result<(), Refusal> {
-    let known = bindings.iter().position(|b| b.contact.equivalent(&binding.contact));
+    // A flow is known by its device and number; the address is where it is today (RFC 5626 6).
+    let same = |b: &Binding| match (&b.instance, &binding.instance) {
+        (Some(old), Some(new)) => old == new,
+        _ => b.contact.equivalent(&binding.contact),
+    };
+    let known = bindings.iter().position(same);
     match known {
         Some(at) => {
             let old =
@@ -232,6 +292,13 @@ fn update(bindings: &mut Vec<Binding>, binding: Binding, life: Duration) -> Resu
         bindings.push(binding);
     }
     Ok(())
+}
+
+/// `+sip.instance` and `reg-id` of a Contact (RFC 5626 4.2).
+fn instance(params: &Params) -> Option<(String, u32)> {
+    let number = number_below(params.get("reg-id")?, 1 << 31).ok().filter(|number| *number > 0)?;
+    let device = params.get("+sip.instance").filter(|device| device.len() <= MAX_INSTANCE)?;
+    Some((device.to_owned(), number as u32))
 }
 
 fn read_path(request: &Request) -> Result<Vec<String>, Refusal> {
@@ -289,7 +356,8 @@ mod tests {
         }
         let request = Request { method: Method::REGISTER, uri: "sip:h".into(), headers, body: Vec::new() };
         let ours = [SocketAddr::from(([127, 0, 0, 1], 5060))];
-        r.register(now, "an", &request, flow(Transport::Udp), &ours).map_err(Refusal::status)
+        let listed = r.register(now, "an", &request, flow(Transport::Udp), &ours);
+        listed.map(|listed| listed.contacts).map_err(Refusal::status)
     }
 
     #[test]
@@ -353,6 +421,33 @@ mod tests {
         }
         let found: Vec<Option<u16>> = r.bindings("an", now).iter().map(|b| b.contact.port).collect();
         assert_eq!(found, [9, 8, 7, 6, 5].map(Some));
+    }
+
+    #[test]
+    fn rfc_5626_6_a_device_that_moves_keeps_its_flow_and_has_another_by_another_number() {
+        let (now, mut r) = (Now::read().at, registrar());
+        let flow = |cseq: u32, id: u32, device: char, address: u32| {
+            let contact = format!(
+                "<sip:an@192.0.2.{address}>;reg-id={id};+sip.instance=\"<urn:uuid:{device}>\";expires=600"
+            );
+            (cseq, contact)
+        };
+        for ((cseq, contact), expected) in [
+            (flow(1, 1, 'a', 1), vec![1]),
+            (flow(2, 1, 'a', 2), vec![2]),
+            (flow(3, 2, 'a', 3), vec![3, 2]),
+            (flow(4, 1, 'b', 4), vec![4, 3, 2]),
+            (flow(5, 1, 'a', 5), vec![5, 4, 3]),
+        ] {
+            let fields = [("Supported", "path, outbound"), ("Contact", contact.as_str())];
+            assert!(register(&mut r, now, cseq, &fields).is_ok());
+            let at = |b: &Binding| b.contact.to_string().rsplit('.').next().and_then(|n| n.parse().ok());
+            let found: Vec<u32> = r.bindings("an", now).iter().filter_map(at).collect();
+            assert_eq!(found, expected, "{contact}");
+        }
+        // Without the option tag it is a contact like any other.
+        let (_, contact) = flow(6, 1, 'a', 6);
+        assert!(register(&mut r, now, 6, &[("Contact", &contact)]).is_ok_and(|listed| listed.len() == 4));
     }
 
     #[test]

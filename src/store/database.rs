@@ -10,12 +10,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::request::{MESSAGES, MessageRow, MessageState};
+use super::request::{BindingRow, MESSAGES, MessageRow, MessageState};
 use crate::base::time::Now;
 
 /// The version of the tables, kept in `user_version`. A database of a later version is refused, so
 /// that an older switch does not write rows that the newer one can't read.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// How long a write waits for an operator's command that holds the lock.
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -163,6 +163,41 @@ impl Database {
         Ok(())
     }
 
+    /// Puts these in place of a line's registrations.
+    pub fn save_bindings(&mut self, line: &str, rows: &[BindingRow]) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction()?;
+        transaction.prepare_cached("DELETE FROM binding WHERE line = ?1")?.execute([line])?;
+        for (place, row) in rows.iter().enumerate() {
+            transaction.prepare_cached("INSERT INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
+                params![
+                    line,
+                    i64::try_from(place).unwrap_or(i64::MAX),
+                    row.contact,
+                    row.path.join("\n"),
+                    row.local.to_string(),
+                    row.peer.to_string(),
+                    row.expires_at.timestamp_millis(),
+                ],
+            )?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// The registrations that have not run out, by line; forgets the others.
+    pub fn bindings(&self, now: DateTime<Utc>) -> Result<BTreeMap<String, Vec<BindingRow>>, StoreError> {
+        let over = now.timestamp_millis();
+        self.connection.execute("DELETE FROM binding WHERE expires_at_ms <= ?1", [over])?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT line, contact, path, local, peer, expires_at_ms FROM binding ORDER BY line, place",
+        )?;
+        let mut found: BTreeMap<String, Vec<BindingRow>> = BTreeMap::new();
+        for row in statement.query_map([], |row| Ok((row.get(0)?, read_binding(row)?)))? {
+            let (line, binding) = row?;
+            found.entry(line).or_default().extend(binding);
+        }
+        Ok(found)
+    }
+
     pub fn words(&self) -> Result<BTreeMap<String, String>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT key, value FROM word")?;
         let words = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -221,7 +256,17 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
              callback TEXT,
              done_at_ms INTEGER
          ) STRICT;
-         CREATE TABLE IF NOT EXISTS word (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+         CREATE TABLE IF NOT EXISTS word (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+         CREATE TABLE IF NOT EXISTS binding (
+             line TEXT NOT NULL,
+             place INTEGER NOT NULL,
+             contact TEXT NOT NULL,
+             path TEXT NOT NULL,
+             local TEXT NOT NULL,
+             peer TEXT NOT NULL,
+             expires_at_ms INTEGER NOT NULL,
+             PRIMARY KEY (line, place)
+         ) STRICT;",
     )?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
     Ok(transaction.commit()?)
@@ -236,6 +281,17 @@ fn read_row(row: &Row) -> rusqlite::Result<MessageRow> {
         state: state_of(&row.get::<_, String>(4)?),
         callback: row.get(5)?,
     })
+}
+
+/// `None`: not as we write them.
+fn read_binding(row: &Row) -> rusqlite::Result<Option<BindingRow>> {
+    let (contact, path): (String, String) = (row.get(1)?, row.get(2)?);
+    let (local, peer): (String, String) = (row.get(3)?, row.get(4)?);
+    let expires_at = DateTime::from_timestamp_millis(row.get(5)?);
+    let addresses = (local.parse().ok(), peer.parse().ok(), expires_at);
+    let (Some(local), Some(peer), Some(expires_at)) = addresses else { return Ok(None) };
+    let path = path.lines().map(str::to_owned).collect();
+    Ok(Some(BindingRow { contact, path, local, peer, expires_at }))
 }
 
 /// SQLite gives its log files the mode of the database file, so that one is made first.
@@ -266,6 +322,43 @@ mod tests {
         assert!(database.list().expect("read") == [one.clone()]);
         assert!(database.get("aaaa").expect("read") == Some(one));
         assert_eq!(database.words().expect("read"), BTreeMap::from([("line/gent".into(), "out".into())]));
+    }
+
+    #[test]
+    fn registrations_come_back_until_they_run_out_and_replace_each_other() {
+        let scratch = Scratch::new();
+        let now = Utc::now();
+        let row = |port: u16, seconds: i64| BindingRow {
+            contact: format!("sip:anna@192.0.2.1:{port}"),
+            path: vec!["<sip:p1;lr>".to_owned(), "<sip:p2;lr>".to_owned()],
+            local: "127.0.0.1:5060".parse().expect("address"),
+            peer: "[2001:db8::1]:5070".parse().expect("address"),
+            expires_at: DateTime::from_timestamp_millis(now.timestamp_millis()).expect("time")
+                + chrono::Duration::seconds(seconds),
+        };
+        let mut database = Database::open(scratch.path()).expect("opens");
+        database.save_bindings("anna", &[row(1, 60), row(2, 60)]).expect("saved");
+        database.save_bindings("anna", &[row(2, 60), row(3, -1)]).expect("saved");
+        database.save_bindings("bert", &[row(4, 60)]).expect("saved");
+        database.save_bindings("bert", &[]).expect("saved");
+        drop(database);
+        let database = Database::open(scratch.path()).expect("opens");
+        let found = database.bindings(now).expect("read");
+        assert!(found == BTreeMap::from([("anna".to_owned(), vec![row(2, 60)])]));
+        assert!(database.bindings(now + chrono::Duration::seconds(61)).expect("read").is_empty());
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_gains_the_registrations() {
+        let scratch = Scratch::new();
+        let database = Database::open(scratch.path()).expect("opens");
+        database.save_word("line/gent", "in").expect("saved");
+        database.connection.execute("DROP TABLE binding", []).expect("dropped");
+        database.connection.pragma_update(None, "user_version", 1).expect("written");
+        drop(database);
+        let mut database = Database::open(scratch.path()).expect("opens");
+        database.save_bindings("anna", &[]).expect("saved");
+        assert_eq!(database.words().expect("read").len(), 1);
     }
 
     #[test]

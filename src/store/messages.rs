@@ -33,6 +33,11 @@ impl Messages {
         self.trouble.as_ref()
     }
 
+    /// Whether no switch has ever kept anything here: no database, and no row that waits for one.
+    pub fn is_nowhere(&self) -> bool {
+        self.database.is_none() && self.trouble.is_none() && spool::ids(&self.data).is_empty()
+    }
+
     /// All messages, oldest first.
     pub fn list(&self) -> Result<Vec<MessageRow>, StoreError> {
         let mut rows = self.database.as_ref().map_or(Ok(Vec::new()), Database::list)?;

@@ -1,5 +1,6 @@
 //! What the core asks of the store and what it hears back; plain values.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,12 +31,14 @@ pub struct MessageRow {
     pub callback: Option<String>,
 }
 
-/// A line's registration that should survive a restart.
+/// A line's registration that survives a restart: where a counsellor's phone is. No `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BindingRow {
-    pub line: String,
     pub contact: String,
     pub path: Vec<String>,
+    /// The address of ours that it registered at, and whence.
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -46,6 +49,12 @@ pub enum StoreRequest {
     SaveWord {
         key: String,
         value: String,
+    },
+    /// All registrations of a line, in place of those before. What the disk does not take is let go: the phone
+    /// registers again.
+    SaveBindings {
+        line: String,
+        rows: Vec<BindingRow>,
     },
 }
 

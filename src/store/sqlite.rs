@@ -15,9 +15,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::database::{Database, StoreError, create_folders};
-use super::request::{MessageRow, StoreReply, StoreRequest};
+use super::request::{BindingRow, MessageRow, StoreReply, StoreRequest};
 use super::{recovery, spool};
 use crate::base::bounded::Full;
+use crate::base::time::Now;
 
 /// Requests that may wait for the disk; a further one comes back to the sender.
 const REQUESTS: usize = 1024;
@@ -36,6 +37,7 @@ pub struct Store {
     thread: JoinHandle<()>,
     healthy: Arc<AtomicBool>,
     words: BTreeMap<String, String>,
+    bindings: BTreeMap<String, Vec<BindingRow>>,
     recovered: Vec<String>,
 }
 
@@ -48,7 +50,7 @@ impl Store {
 
     fn open_with(data: &Path, backoff: Duration) -> Result<(Self, mpsc::Receiver<StoreReply>), StoreError> {
         let mut worker = Worker::open(data, backoff)?;
-        let words = worker.load_words();
+        let (words, bindings) = (worker.load_words(), worker.load_bindings());
         let recovered = std::mem::take(&mut worker.recovered);
         let healthy = Arc::clone(&worker.healthy);
         let (requests, inbox) = sync_channel(REQUESTS);
@@ -57,7 +59,7 @@ impl Store {
             .name("store".to_owned())
             .spawn(move || worker.run(&inbox, &outbox))
             .map_err(|error| StoreError::io(data, error))?;
-        Ok((Self { requests, thread, healthy, words, recovered }, replies))
+        Ok((Self { requests, thread, healthy, words, bindings, recovered }, replies))
     }
 
     /// Hands over a request without waiting. It comes back when the store can't keep up.
@@ -75,6 +77,11 @@ impl Store {
     /// The words that an earlier run saved, as they were at open.
     pub fn words(&self) -> &BTreeMap<String, String> {
         &self.words
+    }
+
+    /// The registrations that an earlier run saved and that have not run out, as they were at open.
+    pub fn bindings(&self) -> &BTreeMap<String, Vec<BindingRow>> {
+        &self.bindings
     }
 
     /// Messages that a crash had cut off and that were put right at open.
@@ -164,6 +171,11 @@ impl Worker {
         self.database.as_ref().and_then(|database| database.words().ok()).unwrap_or_default()
     }
 
+    fn load_bindings(&self) -> BTreeMap<String, Vec<BindingRow>> {
+        let now = Now::read().utc;
+        self.database.as_ref().and_then(|database| database.bindings(now).ok()).unwrap_or_default()
+    }
+
     fn run(mut self, inbox: &Receiver<StoreRequest>, outbox: &mpsc::Sender<StoreReply>) {
         loop {
             let patience = if self.is_behind() { self.backoff } else { Duration::MAX };
@@ -199,6 +211,9 @@ impl Worker {
                     self.words.insert(key, value)
                 };
                 result
+            }
+            StoreRequest::SaveBindings { line, rows } => {
+                self.write(|database| database.save_bindings(&line, &rows))
             }
         };
         if written && self.is_behind() {
@@ -295,7 +310,7 @@ impl Worker {
     }
 
     /// Does one write, on a database opened anew when the file is gone or refused before.
-    fn write(&mut self, job: impl FnOnce(&Database) -> Result<(), StoreError>) -> bool {
+    fn write(&mut self, job: impl FnOnce(&mut Database) -> Result<(), StoreError>) -> bool {
         let result = self.database_in_place().and_then(job);
         if let Err(error) = &result {
             report(error);
@@ -304,7 +319,7 @@ impl Worker {
         result.is_ok()
     }
 
-    fn database_in_place(&mut self) -> Result<&Database, StoreError> {
+    fn database_in_place(&mut self) -> Result<&mut Database, StoreError> {
         let usable = self.database.take().filter(Database::is_in_place);
         let database = if let Some(database) = usable {
             database

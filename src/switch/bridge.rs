@@ -110,6 +110,25 @@ impl Switch {
         }
     }
 
+    /// The session as it is, offered anew so that the peer knows that it goes on (RFC 4028 7.4).
+    pub(super) fn offer_again(&mut self, now: Now, dialog: DialogKey) {
+        let Some(leg) = self.leg_of(dialog).and_then(|key| self.legs.get_mut(&key)) else { return };
+        if leg.waits_for_answer() {
+            return;
+        }
+        let Some(sdp) = leg.make_offer() else { return };
+        if self.endpoint.offer(now, dialog, sdp).is_err() {
+            leg.forget_offer();
+        }
+    }
+
+    /// What was before stays in force (RFC 3261 14.1).
+    pub(super) fn offer_failed(&mut self, dialog: DialogKey) {
+        if let Some(leg) = self.leg_of(dialog).and_then(|key| self.legs.get_mut(&key)) {
+            leg.forget_offer();
+        }
+    }
+
     fn hold_changed(&mut self, key: LegKey, was_held: bool) {
         let Some(leg) = self.legs.get(&key) else { return };
         let (call_key, held) = (leg.call, leg.held);

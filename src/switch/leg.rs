@@ -52,6 +52,8 @@ pub struct Target {
     pub confirm: bool,
     /// Where else the same line is registered, to be tried in turn when nobody is reached here.
     pub others: Vec<Binding>,
+    /// `Route` values: the proxies that a phone registered through (RFC 3327).
+    pub routes: Vec<String>,
 }
 
 /// An address, or a host name that must be looked up.
@@ -172,6 +174,11 @@ impl Leg {
         let (sdp, pending) = self.negotiation.as_mut()?.offer(Way::SendRecv);
         self.pending = Some(pending);
         Some(sdp)
+    }
+
+    /// Our offer came to nothing.
+    pub fn forget_offer(&mut self) {
+        self.pending = None;
     }
 
     /// Answers the peer's offer.

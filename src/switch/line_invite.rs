@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use super::leg::Target;
+use crate::config::raw::Trunk;
 use crate::sip::digest::Credentials;
 use crate::sip::endpoint::Invite;
 use crate::sip::flow::Destination;
@@ -26,15 +27,24 @@ pub(super) fn write(
         from: format!("\"{}\" <{NOBODY}>", quotable(shown)),
         to_header: target.to_header.clone(),
         contact_user: "anonymous".into(),
-        extra: vec![("Privacy", "id".into())],
+        extra: target
+            .routes
+            .iter()
+            .map(|route| ("Route", route.clone()))
+            .chain([("Privacy", "id".into())])
+            .collect(),
         sdp: Some(sdp),
         credentials: target.credentials.clone(),
     }
 }
 
 /// Account at a trunk.
-pub(super) fn credentials(username: Option<&str>, password: Option<&str>) -> Option<Credentials> {
-    Some(Credentials { username: username?.to_owned(), password: password?.to_owned(), realm: None })
+pub(super) fn credentials(trunk: &Trunk) -> Option<Credentials> {
+    Some(Credentials {
+        username: trunk.username.as_ref()?.value.clone(),
+        password: trunk.password.as_ref()?.value.0.clone(),
+        realm: trunk.realm.as_ref().map(|realm| realm.value.clone()),
+    })
 }
 
 /// A quoted-string can hold this (RFC 3261 25.1); the config may write a name with quotes.

@@ -131,6 +131,7 @@ impl Switch {
             agent: "hulplijn",
             max_transactions: legs * 4 + registrations,
             max_dialogs: legs,
+            session: policy.config.limits.session_expires.value,
         };
         let endpoint = Endpoint::new(config, rng.fork());
         let gate = Gate::new(&policy, rng.fork());
@@ -274,7 +275,8 @@ impl Switch {
             Event::Failed { dialog, status } => self.failed(now, dialog, status),
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),
             Event::OfferAnswered { dialog, sdp } => self.offer_answered(now, dialog, sdp.as_deref()),
-            Event::OfferFailed { .. } => {}
+            Event::OfferFailed { dialog, .. } => self.offer_failed(dialog),
+            Event::RefreshDue { dialog } => self.offer_again(now, dialog),
             Event::Info { dialog, content_type, body } => self.info(now, dialog, &content_type, &body),
             Event::Refer { dialog, refer_to } => self.refer(now, dialog, &refer_to),
             // The switch asks nobody to transfer.

@@ -161,6 +161,7 @@ impl Switch {
                     place: Place::Known(Destination::Flow(binding.flow)),
                     credentials: None,
                     confirm: false,
+                    routes: binding.path,
                     others: bindings.collect(),
                 })
             }
@@ -174,6 +175,7 @@ impl Switch {
                     credentials: None,
                     confirm: false,
                     others: Vec::new(),
+                    routes: Vec::new(),
                 })
             }
             Reach::Telephone { number, trunk } => self.trunk_target(&trunk.value, &number.value, true),
@@ -189,9 +191,7 @@ impl Switch {
         if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
             uri.params.set("transport", Some(transport.as_param()));
         }
-        let username = trunk.username.as_ref().map(|u| u.value.as_str());
-        let password = trunk.password.as_ref().map(|p| p.value.0.as_str());
-        let credentials = line_invite::credentials(username, password);
+        let credentials = line_invite::credentials(trunk);
         Some(Target {
             uri: uri.to_string(),
             to_header: format!("<{uri}>"),
@@ -199,6 +199,7 @@ impl Switch {
             credentials,
             confirm,
             others: Vec::new(),
+            routes: Vec::new(),
         })
     }
 
@@ -260,6 +261,7 @@ impl Switch {
         }
         let next = target.others.remove(0);
         target.uri = next.contact.to_string();
+        target.routes.clone_from(&next.path);
         target.place = Place::Known(Destination::Flow(next.flow));
         leg.signalling = next.flow.local;
         if let Some(dialog) = leg.dialog.take() {

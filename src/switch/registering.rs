@@ -7,6 +7,7 @@
 //! nonce at an address can bring a delay upon it, so a forged address locks nobody out. All of it is bounded: past
 //! a bound, an answer does not come, and the right password is taken still.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -20,11 +21,16 @@ use crate::base::time::Now;
 use crate::config::raw::Reach;
 use crate::sip::digest::{Algorithm, Authenticator, Verdict};
 use crate::sip::endpoint::Arrival;
-use crate::sip::header::NameAddr;
-use crate::sip::registrar::{Limits, Refusal, Registrar};
+use crate::sip::flow::Flow;
+use crate::sip::header::{NameAddr, split_list};
+use crate::sip::registrar::{Limits, Refusal, Registered, Registrar};
 use crate::sip::uri::Scheme;
+use crate::sip::wire::message::Request;
+use crate::store::request::{BindingRow, StoreRequest};
 use crate::telemetry::notice::{self, Notice};
 
+/// How often a phone is asked to keep its flow alive (RFC 5626 4.4.1): below what most address translators forget.
+const FLOW_TIMER: Duration = Duration::from_secs(120);
 /// Addresses with wrong passwords that are remembered.
 const PENALTIES: usize = 4096;
 /// Accounts of one address that are held at a time; while they are, it is heard for no other.
@@ -122,6 +128,20 @@ impl Gate {
     }
 }
 
+/// What the 200 says: the bindings, and of RFC 3327 and 5626 what the phone asks for.
+fn registered(request: &Request, listed: Registered) -> Vec<(&'static str, String)> {
+    let mut headers: Vec<(&str, String)> = listed.contacts.into_iter().map(|c| ("Contact", c)).collect();
+    let knows_path = request.headers.all("Supported").flat_map(split_list).any(|tag| tag.trim() == "path");
+    let path = request.headers.all("Path").filter(|_| knows_path);
+    headers.extend(path.map(|value| ("Path", value.to_owned())));
+    if listed.outbound {
+        headers.push(("Require", "outbound".to_owned()));
+        headers.push(("Flow-Timer", FLOW_TIMER.as_secs().to_string()));
+    }
+    headers.push(("Supported", "path, outbound".to_owned()));
+    headers
+}
+
 /// An account by a number, for the time that it is held.
 fn account_number(name: &str) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
@@ -144,10 +164,10 @@ impl Switch {
         let Arrival { request, flow, .. } = arrival;
         let ours = self.policy.own_addresses();
         match self.gate.registrar.register(now.at, &name, &request, flow, &ours) {
-            Ok(contacts) => {
-                let headers: Vec<(&str, String)> = contacts.into_iter().map(|c| ("Contact", c)).collect();
-                let reachable = !headers.is_empty();
-                self.endpoint.respond(now, tx, 200, &headers);
+            Ok(listed) => {
+                let reachable = !listed.contacts.is_empty();
+                self.endpoint.respond(now, tx, 200, &registered(&request, listed));
+                self.keep_bindings(now, &name);
                 if flow.transport.is_reliable() {
                     self.outputs.push_back(Output::Proven { flow: flow.key });
                 }
@@ -161,6 +181,46 @@ impl Switch {
                 self.endpoint.respond(now, tx, refusal.status(), headers);
             }
         }
+    }
+
+    /// Bindings over datagrams outlive us: their phones don't notice a restart. Connections end with us, and their phones
+    /// open others (RFC 5626 4.4).
+    fn keep_bindings(&mut self, now: Now, line: &str) {
+        let bindings = self.gate.registrar.bindings(line, now.at);
+        let lasting = bindings.into_iter().rev().filter(|b| !b.flow.transport.is_reliable());
+        let rows = lasting.map(|binding| BindingRow {
+            contact: binding.contact.to_string(),
+            path: binding.path,
+            local: binding.flow.local,
+            peer: binding.flow.peer,
+            expires_at: now.utc + binding.expires.saturating_duration_since(now.at),
+        });
+        let rows = rows.collect();
+        self.outputs.push_back(Output::Store(StoreRequest::SaveBindings { line: line.to_owned(), rows }));
+    }
+
+    /// Puts back where lines were reached before a restart. `flow` tells by which listener of ours, if it is still there.
+    pub fn restore_bindings(
+        &mut self,
+        now: Now,
+        bindings: &BTreeMap<String, Vec<BindingRow>>,
+        flow: impl Fn(&BindingRow) -> Option<Flow>,
+    ) {
+        for (name, rows) in bindings {
+            let Some(key) = self.policy.line_named(name) else { continue };
+            if !self.policy.line(key).is_some_and(|line| matches!(line.reach, Reach::Registers { .. })) {
+                continue;
+            }
+            for row in rows {
+                let left = (row.expires_at - now.utc).to_std().ok().filter(|left| !left.is_zero());
+                let (Some(left), Some(flow)) = (left, flow(row)) else { continue };
+                self.gate.registrar.restore(name, &row.contact, row.path.clone(), flow, now.at + left);
+            }
+            if !self.gate.registrar.bindings(name, now.at).is_empty() {
+                self.reachable(now, key, true);
+            }
+        }
+        self.plan_expiry();
     }
 
     /// The line that sends this, and its name. `None`: it has proven nothing and is answered, or will be.
@@ -182,7 +242,8 @@ impl Switch {
             return Proof::Challenge { stale: false };
         };
         let source = flow.source();
-        let account = account_number(&self.gate.authenticator.account(value));
+        let name = self.gate.authenticator.account(value);
+        let account = account_number(&name);
         if self.gate.is_held(now.at, source, account) {
             return Proof::Held;
         }
@@ -203,7 +264,8 @@ impl Switch {
             }
             Verdict::Stale => Proof::Challenge { stale: true },
             Verdict::Wrong => {
-                self.notice(Notice::AuthFailed);
+                let line = self.policy.line_named(&name);
+                self.notice(Notice::AuthFailed { line });
                 Proof::Wrong(self.gate.fault(now.at, source, account))
             }
             Verdict::Malformed => Proof::Malformed,

@@ -11,6 +11,7 @@ use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
 use crate::base::time::Now;
 use crate::media::command::MediaCommand;
 use crate::sip::header_ext::ReferTo;
+use crate::sip::wire::message::Method;
 use crate::telemetry::notice::Miss;
 
 /// How long the target of a transfer rings.
@@ -62,6 +63,9 @@ impl Switch {
     /// Reads Refer-To: the user part names a line, or a destination by name or number.
     fn goal(&self, refer_to: &str) -> Result<Goal, u16> {
         let target = ReferTo::parse(refer_to).map_err(|_| 400u16)?;
+        if target.method != Method::INVITE {
+            return Err(501); // we send nothing else for somebody (RFC 3515 2.4.2)
+        }
         if target.replaces.is_some() {
             // An attended transfer needs a second call of the line, which a line does not have here.
             return Err(501);

@@ -174,7 +174,7 @@ impl Metrics {
             Notice::Dropped { reason, count } => {
                 self.dropped.with_label_values(&[reason.word()]).inc_by(*count);
             }
-            Notice::AuthFailed => self.auth_failures.inc(),
+            Notice::AuthFailed { .. } => self.auth_failures.inc(),
             // What it does is seen in the line's state.
             Notice::LineCode { .. } => {}
             Notice::Registered { line } => self.change(|present| {
@@ -250,7 +250,7 @@ impl Metrics {
         for reason in Dropped::ALL {
             self.dropped.with_label_values(&[reason.word()]);
         }
-        for part in ["store", "disk", "media", "prompt", "panic", "overload"] {
+        for part in PARTS {
             self.failures.with_label_values(&[part]);
         }
         for kind in RTP_KINDS {
@@ -260,7 +260,11 @@ impl Metrics {
     }
 }
 
-const RTP_KINDS: [&str; 5] = ["received", "lost", "late", "foreign", "malformed"];
+/// What becomes of an RTP packet, as the metrics write it.
+pub const RTP_KINDS: [&str; 5] = ["received", "lost", "late", "foreign", "malformed"];
+
+/// Where a fault of ours can be, as the metrics write it.
+pub const PARTS: [&str; 6] = ["store", "disk", "media", "prompt", "panic", "overload"];
 
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
@@ -396,7 +400,7 @@ mod tests {
             Notice::Refused { status: 404 },
             Notice::Refused { status: 9 },
             Notice::Dropped { reason: Dropped::Flood, count: 7 },
-            Notice::AuthFailed,
+            Notice::AuthFailed { line: None },
             Notice::StoreFailed,
             Notice::MessageTaken { length: Duration::from_secs(20) },
             Notice::MessageInterrupted,

@@ -18,6 +18,8 @@ pub enum Trouble {
     Draining,
     /// Messages go to the spool; calls are answered all the same.
     StoreFailed,
+    /// The data folder can't be written; calls are answered all the same.
+    NoMessages,
     /// No message can be recorded; calls are answered all the same.
     DiskFull,
     MediaFailed,
@@ -34,6 +36,7 @@ impl Trouble {
             Self::Starting => "starting: not listening yet",
             Self::Draining => "draining: no new calls are taken",
             Self::StoreFailed => "store failed: messages wait in the spool, calls are answered",
+            Self::NoMessages => "no messages: the data folder can't be written, calls are answered",
             Self::DiskFull => "disk full: no messages can be recorded, calls are answered",
             Self::MediaFailed => "media failed: calls can't be given sound",
             Self::ConfigRefused => "config refused: the earlier one is in force",
@@ -97,7 +100,12 @@ impl Health {
         match notice {
             Notice::Started { .. } => self.set(Trouble::Starting, false),
             Notice::StoreFailed => self.set(Trouble::StoreFailed, true),
-            Notice::DiskFull => self.set(Trouble::DiskFull, true),
+            // A folder that can't be written says so already, and the disk may be empty.
+            Notice::DiskFull => self.change(|state| {
+                if !state.troubles.contains(&Trouble::NoMessages) {
+                    state.troubles.insert(Trouble::DiskFull);
+                }
+            }),
             Notice::MediaFailed => self.set(Trouble::MediaFailed, true),
             Notice::PromptMissing => self.set(Trouble::PromptsMissing, true),
             // A message that was recorded whole found room.
@@ -170,6 +178,15 @@ mod tests {
         assert_eq!(health.readiness().text(), "ready\n");
         health.note(&Notice::Draining { calls: 3 });
         assert!(!health.readiness().ready);
+    }
+
+    #[test]
+    fn a_data_folder_that_cannot_be_written_is_not_told_as_a_full_disk_too() {
+        let health = Health::new();
+        health.note(&Notice::Started { generation: 1 });
+        health.set(Trouble::NoMessages, true);
+        health.note(&Notice::DiskFull);
+        assert_eq!(health.readiness(), Readiness { ready: false, troubles: vec![Trouble::NoMessages] });
     }
 
     #[test]

@@ -123,6 +123,10 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         Notice::Registered { line } | Notice::Unregistered { line } => {
             Fields { line: Some(names.line(*line)), ..none }
         }
+        // Never the name that was given: it is free text from outside.
+        Notice::AuthFailed { line } => {
+            Fields { line: Some(line.map_or("unknown", |line| names.line(line))), ..none }
+        }
         Notice::ConfigRefused { mistakes } => Fields { count: Some(u64::from(*mistakes)), ..none },
         Notice::Draining { calls } => Fields { count: Some(u64::from(*calls)), ..none },
         Notice::MessageInterrupted
@@ -130,7 +134,6 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         | Notice::DiskFull
         | Notice::MediaFailed
         | Notice::PromptMissing
-        | Notice::AuthFailed
         | Notice::Overload => none,
     }
 }

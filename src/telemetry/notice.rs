@@ -132,7 +132,10 @@ pub enum Notice {
         reason: Drop,
         count: u64,
     },
-    AuthFailed,
+    /// A wrong password. The name that was given is told only as the configured line that it is.
+    AuthFailed {
+        line: Option<LineKey>,
+    },
     /// A counsellor dialled a `*` code.
     LineCode {
         line: LineKey,
@@ -243,7 +246,11 @@ impl Notice {
                 Error,
                 "the database refused; rows are spooled and tried again: look at disk and permissions",
             ),
-            Self::DiskFull => ("disk_full", Error, "no message can be recorded: make room on the disk"),
+            Self::DiskFull => (
+                "disk_full",
+                Error,
+                "no message can be recorded: make room on the disk, or let the switch's user write the data folder",
+            ),
             Self::MediaFailed => ("media_failed", Error, "a media thread or port failed: look at `[media]`"),
             Self::PromptMissing => (
                 "prompt_missing",
@@ -252,7 +259,16 @@ impl Notice {
             ),
             Self::MediaStats { .. } => ("media_stats", Debug, "RTP counters of a leg that was closed"),
             Self::Dropped { .. } => ("dropped", Debug, "something from the network was dropped unanswered"),
-            Self::AuthFailed => ("auth_failed", Warn, "a phone gave a wrong password"),
+            Self::AuthFailed { line: None } => (
+                "auth_failed",
+                Warn,
+                "a phone gave a name that is no line of the configuration: set its user name to the `name` of a [[line]], or somebody guesses",
+            ),
+            Self::AuthFailed { line: Some(_) } => (
+                "auth_failed",
+                Warn,
+                "a phone gave a wrong password for this line: set that of its [[line]] in the phone, or somebody guesses",
+            ),
             Self::LineCode { .. } => ("line_code", Info, "a counsellor logged in or out, paused or resumed"),
             Self::Registered { .. } => ("registered", Info, "a line's phone registered"),
             Self::Unregistered { .. } => ("unregistered", Info, "a line has no registered phone any more"),
@@ -319,6 +335,16 @@ impl LineCode {
 }
 
 impl Miss {
+    pub const ALL: [Self; 7] = [
+        Self::NoAnswer,
+        Self::Busy,
+        Self::Declined,
+        Self::Unreachable,
+        Self::Lost,
+        Self::NotConfirmed,
+        Self::NoRoom,
+    ];
+
     pub fn word(self) -> &'static str {
         match self {
             Self::NoAnswer => "no_answer",

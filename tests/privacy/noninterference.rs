@@ -35,10 +35,14 @@ struct Who {
     seed: u64,
 }
 
-/// A bare caller from Ghent.
+/// A bare caller from Ghent. A phone that knows session timers is refreshed on its own side (RFC 4028), so both do.
 fn x() -> Who {
-    let identity =
-        Identity { user: "+3291234567".to_owned(), sdp_origin: "x".to_owned(), ..Identity::plain("x") };
+    let identity = Identity {
+        user: "+3291234567".to_owned(),
+        sdp_origin: "x".to_owned(),
+        headers: "Supported: timer\r\n".to_owned(),
+        ..Identity::plain("x")
+    };
     Who { identity, at: "10.0.1.50:5060", rtp_base: 30_000, seed: 1 }
 }
 

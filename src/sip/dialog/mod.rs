@@ -1,6 +1,8 @@
 //! A dialog (RFC 3261 12): its identity, route set, sequence numbers and remote target, and the requests
 //! that it writes. What happens inside it (offers, BYE, REFER) are usages in files beside this one.
 
+pub mod session_timer;
+
 use super::header::{CSeq, NameAddr, split_list};
 use super::uri::Uri;
 use super::wire::message::{Headers, Method, Request, Response};

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::TxId;
+use super::provisional::{Early, Unconfirmed};
+use super::refreshing::Session;
 use crate::sip::dialog::Dialog;
 use crate::sip::digest::Credentials;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::sip::header_ext::Reason;
 use crate::sip::transaction::{Bytes, top_via};
 use crate::sip::uri::{Host, Scheme, Uri};
-use crate::sip::wire::message::Headers;
+use crate::sip::wire::message::{Headers, Response};
 
 /// How often a re-INVITE that met the peer's is tried again (14.1).
 pub(super) const OFFER_TRIES: u32 = 6;
@@ -94,6 +96,13 @@ pub(super) struct Call {
     pub last_ack: Option<(u32, Bytes)>,
     /// We called: our Call-ID (14.1's back-off).
     pub ours: bool,
+    pub session: Session,
+    /// The caller wants provisional responses to be reliable (RFC 3262).
+    pub wants_reliable: bool,
+    /// Ours that waits for its PRACK.
+    pub unconfirmed: Option<Unconfirmed>,
+    /// Branches of our INVITE that have answered reliably.
+    pub early: Vec<Early>,
 }
 
 impl Call {
@@ -113,6 +122,16 @@ impl Call {
         }
         let hop = self.hop();
         Some(if hop == failed { self.base } else { hop })
+    }
+
+    /// When this dialog has begun early: its numbers go on, route and target are those of the 2xx (13.2.2.4). Gives the
+    /// session that was answered early.
+    pub fn take_early(&mut self, dialog: &mut Dialog, response: &Response) -> Option<Vec<u8>> {
+        let at = self.early.iter().position(|early| early.dialog.id == dialog.id)?;
+        let early = self.early.swap_remove(at);
+        *dialog = early.dialog;
+        let _ = dialog.confirm(response);
+        early.sdp
     }
 
     /// A request of the dialog came this way: answers to come find the peer there (a new connection, a phone

@@ -1,12 +1,15 @@
 //! Requests from the network: the checks of RFC 3261 8.2 in their order, then the dialog or the user.
 
 use super::call::{Call, Exchange, Stage, answer_hop, contact};
+use super::provisional::wants_reliable;
+use super::refreshing::{Session, too_brief};
 use super::response::{ANSWERED, essence, fill, note_source, response_to};
 use super::{
     ALLOW, Action, Arrival, Bytes, Destination, DialogKey, Dropped, EndCause, Endpoint, Event, Flow, Full,
-    Headers, Key, Machine, Method, Now, Owner, Request, ServerTxKey, Slot, TxId, User, Via, What,
+    Headers, Key, Machine, Method, Now, Owner, Request, Retried, ServerTxKey, Slot, TxId, User, Via, What,
     invite_server, merge_key, non_invite, print_response, session_of,
 };
+use crate::sip::dialog::session_timer::TooBrief;
 use crate::sip::dialog::{Dialog, DialogId, Order};
 use crate::sip::flow::Transport;
 use crate::sip::header::{CSeq, split_list};
@@ -28,7 +31,7 @@ impl Endpoint {
             self.repeat_answer(now, id);
         } else if request.method == Method::CANCEL {
             self.handle_cancel(now, flow, key, request);
-        } else if let Some((status, header)) = refusal(&request) {
+        } else if let Some((status, header)) = refusal(&request, self.supported()) {
             self.refuse_stateless(flow, &request, status, header.as_slice());
         } else if crate::sip::header::tag(request.headers.get("To").unwrap_or("")).is_some() {
             self.within_dialog(now, flow, key, request);
@@ -120,6 +123,7 @@ impl Endpoint {
             User::InDialog(_)
             | User::Minor(_)
             | User::Refer(_)
+            | User::Refresh(_)
             | User::Outside(_)
             | User::Out(_)
             | User::Nobody => {}
@@ -162,6 +166,11 @@ impl Endpoint {
             self.reply(arrival, 503, &[("Retry-After", "5".into())]);
             return None;
         }
+        let mut session = Session::new();
+        if let Err(brief) = session.hear(&request.headers, self.config.session) {
+            self.reply(arrival, 422, &[too_brief(brief)]);
+            return None;
+        }
         let tag = self.rng.token(16);
         let first_cseq = 1 + self.rng.u32() / 4;
         let Ok(dialog) = Dialog::from_invite(request, &tag, first_cseq) else {
@@ -191,6 +200,10 @@ impl Endpoint {
             credentials: None,
             last_ack: None,
             ours: false,
+            session,
+            wants_reliable: wants_reliable(&request.headers),
+            unconfirmed: None,
+            early: Vec::new(),
         };
         let _ = self.calls.insert(name, call);
         Some(name)
@@ -221,6 +234,9 @@ impl Endpoint {
             return self.refuse_stateless(flow, &request, 481, &[]);
         };
         let Some(call) = self.calls.get_mut(&name) else { return };
+        if call.dialog.is_none() {
+            return self.within_early(now, flow, key, request, name);
+        }
         let order = call.dialog.as_mut().map_or(Order::Old, |d| d.on_request(&cseq));
         if order == Order::Old {
             return self.serve(now, flow, key, request, User::Nobody, 500, &[("Retry-After", "1".into())]);
@@ -230,6 +246,7 @@ impl Endpoint {
             Method::BYE => self.bye(now, flow, key, request, name),
             Method::INVITE => self.reinvite(now, flow, key, request, name),
             Method::UPDATE => self.update(now, flow, key, request, name),
+            Method::PRACK => self.prack(now, flow, key, request, name),
             Method::INFO => self.info_in(now, flow, key, request, name),
             Method::REFER => self.refer_in(now, flow, key, request, name),
             Method::OPTIONS => {
@@ -285,6 +302,9 @@ impl Endpoint {
         let Ok(sdp) = session_of(&request) else {
             return self.refuse_stateless(flow, &request, 415, &[("Accept", "application/sdp".into())]);
         };
+        if let Err(brief) = self.hear_session(name, &request) {
+            return self.serve(now, flow, key, request, User::Nobody, 422, &[too_brief(brief)]);
+        }
         let Some(tx) = self.open_invite_server(now, flow, key, request, String::new(), User::Reinvite(name))
         else {
             return;
@@ -311,24 +331,36 @@ impl Endpoint {
             (Some(_), Stage::Incoming { .. } | Stage::Outgoing { .. }, _) => Some(488),
             (Some(_), Stage::Up, Exchange::Ours { .. }) => Some(491),
             (Some(_), Stage::Up, Exchange::Theirs { .. }) => Some(500),
+            // Our offer stands in a 200 whose ACK bears the answer (RFC 3311 5.2).
+            (Some(_), Stage::Up, Exchange::Idle) if call.ok.as_ref().is_some_and(|ok| ok.offered) => {
+                Some(491)
+            }
             (Some(_), Stage::Up, Exchange::Idle) => None,
         };
         if let Some(status) = refused.or(call.silent.then_some(481)) {
             let headers = if status == 500 { vec![("Retry-After", "2".to_owned())] } else { Vec::new() };
             return self.serve(now, flow, key, request, User::Nobody, status, &headers);
         }
+        if let Err(brief) = self.hear_session(name, &request) {
+            return self.serve(now, flow, key, request, User::Nobody, 422, &[too_brief(brief)]);
+        }
         if sdp.is_none() {
-            // A target or session refresh without a new session (RFC 3311 5.1).
-            if let Some(dialog) = call.dialog.as_mut() {
+            // A target or session refresh without a new session (RFC 3311 5.1, RFC 4028 7.4).
+            if let Some(dialog) = self.calls.get_mut(&name).and_then(|call| call.dialog.as_mut()) {
                 dialog.refresh_target(&request.headers);
             }
-            let headers = [("Contact", call.contact.clone()), ("Allow", ALLOW.into())];
+            let headers = self.accepting(now, name);
             return self.serve(now, flow, key, request, User::Nobody, 200, &headers);
         }
         let Some(tx) = self.open_server(now, flow, key, request, User::InDialog(name)) else { return };
         let Some(call) = self.calls.get_mut(&name) else { return };
         call.exchange = Exchange::Theirs { tx, invite: false };
         self.events.push_back(Event::Offer { dialog: name, sdp });
+    }
+
+    fn hear_session(&mut self, name: DialogKey, request: &Request) -> Result<(), TooBrief> {
+        let wish = self.config.session;
+        self.calls.get_mut(&name).map_or(Ok(()), |call| call.session.hear(&request.headers, wish))
     }
 
     fn info_in(&mut self, now: Now, flow: Flow, key: Key, request: Request, name: DialogKey) {
@@ -444,7 +476,7 @@ impl Endpoint {
             request,
             our_tag,
             credentials: None,
-            retried: false,
+            retried: Retried::default(),
             ended: Vec::new(),
         };
         match self.add(now, slot, actions) {
@@ -460,7 +492,7 @@ impl Endpoint {
 
     /// Answers a non-INVITE request with its final response at once.
     #[allow(clippy::too_many_arguments)]
-    fn serve(
+    pub(super) fn serve(
         &mut self,
         now: Now,
         flow: Flow,
@@ -486,7 +518,7 @@ impl Endpoint {
 }
 
 /// What RFC 3261 8.2 refuses before anything else is looked at.
-fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
+fn refusal(request: &Request, supported: &str) -> Option<(u16, Option<(&'static str, String)>)> {
     let headers = &request.headers;
     if matches!(request.method, Method::Other(_)) {
         return Some((501, Some(("Allow", ALLOW.into()))));
@@ -494,13 +526,19 @@ fn refusal(request: &Request) -> Option<(u16, Option<(&'static str, String)>)> {
     if Uri::parse(&request.uri).map_or(true, |uri| uri.scheme == Scheme::Other) {
         return Some((416, None));
     }
-    if headers.get("Max-Forwards").map(str::trim) == Some("0") {
+    // An OPTIONS that may go no further asks us (11).
+    if headers.get("Max-Forwards").map(str::trim) == Some("0") && request.method != Method::OPTIONS {
         return Some((483, None));
     }
-    // No extension that can be required is carried out, so none is said to be supported either (8.2.2.3).
-    let required: Vec<&str> = headers.all("Require").flat_map(split_list).collect();
-    if !required.is_empty() {
-        return Some((420, Some(("Unsupported", required.join(", ")))));
+    // Two that only a registrar carries out (RFC 3327, RFC 5626).
+    let registrars: &[&str] = if request.method == Method::REGISTER { &["path", "outbound"] } else { &[] };
+    let ours = |tag: &str| {
+        let mut known = split_list(supported).map(str::trim).chain(registrars.iter().copied());
+        known.any(|known| known.eq_ignore_ascii_case(tag.trim()))
+    };
+    let unknown: Vec<&str> = headers.all("Require").flat_map(split_list).filter(|tag| !ours(tag)).collect();
+    if !unknown.is_empty() {
+        return Some((420, Some(("Unsupported", unknown.join(", ")))));
     }
     let session = matches!(request.method, Method::INVITE | Method::UPDATE);
     if session && session_of(request).is_err() {

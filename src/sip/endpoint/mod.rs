@@ -4,14 +4,17 @@
 //! What belongs to no transaction and no dialog is an [`Arrival`]: the user says whether it may have a
 //! transaction, and until then nothing is kept of it, so that strangers can fill no table.
 //!
-//! `incoming` takes requests, `outgoing` takes responses and writes requests, `call` holds what one
-//! INVITE dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
+//! `incoming` takes requests, `answered` responses, `outgoing` writes requests, `call` holds what one INVITE
+//! dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
 //! [`Endpoint::poll_event`] are drained after every call.
 
+mod answered;
 mod body;
 mod call;
 mod incoming;
 mod outgoing;
+mod provisional;
+mod refreshing;
 mod response;
 #[cfg(test)]
 mod tests;
@@ -40,7 +43,7 @@ pub use user::OfferPending;
 use ways::Ways;
 
 /// Methods that are carried out.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, REGISTER";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER";
 
 /// What an endpoint is made with.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +52,8 @@ pub struct Config {
     pub agent: &'static str,
     pub max_transactions: usize,
     pub max_dialogs: usize,
+    /// The interval of session timers that we ask for (RFC 4028); zero: none are asked for or taken.
+    pub session: Duration,
 }
 
 /// Bytes to send.
@@ -87,7 +92,7 @@ impl Arrival {
 
 /// What happened. All keys of a dialog are dead after `Cancelled`, `Failed` and `Ended`.
 pub enum Event {
-    /// The caller gave up before an answer; 487 has been sent.
+    /// The caller gave up before an answer, or never confirmed that it rings; its INVITE has been refused.
     Cancelled {
         dialog: DialogKey,
     },
@@ -123,6 +128,10 @@ pub enum Event {
     OfferFailed {
         dialog: DialogKey,
         status: u16,
+    },
+    /// The session is to be offered anew, as it is: the peer wants to hear that it goes on (RFC 4028 7.4).
+    RefreshDue {
+        dialog: DialogKey,
     },
     /// Answered with 200 already.
     Info {
@@ -236,6 +245,11 @@ enum What {
     RetryOffer,
     /// A cancelled INVITE without a final response (9.1).
     AbandonInvite,
+    /// The session timer (RFC 4028 10).
+    Session,
+    /// A reliable provisional response is repeated, or was never confirmed (RFC 3262 3).
+    RepeatRing,
+    NoPrack,
 }
 
 const FIRST_WHAT: What = What::Tx(Timer::A);
@@ -265,6 +279,8 @@ enum User {
     Minor(DialogKey),
     /// Our REFER.
     Refer(DialogKey),
+    /// Our UPDATE for the session timer.
+    Refresh(DialogKey),
     Outside(ServerTxKey),
     Out(u64),
     Nobody,
@@ -281,10 +297,19 @@ struct Slot {
     our_tag: String,
     /// Client: what a challenge is answered with, once.
     credentials: Option<Credentials>,
-    retried: bool,
+    retried: Retried,
     /// Client: 2xx to an INVITE that were acknowledged and ended at once, so that their repetitions get the
     /// same ACK and nothing else (13.2.2.4).
     ended: Vec<Ended>,
+}
+
+/// For what a request was sent again under another number, each once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Retried {
+    /// With credentials.
+    challenge: bool,
+    /// With a longer session interval (RFC 4028 7.3).
+    interval: bool,
 }
 
 /// A dialog that a 2xx made when nobody wanted it any more.
@@ -402,6 +427,11 @@ impl Endpoint {
         self.slots.len() < self.config.max_transactions.div_ceil(2)
     }
 
+    /// The extensions that are carried out (20.37).
+    fn supported(&self) -> &'static str {
+        if self.config.session.is_zero() { "100rel" } else { "timer, 100rel" }
+    }
+
     // --- transactions -----------------------------------------------------------------------------
 
     #[allow(clippy::result_large_err)] // a full table is rare, and the slot goes back to be answered
@@ -461,6 +491,7 @@ impl Endpoint {
             | User::InDialog(_)
             | User::Minor(_)
             | User::Refer(_)
+            | User::Refresh(_)
             | User::Out(_)
             | User::Nobody => {}
         }

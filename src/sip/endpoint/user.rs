@@ -2,6 +2,7 @@
 //! too late and nothing happens.
 
 use super::call::{Call, Cancel, Exchange, OkWait, Stage, contact};
+use super::refreshing::Session;
 use super::{
     ALLOW, DialogKey, Endpoint, Event, Full, Headers, Invite, Machine, Method, Now, OutRequest, Owner,
     Request, ServerTxKey, TxId, User, What, invite_client,
@@ -19,18 +20,12 @@ pub struct OfferPending;
 impl Endpoint {
     // --- calls in ------------------------------------------------------------------------------------
 
-    /// A provisional answer, 101 to 199.
-    pub fn ring(&mut self, now: Now, key: DialogKey, status: u16, sdp: Option<Vec<u8>>) {
-        let Some(Call { stage: Stage::Incoming { tx }, contact, .. }) = self.calls.get(&key) else { return };
-        let (tx, headers) = (*tx, [("Contact", contact.clone()), ("Allow", ALLOW.into())]);
-        self.answer(now, tx, status.clamp(101, 199), &headers, sdp);
-    }
-
     /// Answers a call. The 200 is repeated until its ACK; without one the call ends with `NoAck`.
     pub fn accept(&mut self, now: Now, key: DialogKey, sdp: Vec<u8>, offered: bool) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let Stage::Incoming { tx } = call.stage else { return };
         call.stage = Stage::Up;
+        call.unconfirmed = None;
         self.accept_invite(now, key, tx, sdp, offered, true);
     }
 
@@ -52,6 +47,7 @@ impl Endpoint {
         let key = DialogKey(self.serial.next());
         let sips = Uri::parse(&invite.request_uri).is_ok_and(|uri| uri.is_sips());
         let our_contact = contact(&invite.contact_user, invite.local, invite.to.transport(), sips);
+        let session = Session::new();
         let request = self.write_invite(&invite, &our_contact);
         let user = User::Invite(key);
         let tx = self.start_client(now, request, invite.to, user, invite.credentials.clone())?;
@@ -71,6 +67,10 @@ impl Endpoint {
             credentials: invite.credentials,
             last_ack: None,
             ours: true,
+            session,
+            wants_reliable: false,
+            unconfirmed: None,
+            early: Vec::new(),
         };
         let _ = self.calls.insert(key, call);
         Ok(key)
@@ -85,6 +85,10 @@ impl Endpoint {
         headers.push("CSeq", format!("{} INVITE", 1 + self.rng.below(1 << 16)));
         headers.push("Contact", our_contact);
         headers.push("Allow", ALLOW);
+        headers.push("Supported", self.supported());
+        for (name, value) in self.session_request(None) {
+            headers.push(name, value);
+        }
         for (name, value) in &invite.extra {
             headers.push(name, value.as_str());
         }
@@ -151,7 +155,6 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let Exchange::Theirs { tx, invite } = call.exchange else { return };
         call.exchange = Exchange::Idle;
-        let contact = call.contact.clone();
         match answer {
             Err(status) => {
                 self.answer(now, tx, status.clamp(300, 699), &[], None);
@@ -161,7 +164,7 @@ impl Endpoint {
                 if invite {
                     self.accept_invite(now, key, tx, sdp, offered, false);
                 } else {
-                    let headers = [("Contact", contact), ("Allow", ALLOW.into())];
+                    let headers = self.accepting(now, key);
                     self.answer(now, tx, 200, &headers, Some(sdp));
                 }
             }
@@ -273,17 +276,25 @@ impl Endpoint {
         offered: bool,
         first: bool,
     ) {
-        let Some(contact) = self.calls.get(&key).map(|c| c.contact.clone()) else { return };
         let Some(slot) = self.slots.get(&tx) else { return };
         let cseq = slot.request.as_ref().and_then(|r| CSeq::parse(r.headers.get("CSeq")?).ok());
         let to = slot.to;
-        let headers = [("Contact", contact), ("Allow", ALLOW.to_owned())];
+        let headers = self.accepting(now, key);
         let Some(bytes) = self.answer(now, tx, 200, &headers, Some(sdp)) else { return };
         let Some(call) = self.calls.get_mut(&key) else { return };
         let cseq = cseq.map_or(0, |c| c.number);
         call.ok = Some(OkWait { bytes, to, cseq, interval: T1, offered, first });
         self.timers.set(Owner::Call(key), What::RepeatOk, now.at + T1);
         self.timers.set(Owner::Call(key), What::NoAck, now.at + 64 * T1);
+    }
+
+    /// What a 2xx to INVITE or UPDATE says.
+    pub(super) fn accepting(&mut self, now: Now, key: DialogKey) -> Vec<(&'static str, String)> {
+        let Some(call) = self.calls.get(&key) else { return Vec::new() };
+        let mut headers = vec![("Contact", call.contact.clone()), ("Allow", ALLOW.to_owned())];
+        headers.push(("Supported", self.supported().to_owned()));
+        headers.extend(self.session_answer(now, key));
+        headers
     }
 
     fn refresh_target(&mut self, key: DialogKey, tx: TxId) {

@@ -28,7 +28,7 @@ impl Bench {
     }
 
     fn auth_failures(&self) -> usize {
-        self.notices.iter().filter(|n| **n == Notice::AuthFailed).count()
+        self.notices.iter().filter(|n| matches!(n, Notice::AuthFailed { .. })).count()
     }
 }
 
