@@ -89,6 +89,7 @@ fn the_table_of_keys_has_every_key_of_the_configuration() {
         "s.list(\"",
         "s.some(\"",
         "s.secret(\"",
+        "s.file(\"",
         "s.keys(\"",
     ];
     let keys: BTreeSet<&str> = asked

@@ -4,6 +4,7 @@
 //! Each input goes to one function of the file named for it; what the endpoint has to say about it is
 //! drained in the same step and becomes an event of a call.
 
+pub mod domains;
 pub mod io;
 pub mod leg;
 pub mod policy;

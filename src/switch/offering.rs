@@ -145,7 +145,7 @@ impl Switch {
     fn signalling_for(&self, place: &Place) -> Option<SocketAddr> {
         match place {
             Place::Known(Destination::Flow(flow)) => Some(flow.local),
-            Place::Known(Destination::Address { transport, peer }) => {
+            Place::Known(Destination::Address { transport, peer, .. }) => {
                 self.policy.signalling(*transport, peer.ip())
             }
             Place::Named { transport, .. } => {
@@ -207,7 +207,8 @@ impl Switch {
             None => return,
         };
         let Some(leg) = self.legs.get(&key) else { return };
-        let Some(Target { place: Place::Named { transport, .. }, .. }) = leg.target else { return };
+        let Some(Target { place: Place::Named { host, transport, .. }, .. }) = &leg.target else { return };
+        let (transport, domain) = (*transport, self.policy.domains().key(host));
         let family = leg.signalling.is_ipv4();
         let peers: Vec<&SocketAddr> = addresses.iter().filter(|a| a.is_ipv4() == family).collect();
         let mut peers = peers.into_iter();
@@ -215,13 +216,14 @@ impl Switch {
         // A host with several addresses is tried at each (RFC 3263 4.3).
         let Some(leg) = self.legs.get_mut(&key) else { return };
         if let Some(target) = &mut leg.target {
-            let place = |peer: &SocketAddr| Place::Known(Destination::Address { transport, peer: *peer });
+            let place =
+                |peer: &SocketAddr| Place::Known(Destination::Address { transport, peer: *peer, domain });
             let bare = Target { others: VecDeque::new(), ..target.clone() };
             for peer in peers.take(MOST_ADDRESSES).rev() {
                 target.others.push_front(Target { place: place(peer), ..bare.clone() });
             }
         }
-        self.send_invite(now, key, Destination::Address { transport, peer: *first });
+        self.send_invite(now, key, Destination::Address { transport, peer: *first, domain });
     }
 
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
@@ -496,8 +498,9 @@ fn over_trunk(trunk: &Trunk, number: &str) -> Option<Target> {
     let base = Uri::parse(&trunk.target.as_ref()?.value).ok()?;
     let place = place(plan(&base).ok()?);
     let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
+    uri.scheme = base.scheme;
     if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
-        uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
+        uri.params.set("transport", Some(transport.as_param()));
     }
     let identity = trunk.identity.as_ref().map(|identity| match Uri::parse(&identity.value) {
         Ok(uri) if uri.host().is_some() => uri.to_string(),

@@ -149,10 +149,13 @@ impl Switch {
     /// The first address that a listener of ours can reach.
     fn way_to_trunk(&self, index: u32, peers: &[SocketAddr]) -> Option<(Destination, SocketAddr)> {
         let target = self.trunks.list.get(index as usize)?.config.target.as_ref()?;
-        let transport = Uri::parse(&target.value).ok()?.transport().unwrap_or(Transport::Udp);
+        let (transport, domain) = match plan(&Uri::parse(&target.value).ok()?).ok()? {
+            Plan::Known(to) => (to.transport(), None),
+            Plan::Ask { host, transport, .. } => (transport, self.policy.domains().key(&host)),
+        };
         peers.iter().find_map(|peer| {
             let local = self.policy.signalling(transport, peer.ip())?;
-            Some((Destination::Address { transport, peer: *peer }, local))
+            Some((Destination::Address { transport, peer: *peer, domain }, local))
         })
     }
 
@@ -256,7 +259,7 @@ fn account(config: &raw::Trunk, to: Destination, local: SocketAddr) -> Option<Ac
     let transport = to.transport();
     let mut contact = Uri::sip(username, Host::Address(local.ip()), Some(local.port()));
     if transport != Transport::Udp {
-        contact.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
+        contact.params.set("transport", Some(transport.as_param()));
     }
     Some(Account {
         registrar,

@@ -55,6 +55,12 @@ pub enum Drop {
     TooManyConnections,
     OutputFull,
     BadStart,
+    /// A TLS handshake failed or took too long.
+    TlsHandshake,
+    /// The other end's certificate is not the one of whom we asked for, or of nobody we trust (RFC 5922).
+    PeerCertificate,
+    /// No WebSocket for SIP came of the HTTP request (RFC 7118 4), or its page may not.
+    WebSocketUpgrade,
 }
 
 /// One thing to report.
@@ -365,7 +371,7 @@ impl Miss {
 }
 
 impl Drop {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Unreadable,
         Self::StrayResponse,
         Self::StrayAck,
@@ -375,6 +381,9 @@ impl Drop {
         Self::TooManyConnections,
         Self::OutputFull,
         Self::BadStart,
+        Self::TlsHandshake,
+        Self::PeerCertificate,
+        Self::WebSocketUpgrade,
     ];
 
     pub fn word(self) -> &'static str {
@@ -388,6 +397,9 @@ impl Drop {
             Self::TooManyConnections => "too_many_connections",
             Self::OutputFull => "output_full",
             Self::BadStart => "bad_start",
+            Self::TlsHandshake => "tls_handshake",
+            Self::PeerCertificate => "peer_certificate",
+            Self::WebSocketUpgrade => "websocket_upgrade",
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::sip::dialog::session_timer::TooBrief;
 use crate::sip::dialog::{Dialog, DialogId, Order};
+use crate::sip::flow::Transport;
 use crate::sip::header::{CSeq, number_below, split_list};
 use crate::sip::uri::{Host, Scheme, Uri};
 
@@ -178,6 +179,8 @@ impl Endpoint {
         };
         let name = DialogKey(self.serial.next());
         let user = User::Invite(name);
+        let is_sips =
+            flow.transport != Transport::Udp && Uri::parse(&request.uri).is_ok_and(|uri| uri.is_sips());
         let tx = self.open_invite_server(now, flow, key.clone(), essence(request), tag, user)?;
         let _ = self.pending.insert(merge, tx);
         let _ = self.by_id.insert(dialog.id.clone(), name);
@@ -186,7 +189,7 @@ impl Endpoint {
             dialog: Some(dialog),
             base: Destination::Flow(flow),
             local: flow.local,
-            contact: contact(self.config.agent, flow.local, flow.transport),
+            contact: contact(self.config.agent, flow.local, flow.transport, is_sips),
             silent: false,
             reason: None,
             ok: None,

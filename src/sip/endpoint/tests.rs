@@ -56,7 +56,7 @@ impl Pair {
 
     fn call_with(&mut self, extra: Vec<(&'static str, String)>) -> DialogKey {
         let invite = Invite {
-            to: Destination::Address { transport: self.transport, peer: B.parse().unwrap() },
+            to: Destination::address(self.transport, B.parse().unwrap()),
             local: A.parse().unwrap(),
             request_uri: format!("sip:1712@{B}"),
             from: "<sip:a@example.org>".into(),
@@ -484,7 +484,7 @@ fn over_tcp(pair: &mut Pair) -> (DialogKey, Flow) {
 }
 
 fn address(peer: &str) -> Destination {
-    Destination::Address { transport: Transport::Tcp, peer: peer.parse().unwrap() }
+    Destination::address(Transport::Tcp, peer.parse().unwrap())
 }
 
 #[test]
