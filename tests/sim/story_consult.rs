@@ -1,0 +1,560 @@
+//! A word with a colleague while the caller is on hold, and the caller handed over after it (RFC 3891, 5589).
+
+use hulplijn::sim::phone::{Deed, Manner, Script, Seen};
+use hulplijn::sim::story::{TUESDAY, seconds};
+use hulplijn::sim::text::{Text, parameter};
+use hulplijn::sim::world::World;
+use hulplijn::telemetry::notice::{LineWord, Notice, Outcome};
+
+const BART: &str = "sip:bart@10.0.0.1";
+
+/// Kim talks with anna; bart is there too.
+fn together_with(bart: Script) -> World {
+    let mut world = World::open();
+    world.line("anna", Script::answers(1));
+    world.run_s(1);
+    world.calls("kim", "order", Script::default());
+    world.until_hears("kim", "anna");
+    world.line("bart", bart);
+    world.run_s(1);
+    world
+}
+
+/// Anna holds kim and talks with bart.
+fn consulting() -> World {
+    let mut world = together_with(Script::answers(2));
+    world.does("anna", Deed::Reinvite("sendonly"));
+    world.run_s(1);
+    world.dial("anna", "bart");
+    world.until_hears("anna", "bart");
+    assert!(world.talk("anna", "bart"));
+    assert_eq!(world.hears("kim"), "music");
+    world
+}
+
+fn states(world: &World) -> (Option<LineWord>, Option<LineWord>) {
+    (world.state("anna"), world.state("bart"))
+}
+
+/// The last message of that kind that the switch sent to this phone.
+fn last(world: &World, name: &str, start: &str) -> Text {
+    let found = world.wire.iter().rev().filter(|w| w.name == name && w.bytes.starts_with(start.as_bytes()));
+    match found.filter_map(|w| Text::read(&w.bytes)).next() {
+        Some(text) => text,
+        None => panic!("the switch sent {name} no {start}"),
+    }
+}
+
+/// A Replaces of the dialog of a response, as its caller would write it.
+fn replaces(response: &Text) -> String {
+    let tag = |name| parameter(response.get(name), "tag").unwrap_or("");
+    format!("{};to-tag={};from-tag={}", response.get("Call-ID"), tag("To"), tag("From"))
+}
+
+fn in_refer_to(replaces: &str) -> String {
+    let escaped = replaces.replace('@', "%40").replace(';', "%3B").replace('=', "%3D");
+    format!("{BART}?Replaces={escaped}")
+}
+
+// --- the consultation ---------------------------------------------------------------------------------
+
+#[test]
+fn a_counsellor_asks_a_colleague_and_goes_back_to_the_caller() {
+    let mut world = consulting();
+    assert_eq!(states(&world), (Some(LineWord::Busy), Some(LineWord::Busy)));
+    assert!(world.saw("anna", Seen::Ringing), "the counsellor hears that it rings");
+    assert_eq!(world.heard("bart"), [""; 0], "the tone stands for a caller");
+    world.does("bart", Deed::HangUp);
+    world.run_s(1);
+    assert!(world.saw("anna", Seen::ByePeer));
+    assert_eq!(states(&world), (Some(LineWord::Busy), Some(LineWord::Free)));
+    world.does("anna", Deed::Reinvite("sendrecv"));
+    world.run_s(1);
+    assert!(world.talk("kim", "anna"));
+    assert_eq!(world.told(|n| matches!(n, Notice::Consulted { .. })), 1);
+    assert_eq!(world.told(|n| matches!(n, Notice::Joined { .. })), 1, "a consultation is no caller's call");
+    world.does("kim", Deed::HangUp);
+    world.run_s(1);
+    assert_eq!(world.outcomes(), [Outcome::Joined]);
+    world.finish();
+}
+
+#[test]
+fn the_colleague_sees_who_asks_and_nothing_of_the_caller() {
+    let mut world = World::open();
+    world.line("anna", Script::answers(1));
+    world.run_s(1);
+    let kim = world.caller("kim", Script::default());
+    world.phones[kim].1.identity.headers = "P-Asserted-Identity: <sip:+32470111222@carrier>\r\n".to_owned();
+    world.dial("kim", "order");
+    world.until_hears("kim", "anna");
+    world.line("bart", Script::answers(2));
+    world.run_s(1);
+    let anna = world.at_phone("anna").identity.clone();
+    let before = world.wire.len();
+    world.dial("anna", "bart");
+    world.until_hears("anna", "bart");
+    let invite = last(&world, "bart", "INVITE");
+    assert_eq!(invite.get("From").split(';').next(), Some("\"anna\" <sip:anonymous@anonymous.invalid>"));
+    let sent: Vec<u8> =
+        world.wire[before..].iter().filter(|w| w.name == "bart").flat_map(|w| w.bytes.clone()).collect();
+    let sent = String::from_utf8_lossy(&sent).into_owned();
+    // Nor what the counsellor's phone says of itself.
+    for word in ["kim", "+32470111222", "10.0.1.", "10.0.2.1:", anna.host.as_str(), anna.user_agent.as_str()]
+    {
+        assert!(word.is_empty() || !sent.contains(word), "{word}: {sent}");
+    }
+    world.does("anna", Deed::HandOver(BART.into()));
+    world.run_s(1);
+    world.does_first("anna", Deed::HandOver(BART.into()));
+    world.until_hears("kim", "bart");
+    let sent: Vec<u8> =
+        world.wire.iter().filter(|w| w.name == "bart").flat_map(|w| w.bytes.clone()).collect();
+    let sent = String::from_utf8_lossy(&sent).into_owned();
+    assert!(!sent.contains("kim") && !sent.contains("+32470111222") && !sent.contains("10.0.1."));
+    world.finish();
+}
+
+#[test]
+fn a_colleague_who_does_not_take_it_is_told_to_the_phone_by_a_status() {
+    let cases = [
+        (Manner::Busy, 486, 2),
+        (Manner::Declines, 603, 2),
+        (Manner::NeverAnswers, 480, 32),
+        (Manner::Refuses(404), 480, 2),
+        (Manner::Dead, 480, 8),
+        (Manner::AnswersBadly(seconds(1)), 480, 3),
+    ];
+    for (manner, status, within) in cases {
+        let mut world = together_with(Script::manner(manner));
+        world.dial("anna", "bart");
+        world.until(within, "the status", |world| world.saw("anna", Seen::Refused(status)));
+        assert!(world.talk("kim", "anna"), "{manner:?}");
+        assert_eq!(states(&world), (Some(LineWord::Busy), Some(LineWord::Free)), "{manner:?}");
+        world.finish();
+    }
+}
+
+#[test]
+fn whom_a_line_may_not_call_does_not_ring() {
+    let cases =
+        [("anna", 486), ("fien", 480), ("secret", 403), ("0900", 403), ("nobody", 404), ("1712", 404)];
+    for (to, status) in cases {
+        let mut world = together_with(Script::answers(1));
+        let sent = world.wire.len();
+        world.dial("anna", to);
+        world.run_s(2);
+        assert!(world.saw("anna", Seen::Refused(status)), "{to}: {:?}", world.at_phone("anna").seen);
+        assert!(!world.wire[sent..].iter().any(|w| w.bytes.starts_with(b"INVITE")), "{to}");
+        assert!(world.talk("kim", "anna"));
+        world.finish();
+    }
+}
+
+#[test]
+fn a_colleague_who_talks_or_is_asked_already_is_busy() {
+    let mut world = consulting();
+    world.line("cleo", Script::answers(1));
+    world.calls("lou", "order", Script::default());
+    world.until_hears("lou", "cleo");
+    // Bart is asked by anna; cleo has a caller.
+    for (who, to) in [("bart", "anna"), ("bart", "cleo")] {
+        world.dial(who, to);
+        world.run_s(1);
+    }
+    assert_eq!(world.at_phone("bart").times(Seen::Refused(486)), 2);
+    world.dial("anna", "cleo");
+    world.run_s(1);
+    assert!(world.saw("anna", Seen::Refused(486)), "one consultation a line");
+    assert!(world.talk("lou", "cleo"));
+    world.finish();
+}
+
+#[test]
+fn a_line_that_asks_is_not_rung_by_a_queue() {
+    let mut world = World::open();
+    world.line("anna", Script::answers(1));
+    world.line("bart", Script::answers(2));
+    world.run_s(1);
+    world.dial("anna", "bart");
+    world.run(std::time::Duration::from_millis(200));
+    assert_eq!(states(&world), (Some(LineWord::Busy), Some(LineWord::Ringing)));
+    world.calls("kim", "order", Script::default());
+    world.until_hears("anna", "bart");
+    world.run_s(20);
+    assert_eq!(world.hears("kim"), "music");
+    world.does("anna", Deed::HangUp);
+    world.until_hears("kim", "anna");
+    world.finish();
+}
+
+#[test]
+fn who_asks_may_ask_a_destination_that_takes_transfers() {
+    for number in ["106", "tele-onthaal"] {
+        let mut world = together_with(Script::answers(1));
+        world.carried("106", "106", Script::answers(2));
+        world.does("anna", Deed::Reinvite("sendonly"));
+        world.run_s(1);
+        world.dial("anna", number);
+        world.until_hears("anna", "106");
+        let invite = last(&world, "106", "INVITE");
+        assert!(
+            invite.get("From").starts_with("\"1712\" "),
+            "a trunk learns no line's name: {}",
+            invite.get("From")
+        );
+        world.does_first("anna", Deed::HandOver("sip:106@10.0.0.1".into()));
+        world.until_hears("kim", "106");
+        assert!(world.talk("kim", "106"));
+        world.finish();
+        assert_eq!(world.outcomes(), [Outcome::Referred]);
+    }
+}
+
+#[test]
+fn a_colleague_at_a_telephone_presses_1_before_the_counsellor_is_answered() {
+    let mut world = together_with(Script::answers(1));
+    world.carried("dirk", "+32470000000", Script::answers(2));
+    world.dial("anna", "dirk");
+    world.until_hears("dirk", "line-confirm");
+    assert!(world.talk("kim", "anna"), "not answered yet");
+    assert!(last(&world, "dirk", "INVITE").get("From").starts_with("\"1712\" "));
+    world.presses("dirk", "1");
+    world.until_hears("anna", "dirk");
+    assert!(world.talk("anna", "dirk"));
+    world.finish();
+}
+
+#[test]
+fn the_caller_hangs_up_during_the_consultation() {
+    let mut world = consulting();
+    world.does("kim", Deed::HangUp);
+    world.run_s(1);
+    assert!(world.talk("anna", "bart"), "the colleagues talk on");
+    assert_eq!(world.at_phone("anna").calls_alive(), 1);
+    assert_eq!(states(&world), (Some(LineWord::Busy), Some(LineWord::Busy)));
+    world.does("anna", Deed::HangUp);
+    world.run_s(1);
+    assert!(world.saw("bart", Seen::ByePeer));
+    assert_eq!(states(&world), (Some(LineWord::Free), Some(LineWord::Free)));
+    world.finish();
+}
+
+#[test]
+fn the_first_call_hung_up_by_mistake_ends_for_the_caller_who_is_not_left_in_silence() {
+    let mut world = consulting();
+    world.does_first("anna", Deed::HangUp);
+    world.run_s(1);
+    assert!(world.saw("kim", Seen::ByePeer));
+    assert_eq!(world.outcomes(), [Outcome::Joined]);
+    assert!(world.talk("anna", "bart"));
+    world.finish();
+}
+
+#[test]
+fn the_counsellor_gives_up_before_the_colleague_answers() {
+    let mut world = together_with(Script::manner(Manner::NeverAnswers));
+    world.dial("anna", "bart");
+    world.run_s(2);
+    assert_eq!(world.state("bart"), Some(LineWord::Ringing));
+    world.does("anna", Deed::HangUp);
+    world.run_s(1);
+    assert!(world.saw("bart", Seen::Cancelled) && world.saw("anna", Seen::Cancelled));
+    assert_eq!(states(&world), (Some(LineWord::Busy), Some(LineWord::Free)));
+    assert!(world.talk("kim", "anna"));
+    world.finish();
+}
+
+#[test]
+fn a_colleague_on_hold_hears_music_while_the_counsellor_is_back_with_the_caller() {
+    let mut world = consulting();
+    world.does("anna", Deed::Reinvite("sendonly"));
+    world.does_first("anna", Deed::Reinvite("sendrecv"));
+    world.run_s(1);
+    assert_eq!((world.hears("bart").as_str(), world.hears("kim").as_str()), ("music", "anna"));
+    world.does_first("anna", Deed::Reinvite("sendonly"));
+    world.does("anna", Deed::Reinvite("sendrecv"));
+    world.run_s(1);
+    assert!(world.talk("anna", "bart"));
+    assert_eq!(world.hears("kim"), "music");
+    world.finish();
+}
+
+#[test]
+fn a_wrong_password_calls_no_colleague_and_learns_no_name() {
+    let mut world = together_with(Script::answers(1));
+    // Behind the same address as anna's phone; elsewhere a stranger is refused before that.
+    let wrong = Some(("anna".to_owned(), "falsch".to_owned()));
+    world.phone("thief", "10.0.2.1:5090", Script { registers: wrong, ..Script::default() });
+    world.phone("stranger", "10.0.9.9:5060", Script::default());
+    for name in ["bart", "nobody"] {
+        world.dial("thief", name);
+        world.dial("stranger", name);
+        world.run_s(30);
+    }
+    assert_eq!(world.at_phone("thief").times(Seen::Refused(401)), 2);
+    assert_eq!(world.at_phone("stranger").times(Seen::Refused(403)), 2);
+    assert!(!world.saw("bart", Seen::Invited));
+    world.finish();
+}
+
+#[test]
+fn a_phone_that_never_confirms_leaves_nothing() {
+    let mut world = World::open();
+    world.line("anna", Script { never_acks: true, ..Script::default() });
+    world.line("bart", Script::answers(1));
+    world.run_s(1);
+    world.dial("anna", "bart");
+    world.run_s(60);
+    assert_eq!(states(&world), (Some(LineWord::Free), Some(LineWord::Free)));
+    world.finish();
+}
+
+#[test]
+fn a_phone_without_an_offer_of_its_own_may_ask_too() {
+    let mut world = World::open();
+    world.line("anna", Script { late_offer: true, ..Script::default() });
+    world.line("bart", Script::answers(1));
+    world.run_s(1);
+    world.dial("anna", "bart");
+    world.until_hears("anna", "bart");
+    assert!(world.talk("anna", "bart"));
+    world.finish();
+}
+
+// --- attended transfer --------------------------------------------------------------------------------
+
+#[test]
+fn rfc_5589_after_the_word_the_caller_goes_to_the_colleague_whichever_dialog_bears_the_refer() {
+    for first in [true, false] {
+        let mut world = consulting();
+        if first {
+            world.does_first("anna", Deed::HandOver(BART.into()));
+        } else {
+            world.does("anna", Deed::HandOver(BART.into()));
+        }
+        world.run_s(2);
+        assert!(world.talk("kim", "bart"), "{}", world.hears("kim"));
+        let anna = world.at_phone("anna");
+        assert_eq!((anna.calls_alive(), anna.times(Seen::ByePeer)), (0, 2), "both calls of anna are over");
+        let order: Vec<Seen> = anna.seen.iter().map(|(_, seen)| *seen).collect();
+        let at = |what| order.iter().position(|seen| *seen == what);
+        assert!(at(Seen::Replied(202)) < at(Seen::Notified(100)), "{order:?}");
+        assert!(at(Seen::Notified(100)) < at(Seen::Notified(200)), "{order:?}");
+        assert!(at(Seen::Notified(200)) < at(Seen::ByePeer), "{order:?}");
+        assert_eq!(states(&world), (Some(LineWord::Free), Some(LineWord::Busy)));
+        assert_eq!(world.heard("bart"), ["join-tone"], "the colleague hears that the caller is there");
+        assert_eq!(world.told(|n| matches!(n, Notice::HandedOver { .. })), 1);
+        world.does("bart", Deed::HangUp);
+        world.run_s(1);
+        assert_eq!(world.outcomes(), [Outcome::Joined]);
+        assert_eq!(states(&world), (Some(LineWord::Free), Some(LineWord::Free)));
+        world.finish();
+    }
+}
+
+#[test]
+fn the_colleague_has_the_queues_wrap_up_and_may_hand_the_caller_on() {
+    let mut world = World::open();
+    world.line("anna", Script::answers(1));
+    world.run_s(1);
+    world.calls("kim", "1712", Script::default());
+    world.until_hears("kim", "anna");
+    world.line("bart", Script::answers(1));
+    world.line("cleo", Script::answers(1));
+    world.run_s(1);
+    world.dial("anna", "bart");
+    world.until_hears("anna", "bart");
+    world.does_first("anna", Deed::HandOver(BART.into()));
+    world.run_s(1);
+    assert_eq!(states(&world), (Some(LineWord::WrapUp), Some(LineWord::Busy)));
+    // Bart asks cleo in turn, and hands on.
+    world.dial("bart", "cleo");
+    world.until_hears("bart", "cleo");
+    world.does_first("bart", Deed::HandOver("sip:cleo@10.0.0.1".into()));
+    world.until_hears("kim", "cleo");
+    assert!(world.talk("kim", "cleo"));
+    assert_eq!(world.state("bart"), Some(LineWord::WrapUp));
+    world.finish();
+}
+
+#[test]
+fn a_colleague_on_hold_is_joined_with_the_caller_too() {
+    let mut world = consulting();
+    world.does("anna", Deed::Reinvite("sendonly"));
+    world.run_s(1);
+    assert_eq!(world.hears("bart"), "music");
+    world.does_first("anna", Deed::HandOver(BART.into()));
+    world.run_s(2);
+    assert!(world.talk("kim", "bart"));
+    world.finish();
+}
+
+#[test]
+fn either_may_leave_while_the_tone_of_the_handover_plays() {
+    for leaves in ["kim", "bart"] {
+        let mut world = consulting();
+        world.does_first("anna", Deed::HandOver(BART.into()));
+        world.until(5, "the tone", |world| world.hears("kim") == "join-tone");
+        world.does(leaves, Deed::HangUp);
+        world.run_s(1);
+        assert_eq!(world.outcomes(), [Outcome::Joined], "{leaves}");
+        assert_eq!(states(&world), (Some(LineWord::Free), Some(LineWord::Free)));
+        world.finish();
+    }
+}
+
+#[test]
+fn semi_attended_the_counsellor_lets_go_while_the_colleague_rings() {
+    for (bart, takes) in
+        [(Script::answers(5), true), (Script::manner(Manner::RingsThenDeclines(seconds(5))), false)]
+    {
+        let mut world = together_with(bart);
+        world.does("anna", Deed::Reinvite("sendonly"));
+        world.run_s(1);
+        world.dial("anna", "bart");
+        world.run_s(2);
+        let named = in_refer_to(&replaces(&last(&world, "anna", "SIP/2.0 180")));
+        world.does_first("anna", Deed::Refer(named));
+        world.run_s(1);
+        assert!(world.saw("anna", Seen::Replied(202)) && world.saw("anna", Seen::Refused(487)));
+        assert!(!world.saw("bart", Seen::Cancelled), "the same leg rings on");
+        assert_eq!(world.hears("kim"), "music");
+        let end = if takes { 200 } else { 603 };
+        world.until(10, "the end", |world| world.saw("anna", Seen::Notified(end)));
+        world.run_s(2);
+        if takes {
+            assert!(world.talk("kim", "bart"));
+            assert_eq!(states(&world), (Some(LineWord::Free), Some(LineWord::Busy)));
+        } else {
+            world.does("anna", Deed::Reinvite("sendrecv"));
+            world.run_s(1);
+            assert!(world.talk("kim", "anna"));
+        }
+        world.finish();
+    }
+}
+
+#[test]
+fn a_handover_of_what_is_not_the_lines_own_is_refused() {
+    let mut world = consulting();
+    let consultation = replaces(&last(&world, "anna", "SIP/2.0 200"));
+    let own = |text: &str| text.replace("to-tag=", "to-tag=x");
+    // No such dialog; tags exchanged; broken.
+    for (named, status) in [(own(&consultation), 481), ("a@b;to-tag=1;from-tag=2".to_owned(), 481)] {
+        world.does_first("anna", Deed::Refer(in_refer_to(&named)));
+        world.run_s(1);
+        assert!(world.saw("anna", Seen::Replied(status)), "{:?}", world.at_phone("anna").seen);
+    }
+    world.does_first("anna", Deed::Refer(format!("{BART}?Replaces=x")));
+    world.run_s(1);
+    assert!(world.saw("anna", Seen::Replied(400)));
+    // What is up is not early any more (RFC 3891 3).
+    world.does_first("anna", Deed::Refer(in_refer_to(&format!("{consultation};early-only"))));
+    world.run_s(1);
+    assert!(world.saw("anna", Seen::Replied(486)));
+    // The very dialog that bears the REFER; then that of somebody else, by the caller and by the colleague.
+    for name in ["anna", "kim", "bart"] {
+        world.does(name, Deed::Refer(in_refer_to(&consultation)));
+        world.run_s(1);
+        assert!(world.saw(name, Seen::Replied(403)), "{name}: {:?}", world.at_phone(name).seen);
+    }
+    assert!(world.talk("anna", "bart"));
+    assert_eq!(world.hears("kim"), "music");
+    world.finish();
+}
+
+#[test]
+fn two_callers_of_one_switchboard_are_never_joined_with_each_other() {
+    let mut world = World::with_config(TUESDAY, |config| {
+        if let Some(line) = config.lines.iter_mut().find(|line| line.name.value == "anna") {
+            line.capacity.value = 2;
+        }
+    });
+    world.line("anna", Script::answers(1));
+    world.run_s(1);
+    for caller in ["kim", "lou"] {
+        world.calls(caller, "order", Script::default());
+        world.until_hears(caller, "anna");
+    }
+    world.does("anna", Deed::HandOver(BART.into()));
+    world.run_s(1);
+    assert!(world.saw("anna", Seen::Replied(403)));
+    assert_eq!((world.hears("kim").as_str(), world.hears("lou").as_str()), ("anna", "anna"));
+    world.finish();
+}
+
+#[test]
+fn a_handover_while_another_transfer_rings_has_to_wait() {
+    let mut world = consulting();
+    world.carried("106", "106", Script::manner(Manner::NeverAnswers));
+    world.does_first("anna", Deed::Refer("sip:106@10.0.0.1".into()));
+    world.run_s(1);
+    world.does_first("anna", Deed::HandOver(BART.into()));
+    world.run_s(1);
+    assert!(world.saw("anna", Seen::Replied(491)));
+    world.finish();
+}
+
+#[test]
+fn rfc_3891_an_invite_with_a_guessed_replaces_takes_nothing_over() {
+    let mut world = consulting();
+    let first = last(&world, "kim", "SIP/2.0 200");
+    let to_bart = last(&world, "bart", "INVITE");
+    let tag = |text: &Text, name| parameter(text.get(name), "tag").unwrap_or("").to_owned();
+    let named: Vec<String> = vec![
+        replaces(&first),
+        replaces(&last(&world, "anna", "SIP/2.0 200")),
+        // A dialog of ours with bart: his tag is not in our INVITE, so it is guessed.
+        format!("{};to-tag={};from-tag=0", to_bart.get("Call-ID"), tag(&to_bart, "From")),
+    ];
+    for (n, replaces) in named.iter().enumerate() {
+        for (place, number, required, status) in [
+            ("10.0.9", "order", false, Some(403)),
+            ("10.0.9", "bart", false, Some(403)),
+            ("10.0.1", "bart", false, Some(404)),
+            ("10.0.1", "order", true, Some(420)),
+            ("10.0.9", "order", true, Some(420)),
+            // What we don't know is passed over (RFC 3261 8.2.2.3), and a caller is answered as any other.
+            ("10.0.1", "vm", false, None),
+        ] {
+            let name = format!("guess-{n}-{place}-{number}-{required}");
+            let host = 100 + world.phones.len();
+            let index = world.phone(&name, &format!("{place}.{host}:5060"), Script::default());
+            let require = if required { "Require: replaces\r\n" } else { "" };
+            world.phones[index].1.identity.headers = format!("Replaces: {replaces}\r\n{require}");
+            world.dial(&name, number);
+            world.run_s(1);
+            match status {
+                Some(status) => assert!(world.saw(&name, Seen::Refused(status)), "{name}"),
+                None => {
+                    assert_eq!(world.hears(&name), "message-intro", "{name}");
+                    world.does(&name, Deed::HangUp);
+                }
+            }
+            assert!(world.talk("anna", "bart"), "{name}");
+            assert_eq!(world.hears("kim"), "music", "{name}");
+        }
+    }
+    // Nor does it stand in Supported.
+    let says = |w: &hulplijn::sim::world::Wire| {
+        Text::read(&w.bytes).is_some_and(|text| text.get("Supported").contains("replaces"))
+    };
+    assert!(!world.wire.iter().any(says));
+    world.finish();
+}
+
+#[test]
+fn a_line_with_a_password_and_a_guessed_replaces_calls_its_colleague_and_no_more() {
+    let mut world = consulting();
+    let named = replaces(&last(&world, "kim", "SIP/2.0 200"));
+    world.does("bart", Deed::HangUp);
+    world.run_s(1);
+    let index = world.phones.iter().position(|(name, _)| name == "bart").unwrap_or(0);
+    world.phones[index].1.identity.headers = format!("Replaces: {named}\r\n");
+    world.line("cleo", Script::answers(1));
+    world.dial("bart", "cleo");
+    world.until_hears("bart", "cleo");
+    assert_eq!(world.hears("kim"), "music");
+    world.finish();
+}
