@@ -44,6 +44,12 @@ impl Switch {
                 self.endpoint.refer_answer(now, dialog, Ok(()));
                 self.hand_over(now, dialog, handover);
             }
+            // A phone takes 481 for the end of the dialog that its REFER was in (RFC 5057 5.1), and that is the one
+            // with the caller. So it hears as from a target that knows no such dialog: by NOTIFY.
+            Err(481) => {
+                self.endpoint.refer_answer(now, dialog, Ok(()));
+                self.endpoint.refer_progress(now, dialog, 481, true);
+            }
             Err(status) => self.endpoint.refer_answer(now, dialog, Err(status)),
         }
     }

@@ -87,7 +87,7 @@ fn calm(world: &mut World) -> Result<(), String> {
     world.set_weather(Weather::FAIR);
     world.try_run(Duration::from_secs(15 * 60))?;
     let snapshot = world.snapshot();
-    let stranded = snapshot.calls - snapshot.joined;
+    let stranded = snapshot.calls - snapshot.joined - snapshot.consultations;
     if stranded > 0 {
         return Err(format!("{stranded} callers are neither with somebody nor told"));
     }
@@ -126,7 +126,7 @@ fn counsellor(rng: &mut Rng) -> Script {
     let mut script = Script::manner(manner);
     for _ in 0..rng.below(4) {
         let after = within(rng, 60);
-        let deed = match rng.below(8) {
+        let deed = match rng.below(9) {
             0 => Deed::Reinvite("sendonly"),
             1 => Deed::Reinvite("sendrecv"),
             2 => Deed::MoveMedia,
@@ -136,6 +136,7 @@ fn counsellor(rng: &mut Rng) -> Script {
             )),
             4 => Deed::AskForOffer,
             5 => Deed::Vanish,
+            6 => Deed::HandOver("sip:bart@10.0.0.1".to_owned()),
             _ => Deed::HangUp,
         };
         script.deeds.push((after, deed));
@@ -174,9 +175,25 @@ fn caller(rng: &mut Rng) -> Script {
     script
 }
 
+/// A counsellor calls a colleague, or what no counsellor may.
+fn asks(world: &mut World, rng: &mut Rng) {
+    let there: Vec<usize> =
+        (0..world.phones.len()).filter(|at| world.phones[*at].1.script.registers.is_some()).collect();
+    let Some(index) = there.get(rng.below(1 + there.len() as u64) as usize).copied() else { return };
+    let whom = ["anna", "bart", "cleo", "centre", "eva", "dirk", "106", "0900"][rng.below(8) as usize];
+    world.with(index, |phone, now| phone.dial(now, whom));
+}
+
 fn happening(world: &mut World, rng: &mut Rng) {
     let any = |world: &World, rng: &mut Rng| rng.below(world.phones.len() as u64) as usize;
-    match rng.below(10) {
+    match rng.below(12) {
+        10 => asks(world, rng),
+        11 => {
+            let index = any(world, rng);
+            world.with(index, |phone, now| {
+                phone.act_on_first(now, Deed::HandOver("sip:bart@10.0.0.1".to_owned()))
+            });
+        }
         0..=4 => {
             let name = format!("caller-{}", world.phones.len());
             let numbers = [

@@ -1,6 +1,6 @@
 //! A word with a colleague while the caller is on hold, and the caller handed over after it (RFC 3891, 5589).
 
-use hulplijn::sim::phone::{Deed, Manner, Script, Seen};
+use hulplijn::sim::phone::{Deed, Identity, Manner, Script, Seen};
 use hulplijn::sim::story::{TUESDAY, seconds};
 use hulplijn::sim::text::{Text, parameter};
 use hulplijn::sim::world::World;
@@ -81,37 +81,41 @@ fn a_counsellor_asks_a_colleague_and_goes_back_to_the_caller() {
 
 #[test]
 fn the_colleague_sees_who_asks_and_nothing_of_the_caller() {
+    let secret = |word: &str| Identity {
+        display: format!("{word}-display"),
+        host: format!("{word}-host.invalid"),
+        user_agent: format!("{word}-agent"),
+        headers: format!("P-Asserted-Identity: <sip:{word}-asserted@carrier>\r\nSubject: {word}-subject\r\n"),
+        sdp_session: format!("s={word}-session\r\n"),
+        sdp_origin: format!("{word}-origin"),
+        ..Identity::plain(&format!("{word}-user"))
+    };
     let mut world = World::open();
-    world.line("anna", Script::answers(1));
-    world.run_s(1);
+    let anna = world.line("anna", Script::answers(1));
     let kim = world.caller("kim", Script::default());
-    world.phones[kim].1.identity.headers = "P-Asserted-Identity: <sip:+32470111222@carrier>\r\n".to_owned();
+    world.phones[anna].1.identity = secret("qzx");
+    world.phones[kim].1.identity = secret("vwj");
+    world.run_s(1);
     world.dial("kim", "order");
     world.until_hears("kim", "anna");
     world.line("bart", Script::answers(2));
     world.run_s(1);
-    let anna = world.at_phone("anna").identity.clone();
-    let before = world.wire.len();
     world.dial("anna", "bart");
     world.until_hears("anna", "bart");
     let invite = last(&world, "bart", "INVITE");
     assert_eq!(invite.get("From").split(';').next(), Some("\"anna\" <sip:anonymous@anonymous.invalid>"));
-    let sent: Vec<u8> =
-        world.wire[before..].iter().filter(|w| w.name == "bart").flat_map(|w| w.bytes.clone()).collect();
-    let sent = String::from_utf8_lossy(&sent).into_owned();
-    // Nor what the counsellor's phone says of itself.
-    for word in ["kim", "+32470111222", "10.0.1.", "10.0.2.1:", anna.host.as_str(), anna.user_agent.as_str()]
-    {
-        assert!(word.is_empty() || !sent.contains(word), "{word}: {sent}");
-    }
-    world.does("anna", Deed::HandOver(BART.into()));
-    world.run_s(1);
     world.does_first("anna", Deed::HandOver(BART.into()));
     world.until_hears("kim", "bart");
-    let sent: Vec<u8> =
-        world.wire.iter().filter(|w| w.name == "bart").flat_map(|w| w.bytes.clone()).collect();
-    let sent = String::from_utf8_lossy(&sent).into_owned();
-    assert!(!sent.contains("kim") && !sent.contains("+32470111222") && !sent.contains("10.0.1."));
+    world.does("bart", Deed::Reinvite("sendonly"));
+    world.does("kim", Deed::HangUp);
+    world.run_s(1);
+    // Nor what the phone of the one who asks says of itself, nor the address of either.
+    for sent in world.wire.iter().filter(|w| w.name == "bart") {
+        let text = String::from_utf8_lossy(&sent.bytes).into_owned();
+        for word in ["qzx", "vwj", "10.0.1.", "10.0.2.1:"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+    }
     world.finish();
 }
 
@@ -343,7 +347,7 @@ fn rfc_5589_after_the_word_the_caller_goes_to_the_colleague_whichever_dialog_bea
         assert!(at(Seen::Notified(100)) < at(Seen::Notified(200)), "{order:?}");
         assert!(at(Seen::Notified(200)) < at(Seen::ByePeer), "{order:?}");
         assert_eq!(states(&world), (Some(LineWord::Free), Some(LineWord::Busy)));
-        assert_eq!(world.heard("bart"), ["join-tone"], "the colleague hears that the caller is there");
+        assert_eq!(world.heard("bart"), ["tone/join"], "the colleague hears that the caller is there");
         assert_eq!(world.told(|n| matches!(n, Notice::HandedOver { .. })), 1);
         world.does("bart", Deed::HangUp);
         world.run_s(1);
@@ -395,7 +399,7 @@ fn either_may_leave_while_the_tone_of_the_handover_plays() {
     for leaves in ["kim", "bart"] {
         let mut world = consulting();
         world.does_first("anna", Deed::HandOver(BART.into()));
-        world.until(5, "the tone", |world| world.hears("kim") == "join-tone");
+        world.until(5, "the tone", |world| world.hears("kim") == "tone/join");
         world.does(leaves, Deed::HangUp);
         world.run_s(1);
         assert_eq!(world.outcomes(), [Outcome::Joined], "{leaves}");
@@ -444,7 +448,7 @@ fn a_handover_of_what_is_not_the_lines_own_is_refused() {
     for (named, status) in [(own(&consultation), 481), ("a@b;to-tag=1;from-tag=2".to_owned(), 481)] {
         world.does_first("anna", Deed::Refer(in_refer_to(&named)));
         world.run_s(1);
-        assert!(world.saw("anna", Seen::Replied(status)), "{:?}", world.at_phone("anna").seen);
+        assert!(world.saw("anna", Seen::Notified(status)), "{:?}", world.at_phone("anna").seen);
     }
     world.does_first("anna", Deed::Refer(format!("{BART}?Replaces=x")));
     world.run_s(1);
@@ -528,7 +532,7 @@ fn rfc_3891_an_invite_with_a_guessed_replaces_takes_nothing_over() {
             match status {
                 Some(status) => assert!(world.saw(&name, Seen::Refused(status)), "{name}"),
                 None => {
-                    assert_eq!(world.hears(&name), "message-intro", "{name}");
+                    assert!(world.hears(&name).starts_with("message-intro"), "{name}");
                     world.does(&name, Deed::HangUp);
                 }
             }
