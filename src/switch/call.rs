@@ -241,7 +241,11 @@ impl Switch {
         if let Some(call) = self.calls.remove(&key) {
             self.rescue_take(now, &call);
             let lasted = now.at.saturating_duration_since(call.arrived);
-            self.notice(Notice::Ended { call: key, outcome: Outcome::Failed, lasted, talked: call.talked });
+            // Whose beginning was not told as a caller's has no end as one.
+            if call.number.is_some() {
+                let outcome = Outcome::Failed;
+                self.notice(Notice::Ended { call: key, outcome, lasted, talked: call.talked });
+            }
         }
     }
 }
