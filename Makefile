@@ -27,11 +27,11 @@ bench:
 
 # Each target for FUZZ_SECONDS, from the messages of the torture set.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS = datagram stream uri header sdp digest media endpoint
+FUZZ_TARGETS = datagram stream uri header name_addr sdp digest media endpoint differential
 fuzz:
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
-	mkdir -p fuzz/corpus/datagram fuzz/corpus/stream fuzz/corpus/endpoint
-	for folder in datagram stream endpoint; do cp tests/torture/rfc*/*.dat fuzz/corpus/$$folder/; done
+	mkdir -p fuzz/corpus/datagram fuzz/corpus/stream fuzz/corpus/endpoint fuzz/corpus/differential
+	for folder in datagram stream endpoint differential; do cp tests/torture/rfc*/*.dat fuzz/corpus/$$folder/; done
 	set -e; for target in $(FUZZ_TARGETS); do \
 		cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=2048; \
 	done

@@ -89,6 +89,7 @@ fn the_table_of_keys_has_every_key_of_the_configuration() {
         "s.list(\"",
         "s.some(\"",
         "s.secret(\"",
+        "s.file(\"",
         "s.keys(\"",
     ];
     let keys: BTreeSet<&str> = asked
@@ -180,7 +181,11 @@ fn the_log_of_the_docs_is_what_the_switch_writes() {
     let (call, line, names) = (
         CallKey(12),
         LineKey(1),
-        Names { lines: BTreeMap::from([(LineKey(1), "anna".to_owned())]), queues: Vec::new() },
+        Names {
+            lines: BTreeMap::from([(LineKey(1), "anna".to_owned())]),
+            queues: Vec::new(),
+            trunks: Vec::new(),
+        },
     );
     let ms = Duration::from_millis;
     let file = tempfile::NamedTempFile::new().unwrap();

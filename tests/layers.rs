@@ -120,6 +120,7 @@ const SIP: &[&[&str]] = &[
     &["sip/dialog/"],
     &["sip/registrar.rs", "sip/target.rs"],
     &["sip/endpoint/"],
+    &["sip/registration.rs"],
 ];
 
 /// Words that may not stand in a file of this layer or a lower one.

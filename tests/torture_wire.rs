@@ -23,7 +23,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("rfc4475/scalarlg", "unreadable", "a CSeq past its range names no transaction: discarded at once"),
     ("rfc4475/test", "unreadable", "no Via that could be answered; the RFC does not describe this file"),
     ("rfc4475/unksm2", "ok", "that an AOR must be sip or sips is the registrar's 400"),
-    ("rfc5118/ipv6-bug-abnf-3-colons", "bad 400", "`:::` is no address (RFC 5954 mended the grammar)"),
 ];
 
 #[derive(serde::Deserialize)]

@@ -1,4 +1,5 @@
-//! Faults that were measured in other stacks (DESIGN section 4), each as a test of ours.
+//! Faults that were measured in other stacks (DESIGN section 4), each as a test of ours; and at the end those of our own
+//! that reading beside another parser showed (`tests/differential`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -192,10 +193,10 @@ fn rsip_digest_is_wrong_for_a_count_of_ten() {
         Rng::from_number(1),
     );
     let challenges = server.challenge(now, HERE, false);
-    let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10);
+    let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10, &[]);
     let value = value.unwrap_or_default();
     assert!(value.contains("nc=0000000a"));
-    let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".into()));
+    let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".to_owned()));
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
 
@@ -204,7 +205,8 @@ fn rsip_digest_fails_on_sha_256_qop_lists_and_uris_with_parameters() {
     let challenge =
         "Digest realm=\"r\", nonce=\"n,1\", qop=\"auth-int, auth\", algorithm=SHA-256, opaque=\"o\"";
     let target = "sip:h;transport=tcp;lr";
-    let value = answer([challenge].into_iter(), "REGISTER", target, &account(), "c", 1).unwrap_or_default();
+    let value =
+        answer([challenge].into_iter(), "REGISTER", target, &account(), "c", 1, &[]).unwrap_or_default();
     for part in
         ["algorithm=SHA-256", "qop=auth,", "uri=\"sip:h;transport=tcp;lr\"", "nonce=\"n,1\"", "opaque=\"o\""]
     {
@@ -218,8 +220,8 @@ fn rsip_digest_fails_on_sha_256_qop_lists_and_uris_with_parameters() {
         Rng::from_number(1),
     );
     let challenges = server.challenge(now, HERE, false);
-    let value = answer(challenges.iter().map(String::as_str), "REGISTER", target, &account(), "c", 1);
-    let password = |_: &str| Some("geheim".into());
+    let value = answer(challenges.iter().map(String::as_str), "REGISTER", target, &account(), "c", 1, &[]);
+    let password = |_: &str| Some("geheim".to_owned());
     let verdict = server.verify(now, HERE, "REGISTER", target, &value.unwrap_or_default(), password);
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
@@ -257,4 +259,148 @@ fn two_readers_never_see_two_lengths() {
 #[test]
 fn transport_words_compare_without_case() {
     assert_eq!(uri("sip:h;TRANSPORT=TcP").transport(), Some(Transport::Tcp));
+}
+
+fn is_refused(extra: &str) -> bool {
+    !matches!(parse(&message(extra, b"")), Parsed::Ok(_))
+}
+
+/// The message with this line instead of the one of its name.
+fn with(line: &str) -> Vec<u8> {
+    let name = line.split(':').next().unwrap_or("");
+    let lines = HEAD.lines().map(|old| if old.starts_with(name) { line } else { old });
+    let head: String = lines.map(|l| format!("{l}\r\n")).collect();
+    format!("MESSAGE sip:b@h SIP/2.0\r\n{head}\r\n").into_bytes()
+}
+
+#[test]
+fn rfc3261_25_1_only_space_and_tab_are_blanks() {
+    for blank in ["\u{a0}", "\u{85}", "\u{b}", "\u{c}", "\u{2003}"] {
+        for line in [
+            format!("CSeq: {blank}1 MESSAGE"),
+            format!("CSeq: 1{blank}MESSAGE"),
+            format!("Via: SIP/2.0/UDP{blank}h;branch=z9hG4bK1"),
+            format!("Via: SIP/2.0/UDP h{blank};branch=z9hG4bK1"),
+            format!("From: <{blank}sip:a@h>;tag=1"),
+        ] {
+            assert!(!matches!(parse(&with(&line)), Parsed::Ok(_)), "{}", line.escape_debug());
+        }
+        assert!(is_refused(&format!("Content-Length: {blank}0\r\n")));
+        assert!(is_refused(&format!("Max-Forwards: 7{blank}\r\n")));
+    }
+    // A tag that ends in one is another tag.
+    let from = NameAddr::parse("<sip:a@h>;tag=1\u{a0}").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(from.tag(), Some("1\u{a0}"));
+}
+
+#[test]
+fn a_length_said_twice_is_refused_even_when_both_agree() {
+    assert!(matches!(
+        parse(&message("Content-Length: 5\r\nl: 5\r\n", b"hello")),
+        Parsed::Bad { status: 400, .. }
+    ));
+}
+
+#[test]
+fn blanks_in_sent_by_stand_at_its_colon_only() {
+    for (text, host) in
+        [("h : 5060", Some("h")), ("[::1] :5060", Some("[::1]")), ("ho st", None), ("[::1 ]", None)]
+    {
+        let via = Via::parse(&format!("SIP/2.0/UDP {text};branch=z9hG4bK1")).ok();
+        assert_eq!(via.map(|via| via.host.to_string()).as_deref(), host, "{text}");
+    }
+}
+
+#[test]
+fn a_via_without_a_hop_or_with_an_open_quote_is_no_via() {
+    for line in ["Via: ", "Via: ,", "Via: SIP/2.0/UDP h;branch=z9hG4bK1;x=\", SIP/2.0/UDP other"] {
+        assert!(!matches!(parse(&with(line)), Parsed::Ok(_)), "{line}");
+    }
+}
+
+#[test]
+fn an_open_quote_behind_an_address_is_refused() {
+    assert!(!matches!(parse(&with("From: <sip:a@h>;tag=1;x=\"")), Parsed::Ok(_)));
+}
+
+#[test]
+fn an_address_without_brackets_may_have_a_quoted_one_in_a_parameter() {
+    let text = "sip:a@h;expires=60;+sip.instance=\"<urn:uuid:0-1-2>\"";
+    let contact = NameAddr::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((contact.display.as_deref(), contact.uri.to_string().as_str()), (None, "sip:a@h"));
+    assert_eq!(contact.params.get("+sip.instance"), Some("<urn:uuid:0-1-2>"));
+}
+
+#[test]
+fn rfc3261_25_1_a_star_is_the_whole_contact_or_none() {
+    assert!(!is_refused("Contact: *\r\n"));
+    assert!(is_refused("Contact: *, <sip:a@h>\r\n"));
+    assert!(is_refused("Contact: *\r\nContact: <sip:a@h>\r\n"));
+}
+
+#[test]
+fn a_user_whose_escapes_are_latin_1_is_read() {
+    // A caller's exchange may write so; the call must not fail on it.
+    assert_eq!(uri("sip:caf%E9@h").user().as_deref(), Some("caf\u{e9}"));
+    assert_eq!(uri("sip:caf%C3%A9@h").user().as_deref(), Some("caf\u{e9}"));
+    assert!(!uri("sip:caf%E9@h").equivalent(&uri("sip:caf%C3%A9@h")));
+}
+
+#[test]
+fn rfc3261_19_1_4_a_reserved_character_is_not_its_escape_and_any_other_is() {
+    for (one, other, same) in [
+        ("sip:%31712@h", "sip:1712@h", true),
+        ("sip:a%2Db@h", "sip:a-b@h", true),
+        ("sip:a%3bb@h", "sip:a%3Bb@h", true),
+        ("sip:a%3Bb@h", "sip:a;b@h", false),
+        ("sip:a%3Ab@h", "sip:a:b@h", false),
+        ("sip:a%253Bb@h", "sip:a%3Bb@h", false),
+        ("sip:h;x=a%2Bb", "sip:h;x=a+b", false),
+        // RFC 3966 4.
+        ("tel:12-3;phone-context=x", "tel:123;PHONE-CONTEXT=X", true),
+        ("tel:123;phone-context=x", "tel:123", false),
+    ] {
+        assert_eq!(uri(one).equivalent(&uri(other)), same, "{one} and {other}");
+    }
+}
+
+#[test]
+fn rfc5118_4_10_three_colons_before_an_ipv4_address_are_borne() {
+    assert!(uri("sip:[2001:db8:::192.0.2.1]").equivalent(&uri("sip:[2001:db8::192.0.2.1]")));
+    for text in ["sip:[2001:db8:::10]", "sip:[::::192.0.2.1]", "sip:[1:::2:::192.0.2.1]"] {
+        assert!(Uri::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_uri() {
+    for text in [
+        "sip:a@h;x=\"y\"",
+        "sip::secret@h",
+        "sip:a[b@h",
+        "sip:h;x=100%",
+        "sip:h;x=%4",
+        "urn:a%%",
+        "tel:+",
+        "tel:-.()",
+        "tel:+ABC",
+    ] {
+        assert!(Uri::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_nonce_count_is_eight_digits_and_no_sign() {
+    let now = Now::read().at;
+    let mut server =
+        Authenticator::new("r", Duration::from_secs(60), &[Algorithm::Sha256], Rng::from_number(1));
+    let challenges = server.challenge(now, HERE, false);
+    let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10, &[]);
+    for (count, is_count) in
+        [("0000000a", true), ("+000000a", false), ("000000a", false), (" 000000a", false)]
+    {
+        let value = value.clone().unwrap_or_default().replace("0000000a", count);
+        let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".to_owned()));
+        assert_eq!(verdict != Verdict::Malformed, is_count, "{count}");
+    }
 }

@@ -38,6 +38,8 @@ keys! {
     TakeKey,
     /// One question to DNS.
     QueryKey,
+    /// A host name of the configuration to which calls go over TLS, and for which the certificate must be (RFC 5922).
+    DomainKey,
 }
 
 /// Hands out keys in order, beginning at 1.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::certificates;
 use super::doubts;
 use super::exit::Exit;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw::{Config, Place};
 use crate::config::source;
 use crate::media::prompt_bank::{PromptBank, PromptFault, PromptTrouble};
+use crate::net::tls::Security;
 use crate::switch::policy::Policy;
 
 #[derive(Debug, Args)]
@@ -23,27 +25,38 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let mut findings = examine(&arguments.config, None).map_or_else(|found| found, |(_, warnings)| warnings);
+    let mut findings = examine(&arguments.config, None).map_or_else(|found| found, |ready| ready.warnings);
     findings.extend(doubts::find(&arguments.config));
     report(&mut findings, out)
 }
 
-/// Reads and compiles a configuration with its prompts: what `check`, the start and a reload do alike. The policy
-/// with warnings, or every mistake. `old` is the policy of the running switch, whose lines keep their keys.
-pub fn examine(dir: &Path, old: Option<&Policy>) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
+/// A configuration that can be used.
+pub struct Ready {
+    pub policy: Policy,
+    pub security: Security,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and compiles a configuration with its prompts and certificates: what `check`, the start and a reload do
+/// alike. Every mistake, if there is one. `old` is the policy of the running switch, whose lines keep their keys.
+pub fn examine(dir: &Path, old: Option<&Policy>) -> Result<Ready, Vec<Diagnostic>> {
     let reading = source::read(dir, &|name| std::env::var(name).ok());
     let mut findings = reading.findings;
     let sound = reading.config.is_some();
     // What could be read still shows what is wrong with hours and flows.
     let Some(config) = reading.config.or(reading.partial) else { return Err(findings) };
+    let security = certificates::read(&config).map_err(|mistakes| findings.extend(mistakes));
     let (policy, more) = match compile(config, old.map_or(1, |p| p.generation + 1), old) {
         Ok((policy, warnings)) => (Some(policy), warnings),
         Err(mistakes) => (None, mistakes),
     };
     findings.extend(more);
-    match policy {
-        Some(policy) if sound => Ok((policy, findings)),
-        Some(_) | None => Err(findings),
+    match (policy, security) {
+        (Some(policy), Ok(security)) if sound => {
+            let security = certificates::with_names(security, policy.domains());
+            Ok(Ready { policy, security, warnings: findings })
+        }
+        _ => Err(findings),
     }
 }
 
@@ -65,8 +78,10 @@ pub fn compile(
 }
 
 /// The same, also when prompts are missing: others, or the built-in words, take their place.
-pub fn compile_without_prompts(config: Config) -> Option<Policy> {
-    compile_with(config, 1, None, PromptBank::forgiving).ok().map(|(policy, _)| policy)
+pub fn compile_without_prompts(config: Config) -> Option<Ready> {
+    let security = certificates::read(&config).ok()?;
+    let (policy, warnings) = compile_with(config, 1, None, PromptBank::forgiving).ok()?;
+    Some(Ready { security: certificates::with_names(security, policy.domains()), policy, warnings })
 }
 
 fn compile_with(

@@ -1,6 +1,7 @@
 //! One file a command. Each command's `run` gives an [`Exit`] and writes what it finds to `out`; what
 //! it could not do at all is an error.
 pub mod call;
+mod certificates;
 pub mod check;
 pub mod data_folder;
 pub mod doubts;

@@ -6,23 +6,24 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::check;
+use super::check::{self, Ready};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw;
 use crate::switch::policy::Policy;
 
-/// The new configuration with its warnings, or its mistakes.
-pub type Reloaded = Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>>;
+/// The new configuration, or its mistakes.
+pub type Reloaded = Result<Ready, Vec<Diagnostic>>;
 
 /// Reads and compiles in the background; the loop goes on meanwhile.
 pub fn start(dir: &Path, old: &Arc<Policy>, to: &mpsc::Sender<Reloaded>) {
     let (dir, old, to) = (dir.to_owned(), old.clone(), to.clone());
     tokio::task::spawn_blocking(move || {
-        let result = check::examine(&dir, Some(&old)).and_then(|(policy, mut findings)| {
-            let needs = needs_restart(&old.config, &policy.config);
+        let result = check::examine(&dir, Some(&old)).and_then(|ready| {
+            let needs = needs_restart(&old.config, &ready.policy.config);
             if needs.is_empty() {
-                return Ok((policy, findings));
+                return Ok(ready);
             }
+            let mut findings = ready.warnings;
             findings.extend(needs);
             Err(findings)
         });

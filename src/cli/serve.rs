@@ -12,7 +12,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::check;
+use super::check::{self, Ready};
 use super::data_folder;
 use super::exit::Exit;
 use super::reload::{self, Reloaded};
@@ -27,6 +27,7 @@ use crate::console::server::{HttpLimits, Server};
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
+use crate::net::tls::Security;
 use crate::net::{self, Inlet, Net, NetInput};
 use crate::privacy::memory;
 use crate::privacy::redact::{self, Log};
@@ -64,26 +65,29 @@ pub struct Arguments {
 
 /// Runs the command until SIGTERM.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let (policy, mut findings) = match check::examine(&arguments.config, None) {
-        Ok(compiled) => compiled,
+    let (ready, mut findings) = match check::examine(&arguments.config, None) {
+        Ok(mut ready) => {
+            let warnings = std::mem::take(&mut ready.warnings);
+            (ready, warnings)
+        }
         Err(mut findings) => match without_prompts(&arguments.config) {
-            Some(policy) => (policy, findings),
+            Some(ready) => (ready, findings),
             None => return check::report(&mut findings, out),
         },
     };
     if !findings.is_empty() {
         check::report(&mut findings, out)?;
     }
-    let settings = &policy.config.log;
+    let settings = &ready.policy.config.log;
     let log = redact::install(&settings.level.value, settings.json.value)?;
     memory::keep_in().context("the memory of the process can't be kept from core files")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(&arguments.config, Arc::new(policy), log, out))
+    runtime.block_on(serve(&arguments.config, ready, log, out))
 }
 
 /// A configuration that only lacks prompts is no reason not to answer after a restart: another language, or
 /// the built-in words, take their place. `check` and a reload are stricter, since nobody waits for them.
-fn without_prompts(dir: &Path) -> Option<Policy> {
+fn without_prompts(dir: &Path) -> Option<Ready> {
     let config = source::read(dir, &|name| std::env::var(name).ok()).config?;
     check::compile_without_prompts(config)
 }
@@ -114,14 +118,16 @@ struct Inlets {
     reloaded: mpsc::Receiver<Reloaded>,
 }
 
-async fn serve(dir: &Path, policy: Arc<Policy>, log: Log, out: &mut dyn Write) -> anyhow::Result<Exit> {
+async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let policy = Arc::new(ready.policy);
     // First of all: until then a signal would end the process without a word.
     let mut signals = Signals::new()?;
     let config = &policy.config;
     let health = Arc::new(Health::new());
     let metrics = Arc::new(Metrics::new()?);
     let names = Arc::new(RwLock::new(names(&policy)));
-    let (net, net_inlet) = net::start(net_config(config)).context("SIP can't be listened to")?;
+    let (net, net_inlet) =
+        net::start(net_config(config, ready.security)).context("SIP can't be listened to")?;
     let (dns, dns_inlet) = Dns::start(DnsConfig::default()).context("no name service")?;
     let (plane, media_inlet) =
         Plane::start(plane_config(config, seed()?)).context("audio can't be started")?;
@@ -348,9 +354,10 @@ impl World {
 
     fn reloaded(&mut self, switch: &mut Switch, policy: &mut Arc<Policy>, result: Reloaded) {
         match result {
-            Ok((new, warnings)) => {
-                print_findings(&warnings);
-                *policy = Arc::new(new);
+            Ok(ready) => {
+                print_findings(&ready.warnings);
+                *policy = Arc::new(ready.policy);
+                self.net.secure(ready.security);
                 self.net.name(named(&policy.config));
                 if let Ok(mut names) = self.names.write() {
                     *names = self::names(policy);
@@ -437,7 +444,7 @@ fn console(
     Server::start(listen, HttpLimits::default(), page).context("metrics can't be served")
 }
 
-fn net_config(raw: &raw::Config) -> net::NetConfig {
+fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
     let listen = raw.listen.iter().map(|l| net::ListenAt {
         transport: transport(l.transport.value),
         address: l.address.value,
@@ -450,7 +457,7 @@ fn net_config(raw: &raw::Config) -> net::NetConfig {
         limits.connections.value as usize,
         limits.connections_per_address.value as usize,
     );
-    net::NetConfig { named: named(raw), ..config }
+    net::NetConfig { named: named(raw), security, ..config }
 }
 
 /// Hosts of which calls are expected: the carriers' networks, and lines with a fixed address.
@@ -476,6 +483,9 @@ fn transport(listen: ListenTransport) -> Transport {
     match listen {
         ListenTransport::Udp => Transport::Udp,
         ListenTransport::Tcp => Transport::Tcp,
+        ListenTransport::Tls => Transport::Tls,
+        ListenTransport::Ws => Transport::Ws,
+        ListenTransport::Wss => Transport::Wss,
     }
 }
 
@@ -494,6 +504,7 @@ fn names(policy: &Policy) -> Names {
     Names {
         lines: policy.lines().map(|(key, line)| (key, line.name.value.clone())).collect(),
         queues: policy.config.queues.iter().map(|q| q.name.value.clone()).collect(),
+        trunks: policy.config.trunks.iter().map(|t| t.name.value.clone()).collect(),
     }
 }
 
@@ -522,7 +533,10 @@ fn greet(out: &mut dyn Write, policy: &Policy) -> anyhow::Result<()> {
 
 /// The commands for a first call, as they can be typed here. A password is never printed.
 fn first_call(out: &mut dyn Write, config: &raw::Config, program: &str) -> std::io::Result<()> {
-    let Some(address) = config.listen.first().map(|listen| reachable(listen.address.value)) else {
+    // The built-in phone speaks neither TLS nor WebSocket.
+    let plain =
+        |listen: &&raw::Listen| matches!(listen.transport.value, ListenTransport::Udp | ListenTransport::Tcp);
+    let Some(address) = config.listen.iter().find(plain).map(|listen| reachable(listen.address.value)) else {
         return Ok(());
     };
     let registers = |line: &&raw::Line| matches!(line.reach, raw::Reach::Registers { .. });

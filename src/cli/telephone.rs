@@ -218,7 +218,7 @@ async fn find(uri: &Uri, bind: Option<SocketAddr>) -> anyhow::Result<Destination
         if asked { answers.recv().await.map(|a| a.addresses).unwrap_or_default() } else { Vec::new() };
     let fits = |peer: &SocketAddr| bind.is_none_or(|bind| bind.is_ipv4() == peer.is_ipv4());
     let peer = addresses.into_iter().find(fits).with_context(|| format!("{host} has no address"))?;
-    Ok(Destination::Address { transport, peer })
+    Ok(Destination::address(transport, peer))
 }
 
 fn any_address(to: Option<Destination>) -> SocketAddr {

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::raw::{
-    At, Config, Destination, Exception, Helpline, Hours, Interval, Limits, Line, Listen, ListenTransport,
-    Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy, Trunk,
-    Voicemail,
+    At, Certificate, Config, Destination, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
+    ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy,
+    Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
     Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
-    ports, session_interval, socket, star_code, strategy, telephone, text, transport, truth, word, zone_code,
+    options_interval, origin, ports, session_interval, socket, star_code, strategy, telephone, text,
+    transport, truth, word, zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ pub(super) fn config(root: &mut Section<'_, '_, '_>) -> Config {
     Config {
         site: root.table("site", site),
         listen: listeners(root),
+        tls: root.table("tls", tls),
         media: root.table("media", media),
         trunks: root.each("trunk", trunk),
         registrar: root.table("registrar", registrar),
@@ -57,11 +59,70 @@ fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
         let finding = Diagnostic::error(root.place(), what).allowed("at least one [[listen]]");
         root.report(finding);
     }
-    root.each("listen", |s| Listen {
-        transport: s.must("transport", transport, ListenTransport::Udp),
-        address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
-        external: s.optional("external", socket),
+    root.each("listen", |s| {
+        let listen = Listen {
+            transport: s.must("transport", transport, ListenTransport::Udp),
+            address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+            external: s.optional("external", socket),
+            shown: certificate(s),
+            also: s.each("also", another_certificate).into_iter().flatten().collect(),
+            client_ca: s.file("client-ca", path),
+            origins: s.list("origins", origin),
+        };
+        fitting(s, &listen);
+        listen
     })
+}
+
+/// What belongs to TLS and to WebSockets stands where it has a meaning.
+fn fitting(s: &mut Section<'_, '_, '_>, listen: &Listen) {
+    let transport = listen.transport.value;
+    // Whether it is written, not whether it could be read.
+    let shows = s.has("certificate") || s.has("key");
+    if transport.is_tls() && !shows {
+        let what = "this listener speaks TLS and has no `certificate` and `key`";
+        s.report(
+            Diagnostic::error(&listen.transport.place, what)
+                .allowed("two PEM files, relative to the config directory"),
+        );
+    }
+    let odd = [
+        ("also", s.has("also") && !transport.is_tls(), "transport \"tls\" or \"wss\""),
+        ("certificate", shows && !transport.is_tls(), "transport \"tls\" or \"wss\""),
+        ("client-ca", s.has("client-ca") && !transport.is_tls(), "transport \"tls\" or \"wss\""),
+        ("origins", s.has("origins") && !transport.is_websocket(), "transport \"ws\" or \"wss\""),
+    ];
+    for (key, is_odd, allowed) in odd {
+        if is_odd {
+            let what = format!("`{key}` means nothing for this transport");
+            s.report(Diagnostic::error(&listen.transport.place, what).allowed(allowed));
+        }
+    }
+}
+
+/// `certificate` and `key`: both or neither.
+fn certificate(s: &mut Section<'_, '_, '_>) -> Option<Certificate> {
+    let (certificate, key) = (s.file("certificate", path), s.file("key", path));
+    for (has, lacks) in [("certificate", "key"), ("key", "certificate")] {
+        if s.has(has) && !s.has(lacks) {
+            let what = format!("there is a `{has}` and no `{lacks}`");
+            s.report(Diagnostic::error(s.place(), what).allowed("both, each a PEM file"));
+        }
+    }
+    Some(Certificate { certificate: certificate?, key: key? })
+}
+
+fn another_certificate(s: &mut Section<'_, '_, '_>) -> Option<Certificate> {
+    if !s.has("certificate") && !s.has("key") {
+        let what = "an entry of `also` has no `certificate` and `key`";
+        s.report(Diagnostic::error(s.place(), what).allowed("both, each a PEM file"));
+    }
+    certificate(s)
+}
+
+/// All may be left out: the authorities of the system, and no certificate of ours.
+fn tls(s: &mut Section<'_, '_, '_>) -> Tls {
+    Tls { ca: s.file("ca", path), shown: certificate(s) }
 }
 
 /// `data` and `prompts` are needed.
@@ -80,16 +141,30 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
     }
 }
 
-/// `name` and `sources` are needed.
+/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s.
 fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
+    let register = s.or("register", truth, false);
     let trunk = Trunk {
         name: s.required("name", name),
-        sources: s.some::<Network>("sources", network),
+        sources: if register.value && !s.has("sources") {
+            Vec::new()
+        } else {
+            s.some::<Network>("sources", network)
+        },
         target: s.optional("target", text),
         username: s.optional("username", text),
         password: s.secret("password"),
         realm: s.optional("realm", text),
+        register,
+        options: s.or("options", options_interval, Duration::ZERO),
+        backup: s.optional("backup", name),
+        identity: s.optional("identity", text),
     };
+    if trunk.register.value && (trunk.target.is_none() || trunk.username.is_none()) {
+        let what = "[[trunk]] is to register, but where and as whom is not said";
+        let finding = Diagnostic::error(&trunk.register.place, what);
+        s.report(finding.allowed("`target`, `username` and `password` beside `register = true`"));
+    }
     // Whether a password is written, not whether it could be read: that has its own mistake.
     match (&trunk.username, s.has("password")) {
         (Some(username), false) => {
@@ -108,7 +183,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
 /// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
 fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
     let algorithms = if s.has("algorithms") {
-        s.some("algorithms", word(&["sha-256", "md5"]))
+        s.some("algorithms", word(&["sha-512-256", "sha-256", "md5"]))
     } else {
         ["sha-256", "md5"].map(|algorithm| at(s, algorithm.to_owned())).into()
     };

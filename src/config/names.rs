@@ -4,11 +4,11 @@
 //! A value that could not be read is empty here; its mistake is reported already, so it is passed over.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::diagnostic::Diagnostic;
 use super::raw::{Action, At, Config, Line, Listen, ListenTransport, Network, Place, Reach, Trunk};
-use super::sip_address;
+use super::sip_address::{self, Address, Way};
 
 /// Everything wrong or doubtful, in no order.
 pub fn check(config: &Config) -> Vec<Diagnostic> {
@@ -72,8 +72,9 @@ fn names<'a, T>(list: &'a [T], name: impl Fn(&'a T) -> &'a At<String>) -> Vec<&'
 }
 
 fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
-    for transport in [ListenTransport::Udp, ListenTransport::Tcp] {
-        let same = config.listen.iter().filter(|listen| listen.transport.value == transport);
+    // All but UDP are TCP to the system.
+    for datagrams in [true, false] {
+        let same = config.listen.iter().filter(|l| (l.transport.value == ListenTransport::Udp) == datagrams);
         let key = |address: &SocketAddr| (address.port() != 0).then_some(*address);
         distinct(same.map(|l| &l.address), key, |a| format!("the listener `{a}`"), found);
     }
@@ -88,6 +89,28 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
         if let Some(external) = &listen.external {
             one_family(address.ip(), external.value.ip(), &external.place, found);
         }
+    }
+}
+
+/// A target over TLS needs a listener of its kind and family: Via and Contact name it.
+fn listens_for(config: &Config, target: &At<String>, address: &Address, found: &mut Vec<Diagnostic>) {
+    if address.transport != Way::Tls {
+        return;
+    }
+    let fits = |listen: &Listen| {
+        let ip = listen.address.value.ip();
+        let other_family = if ip.is_ipv4() {
+            address.host.starts_with('[')
+        } else {
+            address.host.parse::<Ipv4Addr>().is_ok()
+        };
+        listen.transport.value == ListenTransport::Tls && !other_family
+    };
+    if !config.listen.iter().any(fits) {
+        let what =
+            format!("`{}` is called over TLS, and no listener has it", sip_address::shown(&target.value));
+        let allowed = "a [[listen]] with transport = \"tls\" in its family of addresses, where the answers and calls of that side come";
+        found.push(Diagnostic::error(&target.place, what).allowed(allowed));
     }
 }
 
@@ -181,9 +204,10 @@ fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
             found.push(Diagnostic::warning(&source.place, what).allowed("the carrier's own addresses"));
         }
     }
+    backups(config, found);
     for target in config.trunks.iter().filter_map(|trunk| trunk.target.as_ref()) {
         match sip_address::parse(&target.value) {
-            Ok(address) if address.user.is_none() => {}
+            Ok(address) if address.user.is_none() => listens_for(config, target, &address, found),
             Ok(_) => {
                 let what = format!("the target `{}` has a user part", sip_address::shown(&target.value));
                 found.push(
@@ -195,6 +219,26 @@ fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
                 let what = format!("the target `{}` is no SIP address", sip_address::shown(&target.value));
                 found.push(Diagnostic::error(&target.place, what).allowed(allowed));
             }
+        }
+    }
+}
+
+/// Each backup must take calls out, and none may lead back to where one came from.
+fn backups(config: &Config, found: &mut Vec<Diagnostic>) {
+    for trunk in &config.trunks {
+        let Some(backup) = &trunk.backup else { continue };
+        calls_out(config, backup, found);
+        let mut seen = vec![trunk.name.value.as_str()];
+        let mut next = Some(backup);
+        while let Some(name) = next {
+            if seen.contains(&name.value.as_str()) {
+                let what = format!("the backup `{}` leads back to a trunk that was tried before", name.value);
+                found.push(Diagnostic::error(&name.place, what).allowed("the last one without `backup`"));
+                return;
+            }
+            seen.push(&name.value);
+            let named = config.trunks.iter().find(|t| t.name.value == name.value);
+            next = named.and_then(|t| t.backup.as_ref());
         }
     }
 }
@@ -240,9 +284,12 @@ fn lines(config: &Config, found: &mut Vec<Diagnostic>) {
         })
     };
     for uri in uris() {
-        if let Err(allowed) = sip_address::parse(&uri.value) {
-            let what = format!("`{}` is no SIP address", sip_address::shown(&uri.value));
-            found.push(Diagnostic::error(&uri.place, what).allowed(allowed));
+        match sip_address::parse(&uri.value) {
+            Ok(address) => listens_for(config, uri, &address, found),
+            Err(allowed) => {
+                let what = format!("`{}` is no SIP address", sip_address::shown(&uri.value));
+                found.push(Diagnostic::error(&uri.place, what).allowed(allowed));
+            }
         }
     }
     let key = |uri: &String| sip_address::parse(uri).ok();

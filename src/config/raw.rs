@@ -36,6 +36,7 @@ impl std::fmt::Debug for Secret {
 pub struct Config {
     pub site: Site,
     pub listen: Vec<Listen>,
+    pub tls: Tls,
     pub media: Media,
     pub trunks: Vec<Trunk>,
     pub registrar: Registrar,
@@ -67,17 +68,55 @@ pub struct Site {
 /// `[[listen]]`
 #[derive(Debug, Clone)]
 pub struct Listen {
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp`, `tls`, `ws` or `wss`.
     pub transport: At<ListenTransport>,
     pub address: At<SocketAddr>,
     /// Written in Via and Contact instead of `address` (behind NAT).
     pub external: Option<At<SocketAddr>>,
+    /// What we show over TLS: files written relative to the config directory, here already joined to it.
+    pub shown: Option<Certificate>,
+    /// Further certificates, shown to who asks for one of their names.
+    pub also: Vec<Certificate>,
+    /// File with the authorities by which a client's certificate must be signed, if it shows one.
+    pub client_ca: Option<At<PathBuf>>,
+    /// Origins of the web pages that may open a WebSocket, such as `https://phone.example`.
+    pub origins: Vec<At<String>>,
+}
+
+/// A certificate with its chain, and its private key: two PEM files.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    pub certificate: At<PathBuf>,
+    pub key: At<PathBuf>,
+}
+
+/// `[tls]`: our side of the TLS connections that we open.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// File with authorities that are trusted beside those of the system, such as a carrier's own.
+    pub ca: Option<At<PathBuf>>,
+    /// What we show to who asks for it.
+    pub shown: Option<Certificate>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenTransport {
     Udp,
     Tcp,
+    Tls,
+    Ws,
+    Wss,
+}
+
+impl ListenTransport {
+    /// Whether a certificate is shown.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
 }
 
 /// `[media]`
@@ -95,7 +134,7 @@ pub struct Media {
 }
 
 /// `[[trunk]]`: a carrier.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trunk {
     pub name: At<String>,
     /// Addresses or networks (`10.1.0.0/16`) from which calls for our numbers are taken.
@@ -106,6 +145,14 @@ pub struct Trunk {
     pub password: Option<At<Secret>>,
     /// Only a challenge of this realm gets an answer; without it any that the target gives to a call of ours.
     pub realm: Option<At<String>>,
+    /// Tell the carrier where we are (REGISTER at `target`), and take calls from there.
+    pub register: At<bool>,
+    /// How often the target is asked whether it is there (OPTIONS); zero: never.
+    pub options: At<Duration>,
+    /// The trunk that is called over when this one can't be reached.
+    pub backup: Option<At<String>>,
+    /// Whose account a call out is, for the carrier alone (P-Preferred-Identity): a SIP address or a number.
+    pub identity: Option<At<String>>,
 }
 
 /// An address with a prefix length.

@@ -63,6 +63,16 @@ impl<'a, 'e> Section<'a, '_, 'e> {
         self.parsed(&format!("`{key}`"), &entry.node, parse)
     }
 
+    /// A path that may be left out, joined to the config directory.
+    pub fn file(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&Node) -> Parsed<PathBuf>,
+    ) -> Option<At<PathBuf>> {
+        let found = self.optional(key, parse)?;
+        Some(At { value: self.reader.dir.join(found.value), place: found.place })
+    }
+
     /// A key with a default.
     pub fn or<T>(&mut self, key: &'static str, parse: impl Fn(&Node) -> Parsed<T>, default: T) -> At<T> {
         self.optional(key, parse).unwrap_or_else(|| At { value: default, place: self.place.clone() })

@@ -7,42 +7,55 @@ use super::raw::ListenTransport;
 
 const FORM: &str = "sip:name@host:port, such as sip:front@192.0.2.20:5060";
 
-/// What makes two addresses one: host without case, default port spelled out, no parameters.
+/// What makes two addresses one: host without case, default port spelled out, transport.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
     pub user: Option<String>,
     pub host: String,
     pub port: u16,
+    pub transport: Way,
+}
+
+/// By what it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    Udp,
+    Tcp,
+    Tls,
 }
 
 /// Reads an address; the mistake is what would be allowed.
 pub(super) fn parse(text: &str) -> Result<Address, &'static str> {
     let (scheme, rest) = text.split_once(':').ok_or(FORM)?;
-    if scheme.eq_ignore_ascii_case("sips") {
-        return Err("sip: over udp or tcp; TLS is not built yet");
-    }
     if scheme.eq_ignore_ascii_case("tel") {
         return Err("`telephone = \"+32…\"` for a number over a trunk, or sip:…");
     }
-    if !scheme.eq_ignore_ascii_case("sip") || text.chars().any(|c| c.is_whitespace() || "<>\"?".contains(c)) {
+    let sips = scheme.eq_ignore_ascii_case("sips");
+    if !(sips || scheme.eq_ignore_ascii_case("sip"))
+        || text.chars().any(|c| c.is_whitespace() || "<>\"?".contains(c))
+    {
         return Err(FORM);
     }
     let (address, params) = rest.split_once(';').unwrap_or((rest, ""));
     let transport = params.split(';').find_map(|param| param.strip_prefix("transport="));
-    if transport.is_some_and(|word| !matches!(word, "udp" | "tcp")) {
-        return Err("transport=udp or transport=tcp");
-    }
+    let transport = match (transport, sips) {
+        (None | Some("tcp" | "tls"), true) | (Some("tls"), false) => Way::Tls,
+        (None | Some("udp"), false) => Way::Udp,
+        (Some("tcp"), false) => Way::Tcp,
+        (Some(_), true) => return Err("sips: without a transport, which is TLS"),
+        (Some(_), false) => return Err("transport=udp, transport=tcp or transport=tls"),
+    };
     let (user, place) = match address.rsplit_once('@') {
         Some((user, _)) if user.contains(':') => return Err("an address without a password in it"),
         Some((user, place)) if !user.is_empty() && !user.contains('@') => (Some(user.to_owned()), place),
         Some(_) => return Err(FORM),
         None => (None, address),
     };
-    let (host, port) = split_port(place).ok_or(FORM)?;
+    let (host, port) = split_port(place, if transport == Way::Tls { 5061 } else { 5060 }).ok_or(FORM)?;
     if !host_fits(host) {
         return Err(FORM);
     }
-    Ok(Address { user, host: host.to_ascii_lowercase(), port })
+    Ok(Address { user, host: host.to_ascii_lowercase(), port, transport })
 }
 
 /// Over what an address is called: UDP, unless it says `transport=tcp`.
@@ -61,10 +74,10 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// Host and port; the host of IPv6 in its brackets.
-fn split_port(place: &str) -> Option<(&str, u16)> {
+fn split_port(place: &str, usual: u16) -> Option<(&str, u16)> {
     let behind = place.rfind(']').map_or(0, |end| end + 1);
     match place.get(behind..)?.split_once(':') {
-        None => Some((place, 5060)),
+        None => Some((place, usual)),
         Some((name, port)) => {
             let port = port.parse().ok().filter(|port| *port != 0)?;
             Some((place.get(..behind + name.len())?, port))
@@ -93,13 +106,16 @@ mod tests {
 
     #[test]
     fn addresses_are_taken_or_refused() {
-        for (text, user, host, port) in [
-            ("sip:192.0.2.1", None, "192.0.2.1", 5060),
-            ("sip:front@PBX.example:5080;transport=tcp", Some("front"), "pbx.example", 5080),
-            ("SIP:a@[2001:db8::1]", Some("a"), "[2001:db8::1]", 5060),
-            ("sip:[::1]:5066;lr", None, "[::1]", 5066),
+        for (text, user, host, port, transport) in [
+            ("sip:192.0.2.1", None, "192.0.2.1", 5060, Way::Udp),
+            ("sip:front@PBX.example:5080;transport=tcp", Some("front"), "pbx.example", 5080, Way::Tcp),
+            ("SIP:a@[2001:db8::1]", Some("a"), "[2001:db8::1]", 5060, Way::Udp),
+            ("sip:[::1]:5066;lr", None, "[::1]", 5066, Way::Udp),
+            ("sip:carrier.example;transport=tls", None, "carrier.example", 5061, Way::Tls),
+            ("sips:a@b", Some("a"), "b", 5061, Way::Tls),
+            ("sips:b:5071;transport=tcp", None, "b", 5071, Way::Tls),
         ] {
-            let expected = Address { user: user.map(ToOwned::to_owned), host: host.into(), port };
+            let expected = Address { user: user.map(ToOwned::to_owned), host: host.into(), port, transport };
             assert_eq!(parse(text), Ok(expected), "{text}");
         }
         for text in [
@@ -117,10 +133,11 @@ mod tests {
             "sip:a@b:0",
             "sip:a@b:70000",
             "sip:a@b:",
-            "sips:a@b",
+            "sips:a@b;transport=udp",
             "tel:+321712",
             "<sip:a@b>",
-            "sip:a@b;transport=tls",
+            "sip:a@b;transport=ws",
+            "sip:a@b;transport=wss",
             "sip:a@b?Subject=x",
             "sip:a:b@c",
             "sip:a..b",

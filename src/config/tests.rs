@@ -162,8 +162,50 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
             "x.toml:3: error: the listener `127.0.0.1:5060` is already in site.toml:6; allowed: each once".into(),
         ),
         (
+            "[[listen]]\ntransport = \"sctp\"\naddress = \"127.0.0.1:5061\"\n",
+            "x.toml:2: error: `transport` is `sctp`; allowed: udp, tcp, tls, ws, wss".into(),
+        ),
+        (
             "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\n",
-            "x.toml:2: error: `transport` is `tls`; allowed: udp, tcp".into(),
+            "x.toml:2: error: this listener speaks TLS and has no `certificate` and `key`; allowed: two PEM files, \
+             relative to the config directory"
+                .into(),
+        ),
+        (
+            "[[listen]]\ntransport = \"wss\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"c.pem\"\n",
+            "x.toml:1: error: there is a `certificate` and no `key`; allowed: both, each a PEM file".into(),
+        ),
+        (
+            "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n\
+             also = [{ key = \"k.pem\" }]\n",
+            "x.toml:6: error: there is a `key` and no `certificate`; allowed: both, each a PEM file".into(),
+        ),
+        (
+            "[[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:5061\"\nclient-ca = \"c.pem\"\n",
+            "x.toml:2: error: `client-ca` means nothing for this transport; allowed: transport \"tls\" or \"wss\""
+                .into(),
+        ),
+        (
+            "[[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:5061\"\norigins = [\"https://a.example\"]\n",
+            "x.toml:2: error: `origins` means nothing for this transport; allowed: transport \"ws\" or \"wss\"".into(),
+        ),
+        (
+            "[[listen]]\ntransport = \"ws\"\naddress = \"127.0.0.1:5061\"\norigins = [\"phone.example\"]\n",
+            "x.toml:4: error: an entry of `origins` is `phone.example`; allowed: scheme and host of a web page, such \
+             as https://phone.example or http://192.0.2.9:8080"
+                .into(),
+        ),
+        (
+            "[[listen]]\ntransport = \"ws\"\naddress = \"127.0.0.1:5061\"\n\
+             [[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:5061\"\n",
+            "x.toml:6: error: the listener `127.0.0.1:5061` is already in x.toml:3; allowed: each once".into(),
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nsources = [\"10.1.2.3\"]\ntarget = \"sip:carrier.example;transport=tls\"\n",
+            "x.toml:4: error: `sip:carrier.example;transport=tls` is called over TLS, and no listener has it; allowed: \
+             a [[listen]] with transport = \"tls\" in its family of addresses, where the answers and calls of that \
+             side come"
+                .into(),
         ),
         ("[[listen]]\ntransport = \"tcp\"\n", "x.toml:1: error: [[listen]] has no `address`".into()),
         (
@@ -202,6 +244,22 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
         (
             "[[trunk]]\nname = \"t\"\nsources = [\"::1\"]\npassword = \"x\"\n",
             "x.toml:1: error: [[trunk]] has a `password` but no `username`".into(),
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nregister = true\n",
+            "x.toml:3: error: [[trunk]] is to register, but where and as whom is not said; allowed: `target`, \
+             `username` and `password` beside `register = true`"
+                .into(),
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nsources = [\"::1\"]\ntarget = \"sip:192.0.2.1\"\nbackup = \"t\"\n",
+            "x.toml:5: error: the backup `t` leads back to a trunk that was tried before; allowed: the last one without \
+             `backup`"
+                .into(),
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nsources = [\"::1\"]\noptions = \"1s\"\n",
+            "x.toml:4: error: `options` is `1s`; allowed: 0s (never), or from 5s to 1h".into(),
         ),
         (
             "[trunk]\nname = \"t\"\n",

@@ -164,6 +164,15 @@ pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Par
     }
 }
 
+/// How often a carrier is asked whether it is there.
+pub(super) fn options_interval(node: &Node) -> Parsed<Duration> {
+    let interval = duration(Duration::ZERO, Duration::from_secs(3600))(node)?;
+    if !interval.is_zero() && interval < Duration::from_secs(5) {
+        return not(&spoken(interval), "0s (never), or from 5s to 1h");
+    }
+    Ok(interval)
+}
+
 /// The interval of session timers: none, or not less than RFC 4028 4 allows.
 pub(super) fn session_interval(node: &Node) -> Parsed<Duration> {
     let interval = duration(Duration::ZERO, Duration::from_secs(24 * 3600))(node)?;
@@ -217,8 +226,22 @@ fn choose(node: &Node, words: &'static [&'static str]) -> Parsed<usize> {
 }
 
 pub(super) fn transport(node: &Node) -> Parsed<ListenTransport> {
-    let transports = [ListenTransport::Udp, ListenTransport::Tcp];
-    choose(node, &["udp", "tcp"]).map(|at| transports.get(at).copied().unwrap_or(ListenTransport::Udp))
+    use ListenTransport::{Tcp, Tls, Udp, Ws, Wss};
+    let transports = [Udp, Tcp, Tls, Ws, Wss];
+    choose(node, &["udp", "tcp", "tls", "ws", "wss"])
+        .map(|at| transports.get(at).copied().unwrap_or(ListenTransport::Udp))
+}
+
+/// The origin of a web page as a browser writes it (RFC 6454 6.2): scheme, host, and a port that is not the usual.
+pub(super) fn origin(node: &Node) -> Parsed<String> {
+    let allowed = "scheme and host of a web page, such as https://phone.example or http://192.0.2.9:8080";
+    let text = quoted(node, allowed)?;
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':' | '[' | ']');
+    if host.is_empty() || host.len() > 255 || !host.chars().all(fits) {
+        return not(text, allowed);
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 pub(super) fn strategy(node: &Node) -> Parsed<Strategy> {

@@ -14,7 +14,8 @@ use crate::base::bounded::BoundedMap;
 use crate::base::network::Network;
 use crate::base::time::Now;
 
-/// Datagrams that one address may send at once, and each second, while more than half of the queue is taken.
+/// Datagrams that one address may send at once, and each second, while more than half of the queue is taken; and
+/// TLS handshakes that it may begin, each of which costs a thousand times as much as a datagram.
 const BURST: u32 = 50;
 const EACH: Duration = Duration::from_millis(20);
 /// Addresses that are measured at a time; past it the one that is measured longest is forgotten.
@@ -30,6 +31,7 @@ pub(super) struct Entrance {
     streams: mpsc::Sender<NetInput>,
     names: Arc<RwLock<Vec<Network>>>,
     measure: Arc<Mutex<Measure>>,
+    handshakes: Arc<Mutex<Measure>>,
 }
 
 /// Whether a datagram was taken.
@@ -57,7 +59,8 @@ pub(super) fn inlet(capacity: usize, names: Vec<Network>) -> (Entrance, Inlet) {
     let (datagrams, datagrams_out) = mpsc::channel(capacity);
     let (streams, streams_out) = mpsc::channel(capacity);
     let (names, measure) = (Arc::new(RwLock::new(names)), Arc::new(Mutex::new(Measure::new())));
-    let entrance = Entrance { named, datagrams, streams, names, measure };
+    let handshakes = Arc::new(Mutex::new(Measure::new()));
+    let entrance = Entrance { named, datagrams, streams, names, measure, handshakes };
     (entrance, Inlet { named: named_out, datagrams: datagrams_out, streams: streams_out, turn: 0 })
 }
 
@@ -71,6 +74,13 @@ impl Entrance {
 
     pub(super) fn name(&self, networks: Vec<Network>) {
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = networks;
+    }
+
+    /// Whether this host may begin one more TLS handshake.
+    pub(super) fn may_shake_hands(&self, from: IpAddr) -> bool {
+        let now = Now::read().at;
+        let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_named(from) || handshakes.take(now, super::block(from))
     }
 
     /// Takes a datagram, or leaves it: nothing waits here.
@@ -229,6 +239,16 @@ mod tests {
         }
         assert_eq!(entrance.datagram(ip(STRANGER), number(1)), Taken::No);
         assert_eq!(entrance.datagram(ip("203.0.113.4"), number(2)), Taken::Yes, "it has its own measure");
+    }
+
+    #[test]
+    fn one_address_begins_so_many_handshakes_and_the_carrier_as_many_as_it_likes() {
+        let (entrance, _inlet) = pair();
+        let begun = |from: &str| (0..1000).filter(|_| entrance.may_shake_hands(ip(from))).count();
+        // It earns some meanwhile.
+        assert!((50..500).contains(&begun(STRANGER)));
+        assert_eq!(begun(CARRIER), 1000);
+        assert!(entrance.may_shake_hands(ip("203.0.113.4")), "it has its own measure");
     }
 
     #[test]

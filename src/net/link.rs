@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::base::id::FlowKey;
+use crate::base::id::{DomainKey, FlowKey};
 use crate::base::quiet::quiet_debug;
+use crate::sip::flow::Transport;
 use crate::telemetry::notice;
 
 /// Bytes written at a time, unless one message is longer.
 const CHUNK: usize = 64 * 1024;
+
+/// Transport, address, and the name that a certificate had to have: what makes two connections to a peer the same.
+pub(super) type Way = (Transport, SocketAddr, Option<DomainKey>);
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,11 @@ pub(super) enum End {
     TooBig,
     /// A message was not whole, or the first did not come, in time.
     Unfinished,
+    TlsHandshake,
+    /// The other end is not who it should be.
+    PeerCertificate,
+    /// The request for a WebSocket was refused, or did not come.
+    Upgrade,
     Idle,
     SlowReader,
     /// Had proven nothing when the table was full.
@@ -42,6 +51,9 @@ impl End {
             Self::Unreadable => Some(notice::Drop::Unreadable),
             Self::TooBig => Some(notice::Drop::TooBig),
             Self::Unfinished => Some(notice::Drop::BadStart),
+            Self::TlsHandshake => Some(notice::Drop::TlsHandshake),
+            Self::PeerCertificate => Some(notice::Drop::PeerCertificate),
+            Self::Upgrade => Some(notice::Drop::WebSocketUpgrade),
             Self::SlowReader => Some(notice::Drop::SlowReader),
             Self::Evicted => Some(notice::Drop::TooManyConnections),
         }
@@ -85,12 +97,17 @@ pub(super) struct Link {
     pub(super) key: FlowKey,
     /// The remote address it really has.
     pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
+    /// Over TLS that we opened: whom its certificate names, if not the address.
+    pub(super) domain: Option<DomainKey>,
     /// Opened by us.
     pub(super) ours: bool,
     /// Has brought a whole message, so the core knows its flow.
     spoken: AtomicBool,
     /// The configuration named its peer when it was opened.
     named: AtomicBool,
+    /// A byte has come since it was last asked.
+    heard: AtomicBool,
     /// Its peer has shown who it is.
     proven: AtomicBool,
     end: OnceLock<End>,
@@ -112,7 +129,7 @@ struct Output {
 impl Link {
     pub(super) fn new(
         key: FlowKey,
-        peer: SocketAddr,
+        (transport, peer, domain): Way,
         ours: bool,
         limit: usize,
         backlog: Arc<Backlog>,
@@ -120,9 +137,12 @@ impl Link {
         Self {
             key,
             peer,
+            transport,
+            domain,
             ours,
             spoken: AtomicBool::new(false),
             named: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
             proven: AtomicBool::new(false),
             end: OnceLock::new(),
             ended: Notify::new(),
@@ -131,6 +151,11 @@ impl Link {
             touched: Mutex::new(Instant::now()),
             backlog,
         }
+    }
+
+    /// How it is found by who has no flow. One that came to us over TLS is not: who it is was not looked at.
+    pub(super) fn way(&self) -> Option<Way> {
+        (self.ours || self.transport != Transport::Tls).then_some((self.transport, self.peer, self.domain))
     }
 
     /// Queues for the writer; says whether it was taken. Past the limit the peer reads too slowly, and
@@ -245,6 +270,17 @@ impl Link {
     /// Ours, or of a peer that is known: it does not make room for others.
     pub(super) fn is_proven(&self) -> bool {
         self.ours || self.is_named() || self.proven.load(Ordering::Acquire)
+    }
+
+    /// A byte came.
+    pub(super) fn hears(&self) {
+        self.heard.store(true, Ordering::Release);
+        self.touch();
+    }
+
+    /// Whether a byte has come since this was asked last.
+    pub(super) fn take_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::AcqRel)
     }
 
     /// A byte went in either direction.

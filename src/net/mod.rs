@@ -1,7 +1,9 @@
 //! Sockets and DNS: bytes in and out of the core, bounded everywhere.
 //!
 //! * `udp`: one socket a listener, datagrams in and out.
-//! * `stream`: TCP connections, their table, their bounded output; `link` is one connection's state.
+//! * `stream`: connections, their table, their bounded output; `link` is one connection's state, `connection` its
+//!   life, `carrier` TCP or TLS below it.
+//! * `tls`: certificates, and whom we trust; `websocket`: SIP in the frames of a browser.
 //! * `inlet`: the queues to the core; a flood from strangers never stands before a carrier's call.
 //! * `place`: which of our addresses a peer sees, and which listener speaks to it.
 //! * `report`: drops and failures on their way to the core, counted together when the core is behind.
@@ -9,6 +11,8 @@
 //!
 //! What happens at each limit is written beside the number, in [`NetConfig`] and [`Timing`].
 
+mod carrier;
+mod connection;
 pub mod dns;
 mod inlet;
 mod link;
@@ -17,7 +21,13 @@ mod report;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod udp;
+mod websocket;
+#[cfg(test)]
+mod websocket_tests;
 
 use std::fmt;
 use std::io;
@@ -36,12 +46,12 @@ use inlet::Entrance;
 pub use inlet::Inlet;
 use place::Places;
 use report::Reporter;
-use stream::Streams;
+use stream::{Listening, Streams};
+use tls::Security;
 
 /// One `[[listen]]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenAt {
-    /// UDP or TCP.
     pub transport: Transport,
     /// Port 0 takes a free one (tests).
     pub address: SocketAddr,
@@ -50,9 +60,11 @@ pub struct ListenAt {
 }
 
 /// What the sockets may do.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NetConfig {
     pub listen: Vec<ListenAt>,
+    /// Certificates and names, which [`Net::secure`] changes.
+    pub security: Security,
     /// Bytes of one message. A longer datagram is dropped, a stream with a longer message closed.
     pub message_size: usize,
     /// Hosts of which we expect calls, such as the carrier: they have a queue and connections of their own.
@@ -76,6 +88,7 @@ impl NetConfig {
     pub fn new(listen: Vec<ListenAt>, message_size: usize, connections: usize, per_address: usize) -> Self {
         Self {
             listen,
+            security: Security::default(),
             named: Vec::new(),
             message_size,
             connections,
@@ -101,6 +114,10 @@ pub struct Timing {
     pub unproven: Duration,
     /// To open a connection.
     pub connect: Duration,
+    /// To agree on TLS and, to us, on a WebSocket.
+    pub handshake: Duration,
+    /// Between our pings over a WebSocket whose peer is known; without a byte from it until the next it is gone.
+    pub ping: Duration,
     /// To take what is written, at most 64 KiB at a time.
     pub write: Duration,
 }
@@ -115,6 +132,8 @@ impl Default for Timing {
             idle: s(2 * 3600),
             unproven: s(120),
             connect: s(5),
+            handshake: s(10),
+            ping: s(30),
             write: s(10),
         }
     }
@@ -171,7 +190,7 @@ pub fn start(config: NetConfig) -> io::Result<(Net, Inlet)> {
     let reporter = Arc::new(Reporter::new());
     let keys = Arc::new(Keys::default());
     let (mut datagrams, mut listeners, mut places) = (Vec::new(), Vec::new(), Places::new());
-    for listen in &config.listen {
+    for (number, listen) in config.listen.iter().enumerate() {
         let key = keys.next();
         let bound = match listen.transport {
             Transport::Udp => {
@@ -180,15 +199,11 @@ pub fn start(config: NetConfig) -> io::Result<(Net, Inlet)> {
                 datagrams.push((key, socket));
                 bound
             }
-            Transport::Tcp => {
-                let listener = stream::bind(listen.address)?;
+            transport => {
+                let listener = stream::bind(transport, listen.address)?;
                 let bound = listener.local_addr()?;
-                listeners.push((key, listener));
+                listeners.push((Listening { key, transport, number }, listener));
                 bound
-            }
-            other => {
-                let text = format!("cannot listen with {}: only udp and tcp are built", other.as_str());
-                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
             }
         };
         places.add(key, listen.transport, bound, listen.external);
@@ -203,8 +218,8 @@ pub fn start(config: NetConfig) -> io::Result<(Net, Inlet)> {
         tasks.push(tokio::spawn(socket.clone().receive(inputs.clone(), config.message_size)).abort_handle());
         sockets.push(socket);
     }
-    for (key, listener) in listeners {
-        tasks.push(tokio::spawn(streams.clone().accept(key, listener)).abort_handle());
+    for (at, listener) in listeners {
+        tasks.push(tokio::spawn(streams.clone().accept(at, listener)).abort_handle());
     }
     Ok((Net { places, sockets, streams, reporter, tasks, entrance: inputs }, receiver))
 }
@@ -218,8 +233,7 @@ impl Net {
         }
         match to.transport() {
             Transport::Udp => self.send_datagram(to, &bytes),
-            Transport::Tcp => self.streams.send(to, bytes),
-            Transport::Tls | Transport::Ws | Transport::Wss => self.reporter.failed(*to),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => self.streams.send(to, bytes),
         }
     }
 
@@ -246,6 +260,11 @@ impl Net {
         self.entrance.name(networks);
     }
 
+    /// A new configuration, or the same with other certificates. Connections that are open go on with theirs.
+    pub fn secure(&self, security: Security) {
+        self.streams.secure(security);
+    }
+
     /// The peer of this connection has proven who it is: its connection is kept while others make room.
     pub fn keep(&self, flow: FlowKey) {
         self.streams.keep(flow);
@@ -264,7 +283,7 @@ impl Net {
     fn send_datagram(&self, to: &Destination, bytes: &[u8]) {
         let key = match to {
             Destination::Flow(flow) => Some(flow.key),
-            Destination::Address { transport, peer } => {
+            Destination::Address { transport, peer, .. } => {
                 self.places.towards(*transport, *peer).map(|place| place.key)
             }
         };

@@ -21,11 +21,11 @@ use crate::base::id::{Rng, Serial};
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event};
+use crate::sip::registration::Registration;
 use crate::sip::wire::message::Method;
 use call::Call;
 use happening::Happening;
 use io::{Ending, Input, Output, Plan};
-use registration::Registration;
 
 /// One call at a time, and those that are refused meanwhile.
 const MAX_DIALOGS: usize = 32;
@@ -98,7 +98,7 @@ impl Phone {
             // Its calls are watched by whoever started it.
             session: Duration::ZERO,
         };
-        let registration = plan.account.clone().map(|account| Registration::new(account, &mut rng));
+        let registration = plan.account.as_ref().map(|account| registration::registration(account, &mut rng));
         let mut phone = Self {
             endpoint: Endpoint::new(config, rng.fork()),
             registration,

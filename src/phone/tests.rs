@@ -35,7 +35,7 @@ fn flow(receiver: usize) -> Flow {
 
 fn place() -> Place {
     Place {
-        to: Destination::Address { transport: Transport::Udp, peer: address(1) },
+        to: Destination::address(Transport::Udp, address(1)),
         host: ADDRESSES[1].into(),
         local: address(0),
     }
@@ -377,7 +377,7 @@ impl Desk {
 
     fn over(transport: Transport, password: &str, min_expires: Duration) -> Self {
         let (now, mut rng) = (Now::read(), Rng::from_number(3));
-        let to = Destination::Address { transport, peer: address(1) };
+        let to = Destination::address(transport, address(1));
         let account =
             Account { name: "anna".into(), password: password.into(), switch: Place { to, ..place() } };
         let phone = Phone::new(now, Plan { account: Some(account), calls: None, ..plan() }, rng.fork());

@@ -88,10 +88,7 @@ pub fn uri(bytes: &[u8]) {
 pub fn header(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     for value in split_list(text).take(100) {
-        if let Ok(address) = NameAddr::parse(value) {
-            let Ok(again) = NameAddr::parse(&address.to_string()) else { panic!("a printed name-addr") };
-            assert!(again.tag() == address.tag(), "a tag changes when it is printed");
-        }
+        name_addr(value.as_bytes());
         if let Ok(via) = Via::parse(value) {
             let Ok(again) = Via::parse(&via.to_string()) else { panic!("a printed Via") };
             assert!(again.branch() == via.branch(), "a branch changes when it is printed");
@@ -100,6 +97,20 @@ pub fn header(bytes: &[u8]) {
         let _ = (Replaces::parse(value), ReferTo::parse(value), Privacy::parse(value));
         Reason::parse_all(value).for_each(drop);
     }
+}
+
+/// An address with or without a name: printed and read again it is the same, and nothing of its name is taken for
+/// its address or its parameters.
+pub fn name_addr(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(address) = NameAddr::parse(text) else { return };
+    let printed = address.to_string();
+    let Ok(again) = NameAddr::parse(&printed) else { panic!("a printed name-addr can't be read") };
+    assert!(again.to_string() == printed, "a name-addr changes each time it is printed");
+    assert!(again.display == address.display, "a name changes when it is printed");
+    assert!(again.tag() == address.tag(), "a tag changes when it is printed");
+    assert!(again.uri == address.uri, "an address changes when it is printed");
+    uri(printed.split('<').nth(1).and_then(|rest| rest.split('>').next()).unwrap_or("").as_bytes());
 }
 
 /// A session description: as an offer, and as the answer to ours.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512_256};
 use subtle::ConstantTimeEq as _;
 
 use super::header::split_list;
@@ -26,6 +26,7 @@ const WINDOW: u32 = 64;
 /// Hash algorithms in the order in which we offer them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
+    Sha512_256,
     Sha256,
     Md5,
 }
@@ -33,6 +34,7 @@ pub enum Algorithm {
 impl Algorithm {
     fn name(self) -> &'static str {
         match self {
+            Self::Sha512_256 => "SHA-512-256",
             Self::Sha256 => "SHA-256",
             Self::Md5 => "MD5",
         }
@@ -40,15 +42,47 @@ impl Algorithm {
 
     /// From its name in a header or the config, any case.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Sha256, Self::Md5].into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
+        [Self::Sha512_256, Self::Sha256, Self::Md5].into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
     }
 
-    fn hash(self, text: &str) -> String {
+    fn hash(self, text: impl AsRef<[u8]>) -> String {
+        #[cfg(test)]
+        tests::HASHES.with(|count| count.set(count.get() + 1));
         match self {
-            Self::Sha256 => hex(&Sha256::digest(text.as_bytes())),
-            Self::Md5 => hex(&Md5::digest(text.as_bytes())),
+            Self::Sha512_256 => hex(&Sha512_256::digest(text)),
+            Self::Sha256 => hex(&Sha256::digest(text)),
+            Self::Md5 => hex(&Md5::digest(text)),
         }
     }
+}
+
+/// What an account is proven by. No `Debug`.
+#[derive(Clone)]
+pub enum Secret {
+    Password(String),
+    /// `H(user:realm:password)` in hex digits, for the algorithms that it was made with: who reads it can prove to be
+    /// the account in this realm, but has no password for anything else (RFC 7616 5.12).
+    Ha1(Vec<(Algorithm, String)>),
+}
+
+impl From<String> for Secret {
+    fn from(password: String) -> Self {
+        Self::Password(password)
+    }
+}
+
+impl Secret {
+    fn ha1(&self, algorithm: Algorithm, user: &str, realm: &str) -> Option<String> {
+        match self {
+            Self::Password(password) => Some(ha1(algorithm, user, realm, password)),
+            Self::Ha1(all) => all.iter().find(|(a, _)| *a == algorithm).map(|(_, ha1)| ha1.clone()),
+        }
+    }
+}
+
+/// `H(user:realm:password)` in hex digits (RFC 7616 3.4.2).
+pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> String {
+    algorithm.hash(format!("{user}:{realm}:{password}"))
 }
 
 /// What became of an Authorization header.
@@ -137,14 +171,14 @@ impl Authenticator {
     /// Judges an `Authorization` value. `password` gives the secret of a user, or `None`; unknown users
     /// take the same path and time as known ones. The nonce is judged first: what it was not given for tells
     /// nothing of a password.
-    pub fn verify(
+    pub fn verify<S: Into<Secret>>(
         &mut self,
         now: Instant,
         source: IpAddr,
         method: &str,
         request_uri: &str,
         value: &str,
-        password: impl Fn(&str) -> Option<String>,
+        secret: impl Fn(&str) -> Option<S>,
     ) -> Verdict {
         let Some(fields) = Fields::parse(value) else { return Verdict::Malformed };
         if !self.is_fresh(now, source, &fields.nonce) {
@@ -156,10 +190,12 @@ impl Authenticator {
         {
             return Verdict::Wrong;
         }
-        let known = password(&fields.username);
-        let secret = known.clone().unwrap_or_else(|| "no such user has this".to_owned());
-        let ha1 = fields.algorithm.hash(&format!("{}:{}:{secret}", fields.username, fields.realm));
-        let expected = fields.response_for(&ha1, method);
+        let secret = secret(&fields.username).map(Into::into);
+        let known = secret.and_then(|secret| secret.ha1(fields.algorithm, &fields.username, &fields.realm));
+        // The same work for who does not exist.
+        let nobody = || ha1(fields.algorithm, &fields.username, &fields.realm, "no such user has this");
+        let ha1 = known.clone().unwrap_or_else(nobody);
+        let expected = fields.response_for(&ha1, method, &[]);
         let right = expected.as_bytes().ct_eq(fields.response.as_bytes()).unwrap_u8() == 1;
         if !right || known.is_none() {
             return Verdict::Wrong;
@@ -266,6 +302,7 @@ pub fn answer<'a>(
     credentials: &Credentials,
     cnonce: &str,
     count: u32,
+    body: &[u8],
 ) -> Option<String> {
     let read = challenges.filter_map(Fields::parse_challenge);
     let ours = read.filter(|c| credentials.realm.as_ref().is_none_or(|r| *r == c.realm));
@@ -278,9 +315,8 @@ pub fn answer<'a>(
         nc: format!("{count:08x}"),
         ..challenge
     };
-    let ha1 =
-        fields.algorithm.hash(&format!("{}:{}:{}", fields.username, fields.realm, credentials.password));
-    fields.response = fields.response_for(&ha1, method);
+    let ha1 = ha1(fields.algorithm, &fields.username, &fields.realm, &credentials.password);
+    fields.response = fields.response_for(&ha1, method, body);
     let mut value = format!(
         "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{}\", algorithm={}",
         quoted(&fields.username),
@@ -289,13 +325,30 @@ pub fn answer<'a>(
         fields.response,
         fields.algorithm.name()
     );
-    if fields.qop {
-        let _ = write!(value, ", qop=auth, nc={}, cnonce=\"{cnonce}\"", fields.nc);
+    if let Some(qop) = fields.qop {
+        let _ = write!(value, ", qop={}, nc={}, cnonce=\"{cnonce}\"", qop.word(), fields.nc);
     }
     if let Some(opaque) = &fields.opaque {
         let _ = write!(value, ", opaque=\"{}\"", quoted(opaque));
     }
     Some(value)
+}
+
+/// What an answer vouches for (RFC 7616 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Qop {
+    Auth,
+    /// The body too.
+    AuthInt,
+}
+
+impl Qop {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::AuthInt => "auth-int",
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -306,7 +359,7 @@ struct Fields {
     uri: String,
     response: String,
     algorithm: Algorithm,
-    qop: bool,
+    qop: Option<Qop>,
     cnonce: String,
     nc: String,
     count: u32,
@@ -318,7 +371,8 @@ impl Fields {
     fn parse(value: &str) -> Option<Self> {
         let pairs = Pairs::parse(value)?;
         let nc = pairs.get("nc")?;
-        let count = (nc.len() == 8).then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
+        let digits = nc.len() == 8 && nc.bytes().all(|b| b.is_ascii_hexdigit());
+        let count = digits.then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
         (pairs.get("qop")? == "auth").then_some(())?;
         Some(Self {
             username: pairs.get("username")?,
@@ -327,7 +381,7 @@ impl Fields {
             uri: pairs.get("uri")?,
             response: pairs.get("response")?.to_ascii_lowercase(),
             algorithm: pairs.algorithm()?,
-            qop: true,
+            qop: Some(Qop::Auth),
             cnonce: pairs.get("cnonce")?,
             nc,
             count,
@@ -337,8 +391,12 @@ impl Fields {
 
     fn parse_challenge(value: &str) -> Option<Self> {
         let pairs = Pairs::parse(value)?;
-        let qop = pairs.get("qop");
-        if qop.as_ref().is_some_and(|q| !q.split(',').any(|q| q.trim() == "auth")) {
+        let offered = pairs.get("qop");
+        let offers = |qop: &Qop| {
+            offered.as_ref().is_some_and(|all| all.split(',').any(|word| word.trim() == qop.word()))
+        };
+        let qop = [Qop::Auth, Qop::AuthInt].into_iter().find(offers);
+        if offered.is_some() && qop.is_none() {
             return None;
         }
         Some(Self {
@@ -348,7 +406,7 @@ impl Fields {
             uri: String::new(),
             response: String::new(),
             algorithm: pairs.algorithm()?,
-            qop: qop.is_some(),
+            qop,
             cnonce: String::new(),
             nc: String::new(),
             count: 0,
@@ -356,12 +414,17 @@ impl Fields {
         })
     }
 
-    fn response_for(&self, ha1: &str, method: &str) -> String {
-        let ha2 = self.algorithm.hash(&format!("{method}:{}", self.uri));
-        if self.qop {
-            self.algorithm.hash(&format!("{ha1}:{}:{}:{}:auth:{ha2}", self.nonce, self.nc, self.cnonce))
-        } else {
-            self.algorithm.hash(&format!("{ha1}:{}:{ha2}", self.nonce))
+    fn response_for(&self, ha1: &str, method: &str, body: &[u8]) -> String {
+        let hash = |text: String| self.algorithm.hash(text);
+        let ha2 = match self.qop {
+            Some(Qop::AuthInt) => hash(format!("{method}:{}:{}", self.uri, self.algorithm.hash(body))),
+            Some(Qop::Auth) | None => hash(format!("{method}:{}", self.uri)),
+        };
+        match self.qop {
+            Some(qop) => {
+                hash(format!("{ha1}:{}:{}:{}:{}:{ha2}", self.nonce, self.nc, self.cnonce, qop.word()))
+            }
+            None => hash(format!("{ha1}:{}:{ha2}", self.nonce)),
         }
     }
 }
@@ -432,6 +495,11 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 5));
 
+    thread_local! {
+        /// Digests computed on this thread.
+        pub(super) static HASHES: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+
     fn server() -> Authenticator {
         Authenticator::new(
             "hulplijn",
@@ -450,7 +518,7 @@ mod tests {
     }
 
     fn answered(challenges: &[String], account: &Credentials, count: u32) -> String {
-        answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", account, "cn", count)
+        answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", account, "cn", count, &[])
             .unwrap_or_default()
     }
 
@@ -469,8 +537,58 @@ mod tests {
                 Credentials { username: "Mufasa".into(), password: "Circle of Life".into(), realm: None };
             let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
             let value =
-                answer([challenge.as_str()].into_iter(), "GET", "/dir/index.html", &mufasa, cnonce, 1);
+                answer([challenge.as_str()].into_iter(), "GET", "/dir/index.html", &mufasa, cnonce, 1, &[]);
             assert!(value.is_some_and(|v| v.contains(response)), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn rfc_7616_3_3_each_algorithm_proves_an_account() {
+        for algorithm in [Algorithm::Sha512_256, Algorithm::Sha256, Algorithm::Md5] {
+            let now = Now::read().at;
+            let mut server =
+                Authenticator::new("r", Duration::from_secs(300), &[algorithm], Rng::from_number(1));
+            let challenges = server.challenge(now, HERE, false);
+            assert!(challenges[0].contains(&format!("algorithm={}", algorithm.name())));
+            let value = answered(&challenges, &account(), 1);
+            let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, password);
+            assert_eq!(verdict, Verdict::Ok("an".into()));
+        }
+        // FIPS 180-4, the example of one block.
+        let abc = "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23";
+        assert_eq!(Algorithm::Sha512_256.hash("abc"), abc);
+    }
+
+    #[test]
+    fn rfc_7616_3_4_3_a_peer_that_offers_only_auth_int_has_the_body_vouched_for() {
+        let challenge = "Digest realm=\"r\", nonce=\"n\", qop=\"auth-int\", algorithm=MD5";
+        let value = |body: &[u8]| {
+            answer([challenge].into_iter(), "INVITE", "sip:h", &account(), "cn", 1, body).unwrap_or_default()
+        };
+        assert!(value(b"v=0").contains("qop=auth-int, nc=00000001"));
+        let md5 = |text: &str| Algorithm::Md5.hash(text);
+        let ha2 = md5(&format!("INVITE:sip:h:{}", md5("v=0")));
+        let expected = md5(&format!("{}:n:00000001:cn:auth-int:{ha2}", md5("an:r:geheim")));
+        assert!(value(b"v=0").contains(&format!("response=\"{expected}\"")));
+        assert_ne!(value(b"v=0"), value(b"v=1"));
+        let both = "Digest realm=\"r\", nonce=\"n\", qop=\"auth-int,auth\", algorithm=MD5";
+        let value = answer([both].into_iter(), "INVITE", "sip:h", &account(), "cn", 1, b"v=0");
+        assert!(value.is_some_and(|value| value.contains("qop=auth,")), "auth where it is enough");
+    }
+
+    #[test]
+    fn rfc_7616_5_12_a_secret_that_is_stored_as_ha1_proves_the_account_by_its_algorithms() {
+        let (now, mut server) = (Now::read().at, server());
+        let kept = ha1(Algorithm::Sha256, "an", "hulplijn", "geheim");
+        let secret = |_: &str| Some(Secret::Ha1(vec![(Algorithm::Sha256, kept.clone())]));
+        for (algorithm, verdict) in
+            [(Algorithm::Sha256, Verdict::Ok("an".into())), (Algorithm::Md5, Verdict::Wrong)]
+        {
+            let challenges = server.challenge(now, HERE, false);
+            let named = |c: &String| c.contains(&format!("algorithm={}", algorithm.name()));
+            let challenges: Vec<String> = challenges.into_iter().filter(named).collect();
+            let value = answered(&challenges, &account(), 1);
+            assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, secret), verdict);
         }
     }
 
@@ -510,6 +628,28 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_name_costs_the_same_work_as_a_known_one() {
+        let (now, mut server) = (Now::read().at, server());
+        let challenges = server.challenge(now, HERE, false);
+        let mut work = |username: &str, secret: &str| {
+            let account = Credentials { username: username.into(), password: secret.into(), realm: None };
+            let value = answered(&challenges, &account, 1);
+            let (before, asked) = (HASHES.get(), std::cell::Cell::new(0));
+            let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |user| {
+                asked.set(asked.get() + 1);
+                password(user)
+            });
+            assert_eq!(verdict, Verdict::Wrong, "{username} {secret}");
+            (HASHES.get() - before, asked.get())
+        };
+        let known = work("an", "x");
+        assert_eq!(known, (3, 1), "HA1, HA2 and the response of one look-up");
+        assert_eq!(work("bo", "x"), known);
+        // Not even with what stands in for the password of nobody.
+        assert_eq!(work("bo", "no such user has this"), known);
+    }
+
+    #[test]
     fn an_answer_for_another_method_target_or_realm_is_wrong() {
         let (now, mut server) = (Now::read().at, server());
         let challenges = server.challenge(now, HERE, false);
@@ -517,7 +657,8 @@ mod tests {
         assert_eq!(server.verify(now, HERE, "INVITE", "sip:h", &value, password), Verdict::Wrong);
         assert_eq!(server.verify(now, HERE, "REGISTER", "sip:other", &value, password), Verdict::Wrong);
         let elsewhere = Credentials { realm: Some("carrier".into()), ..account() };
-        let none = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &elsewhere, "cn", 1);
+        let none =
+            answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &elsewhere, "cn", 1, &[]);
         assert_eq!(none, None, "credentials go only to the realm that they are for");
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::id::FlowKey;
+use crate::base::id::{DomainKey, FlowKey};
 
 /// Transport of a flow, as written in Via.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,25 @@ impl Transport {
             Self::Ws => "WS",
             Self::Wss => "WSS",
         }
+    }
+
+    /// As written in `;transport=` of our URIs: WebSocket is `ws` also over TLS (RFC 7118 5.2.3).
+    pub fn as_param(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws | Self::Wss => "ws",
+        }
+    }
+
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// Whether we open connections by it: a browser can't be connected to (RFC 7118 6).
+    pub fn is_opened(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 
     /// From Via or a URI parameter, any case.
@@ -84,10 +103,20 @@ pub enum Destination {
     /// Back over a flow that exists.
     Flow(Flow),
     /// To an address; a stream is opened (or an open one of ours reused) for reliable transports.
-    Address { transport: Transport, peer: SocketAddr },
+    Address {
+        transport: Transport,
+        peer: SocketAddr,
+        /// Over TLS: whom the certificate must name (RFC 5922). `None`: the address itself.
+        domain: Option<DomainKey>,
+    },
 }
 
 impl Destination {
+    /// To an address as such.
+    pub fn address(transport: Transport, peer: SocketAddr) -> Self {
+        Self::Address { transport, peer, domain: None }
+    }
+
     pub fn transport(&self) -> Transport {
         match self {
             Self::Flow(flow) => flow.transport,

@@ -28,8 +28,8 @@ impl Params {
     /// Reads `a=1;b;c="x;y"` (without the first `;`). Empty parts are passed over.
     pub fn parse(text: &str) -> Self {
         let part = |part: &str| match part.split_once('=') {
-            Some((name, value)) => (name.trim().to_owned(), Some(value.trim().to_owned())),
-            None => (part.trim().to_owned(), None),
+            Some((name, value)) => (trim(name).to_owned(), Some(trim(value).to_owned())),
+            None => (trim(part).to_owned(), None),
         };
         Self(split_outside(text, b';').map(part).filter(|(name, _)| !name.is_empty()).take(64).collect())
     }
@@ -96,17 +96,17 @@ pub struct NameAddr {
 impl NameAddr {
     /// Reads one value. A display name in quotes may hold anything, also `<` and `;tag=`.
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
-        let text = text.trim();
+        let text = trim(text);
         let (display, rest) = split_display(text)?;
         if let Some(rest) = rest.strip_prefix('<') {
             let (uri, after) = rest.split_once('>').ok_or(HeaderError::Unbalanced)?;
-            let after = after.trim_start();
+            let after = after.trim_start_matches(BLANKS);
             let params = match after.strip_prefix(';') {
                 Some(params) => Params::parse(params),
                 None if after.is_empty() => Params::default(),
                 None => return Err(HeaderError::Form),
             };
-            return Ok(Self { display, uri: Uri::parse(uri.trim())?, params });
+            return Ok(Self { display, uri: Uri::parse(trim(uri))?, params });
         }
         if display.is_some() {
             return Err(HeaderError::Form);
@@ -119,7 +119,7 @@ impl NameAddr {
         if uri.contains(['?', ',', '"']) {
             return Err(HeaderError::Form);
         }
-        Ok(Self { display: None, uri: Uri::parse(uri.trim())?, params })
+        Ok(Self { display: None, uri: Uri::parse(trim(uri))?, params })
     }
 
     pub fn tag(&self) -> Option<&str> {
@@ -180,16 +180,17 @@ impl Via {
             Some((head, params)) => (head, Params::parse(params)),
             None => (text, Params::default()),
         };
-        let mut parts = head.splitn(3, '/').map(str::trim);
+        let mut parts = head.splitn(3, '/').map(trim);
         let (name, version, rest) = (parts.next(), parts.next(), parts.next());
         let version = version.filter(|v| v.bytes().all(|b| b.is_ascii_digit() || b == b'.')).unwrap_or("");
         if !name.is_some_and(|n| n.eq_ignore_ascii_case("SIP")) || version.is_empty() {
             return Err(HeaderError::Form);
         }
-        let (transport, sent_by) =
-            rest.unwrap_or("").split_once(char::is_whitespace).ok_or(HeaderError::Form)?;
-        let compact: String = sent_by.chars().filter(|c| !c.is_whitespace()).collect();
-        let (host, port) = parse_hostport(&compact)?;
+        let (transport, sent_by) = trim(rest.unwrap_or("")).split_once(BLANKS).ok_or(HeaderError::Form)?;
+        if !is_token(transport) {
+            return Err(HeaderError::Form);
+        }
+        let (host, port) = parse_hostport(&without_blanks(sent_by)?)?;
         Ok(Self {
             transport: Transport::from_name(transport),
             transport_name: transport.to_owned(),
@@ -230,6 +231,14 @@ impl fmt::Display for Via {
     }
 }
 
+/// A `sent-by` without the blanks that may stand around its colon, and nowhere else (RFC 3261 25.1).
+fn without_blanks(sent_by: &str) -> Result<String, HeaderError> {
+    let parts: Vec<&str> = words(sent_by).collect();
+    let at_colon = parts.windows(2).all(|w| matches!(w, [a, b] if a.ends_with(':') || b.starts_with(':')));
+    let whole = parts.iter().all(|part| part.starts_with('[') == part.contains(']'));
+    if at_colon && whole { Ok(parts.concat()) } else { Err(HeaderError::Form) }
+}
+
 /// CSeq (RFC 3261 20.16): the number is below 2**31.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CSeq {
@@ -239,7 +248,7 @@ pub struct CSeq {
 
 impl CSeq {
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
-        let mut words = text.split_whitespace();
+        let mut words = words(text);
         let (number, method) =
             (words.next().ok_or(HeaderError::Form)?, words.next().ok_or(HeaderError::Form)?);
         if words.next().is_some() || !is_token(method) {
@@ -256,9 +265,23 @@ impl fmt::Display for CSeq {
     }
 }
 
+/// The only blanks within a value, folds being gone (RFC 3261 25.1). What Unicode calls white space besides is
+/// a character like others: another reader does not take it off either.
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// Takes the blanks off both ends.
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(BLANKS)
+}
+
+/// What stands between blanks.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(BLANKS).filter(|word| !word.is_empty())
+}
+
 /// Digits only and below `bound`.
 pub fn number_below(text: &str, bound: u64) -> Result<u64, HeaderError> {
-    let text = text.trim();
+    let text = trim(text);
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(HeaderError::Form);
     }
@@ -267,7 +290,7 @@ pub fn number_below(text: &str, bound: u64) -> Result<u64, HeaderError> {
 
 /// Splits a comma list; commas in quotes and angle brackets do not count. Parts are trimmed.
 pub fn split_list(text: &str) -> impl Iterator<Item = &str> {
-    split_outside(text, b',').map(str::trim).filter(|part| !part.is_empty())
+    split_outside(text, b',').map(trim).filter(|part| !part.is_empty())
 }
 
 /// `token` of RFC 3261 25.1.
@@ -294,13 +317,27 @@ pub fn is_balanced(text: &str) -> bool {
 /// Whether two `;` stand with nothing between them, outside quotes and brackets. (One at the very end
 /// is common and harmless.)
 pub fn has_empty_params(text: &str) -> bool {
-    let mut empty = split_outside(text, b';').skip(1).map(|part| part.trim().is_empty()).peekable();
+    let mut empty = split_outside(text, b';').skip(1).map(|part| trim(part).is_empty()).peekable();
     while let Some(this) = empty.next() {
         if this && empty.peek().is_some() {
             return true;
         }
     }
     false
+}
+
+/// Where a byte first stands outside quotes: a parameter of an address without brackets may hold any in them.
+fn find_outside_quotes(text: &str, wanted: u8) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.bytes().position(|b| {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => return b == wanted && !quoted,
+        }
+        false
+    })
 }
 
 fn split_outside(text: &str, separator: u8) -> impl Iterator<Item = &str> {
@@ -335,17 +372,22 @@ fn split_display(text: &str) -> Result<(Option<String>, &str), HeaderError> {
         while let Some((index, c)) = characters.next() {
             match c {
                 '\\' => display.push(characters.next().ok_or(HeaderError::Unbalanced)?.1),
-                '"' => return Ok((Some(display), inner.get(index + 1..).unwrap_or("").trim_start())),
+                '"' => {
+                    return Ok((
+                        Some(display),
+                        inner.get(index + 1..).unwrap_or("").trim_start_matches(BLANKS),
+                    ));
+                }
                 _ => display.push(c),
             }
         }
         return Err(HeaderError::Unbalanced);
     }
-    match text.find('<') {
+    match find_outside_quotes(text, b'<') {
         Some(0) => Ok((None, text)),
         Some(at) => {
             let (name, rest) = text.split_at(at);
-            let name = name.trim();
+            let name = trim(name);
             // Without quotes only tokens (RFC 3261 25.1); `"` and `,` mean a broken value.
             if name.contains(['"', ',', ';', ':', '@']) {
                 return Err(HeaderError::Form);
@@ -411,7 +453,15 @@ mod tests {
         assert_eq!(via.and_then(|v| v.port), Some(5061));
         assert_eq!(via.and_then(Via::received).map(|a| a.to_string()).as_deref(), Some("192.0.2.1"));
         assert!(Via::parse("SIP/2.0/UNKNOWN h;branch=x").is_ok_and(|v| v.transport.is_none()));
-        for text in ["", "SIP/x/UDP h", "SIP/2.0/UDP", "SIP/2.0 h", "SIP/2.0/UDP h:x"] {
+        for text in [
+            "",
+            "SIP/x/UDP h",
+            "SIP/2.0/UDP",
+            "SIP/2.0 h",
+            "SIP/2.0/UDP h:x",
+            "SIP/2.0/U<P h",
+            "SIP/2.0//UDP h",
+        ] {
             assert!(Via::parse(text).is_err(), "{text}");
         }
     }

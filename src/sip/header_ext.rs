@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::header::{HeaderError, NameAddr, Params, is_token, number_below, split_list};
+use super::header::{HeaderError, NameAddr, Params, is_token, number_below, split_list, trim, words};
 use super::uri::unescape;
 use super::wire::message::{Headers, Method};
 
@@ -73,7 +73,7 @@ pub struct RAck {
 
 impl RAck {
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
-        let mut words = text.split_whitespace();
+        let mut words = words(text);
         let mut word = || words.next().ok_or(HeaderError::Form);
         let (number, cseq, method) = (word()?, word()?, word()?);
         if words.next().is_some() || !is_token(method) {
@@ -243,8 +243,8 @@ pub fn asserted_identities(headers: &Headers) -> impl Iterator<Item = NameAddr> 
 
 fn with_params(text: &str) -> (&str, Params) {
     match text.split_once(';') {
-        Some((value, params)) => (value.trim(), Params::parse(params)),
-        None => (text.trim(), Params::default()),
+        Some((value, params)) => (trim(value), Params::parse(params)),
+        None => (trim(text), Params::default()),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod flow;
 pub mod header;
 pub mod header_ext;
 pub mod registrar;
+pub mod registration;
 pub mod target;
 pub mod transaction;
 pub mod uri;

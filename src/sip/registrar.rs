@@ -69,7 +69,7 @@ pub struct Binding {
 }
 
 /// What the 200 to a REGISTER says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Registered {
     /// `Contact` values (10.3 step 8).
     pub contacts: Vec<String>,

@@ -23,20 +23,20 @@ pub enum Plan {
 #[error("not a sip: URI with a host, or a transport that is not spoken")]
 pub struct Unreachable;
 
-/// Plans a request to `uri`. Without `;transport` it is UDP; `sips:` needs TLS and is not reachable yet.
+/// Plans a request to `uri`. Without `;transport` it is UDP; `sips:` is TLS, and never less (RFC 3263 4.1).
 pub fn plan(uri: &Uri) -> Result<Plan, Unreachable> {
-    if uri.scheme != Scheme::Sip {
-        return Err(Unreachable);
-    }
-    let transport = uri.transport().unwrap_or(Transport::Udp);
-    if !matches!(transport, Transport::Udp | Transport::Tcp) {
-        return Err(Unreachable);
-    }
+    let transport = match (&uri.scheme, uri.transport()) {
+        (Scheme::Sip, None | Some(Transport::Udp)) => Transport::Udp,
+        (Scheme::Sip, Some(Transport::Tcp)) => Transport::Tcp,
+        (Scheme::Sip, Some(Transport::Tls)) => Transport::Tls,
+        (Scheme::Sips, None | Some(Transport::Tcp | Transport::Tls)) => Transport::Tls,
+        _ => return Err(Unreachable),
+    };
     let port = uri.port.unwrap_or(transport.default_port());
     match uri.host().ok_or(Unreachable)? {
         Host::Address(address) => {
             let peer = SocketAddr::new(*address, port);
-            Ok(Plan::Known(Destination::Address { transport, peer }))
+            Ok(Plan::Known(Destination::address(transport, peer)))
         }
         Host::Name(host) => Ok(Plan::Ask { host: host.clone(), port, transport }),
     }
@@ -59,7 +59,11 @@ mod tests {
             ("sip:[::1]", "UDP [::1]:5060"),
             ("sip:a@carrier.example", "? UDP carrier.example 5060"),
             ("sip:a@h;transport=ws", "-"),
-            ("sips:a@h", "-"),
+            ("sip:a@h;transport=wss", "-"),
+            ("sip:a@127.0.0.3;transport=tls", "TLS 127.0.0.3:5061"),
+            ("sips:a@127.0.0.3;transport=tcp", "TLS 127.0.0.3:5061"),
+            ("sips:a@h", "? TLS h 5061"),
+            ("sips:a@h;transport=udp", "-"),
             ("tel:106", "-"),
         ];
         for (uri, expected) in cases {

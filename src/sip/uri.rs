@@ -40,7 +40,7 @@ impl Host {
     /// Reads `example.org`, `192.0.2.1` or `[2001:db8::1]`.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
-            let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+            let address = parse_ipv6(inner.strip_suffix(']')?)?;
             return Some(Self::Address(address.into()));
         }
         if let Ok(address) = text.parse::<Ipv4Addr>() {
@@ -50,6 +50,16 @@ impl Host {
         let valid = !text.is_empty() && text.len() <= 255 && text.bytes().all(name_byte);
         valid.then(|| Self::Name(text.to_ascii_lowercase()))
     }
+}
+
+/// An IPv6 address; `:::` before an IPv4 one is read as `::`, since the grammar of RFC 3261 makes it so and
+/// RFC 5118 4.10 wants it borne.
+fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().or_else(|| {
+        let (front, embedded) = text.split_once(":::")?;
+        embedded.parse::<Ipv4Addr>().ok()?;
+        format!("{front}::{embedded}").parse().ok()
+    })
 }
 
 impl fmt::Display for Host {
@@ -98,7 +108,9 @@ impl Uri {
         if !scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic()) || !scheme.bytes().all(letters) {
             return Err(UriError::Scheme);
         }
-        if rest.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'<' | b'>')) {
+        // What can't be unescaped is an escape to one reader and text to the next.
+        let bare = |b: u8| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"');
+        if !rest.bytes().all(bare) || unescape(rest).is_none() {
             return Err(UriError::Character);
         }
         if scheme.eq_ignore_ascii_case("sip") {
@@ -112,7 +124,7 @@ impl Uri {
         }
     }
 
-    /// The user part with escapes resolved. `None` when there is none or an escape gives no UTF-8.
+    /// The user part with escapes resolved; `None` when there is none.
     pub fn user(&self) -> Option<String> {
         if self.user.is_empty() { None } else { unescape(&self.user) }
     }
@@ -150,7 +162,7 @@ impl Uri {
         }
         let same_user = match self.scheme {
             Scheme::Tel => digits(&self.user).eq(digits(&other.user)),
-            _ => unescape(&self.user).is_some_and(|a| unescape(&other.user).is_some_and(|b| a == b)),
+            _ => comparable(&self.user) == comparable(&other.user),
         };
         same_user && self.same_params(other) && self.same_headers(other)
     }
@@ -160,7 +172,8 @@ impl Uri {
         let matched = |a: &Self, b: &Self| {
             a.params.iter().all(|(name, value)| match b.param(name) {
                 Some(found) => same_text(value.unwrap_or(""), found),
-                None => !BOTH.iter().any(|n| same_text(n, name)),
+                // RFC 3966 4: of a telephone number every parameter counts.
+                None => a.scheme != Scheme::Tel && !BOTH.iter().any(|n| same_text(n, name)),
             })
         };
         matched(self, other) && matched(other, self)
@@ -179,7 +192,7 @@ impl Uri {
             Some((user, after)) => (user, after),
             None => ("", rest),
         };
-        if !user.bytes().all(user_byte) || unescape(user).is_none() || (rest.starts_with('@')) {
+        if !user.bytes().all(user_byte) || rest.starts_with(['@', ':']) {
             return Err(UriError::Character);
         }
         let (after, headers) = match after.split_once('?') {
@@ -208,9 +221,7 @@ impl Uri {
             Some((number, params)) => (number, Params::parse(params)),
             None => (rest, Params::default()),
         };
-        let phone =
-            |b: u8| b.is_ascii_hexdigit() || matches!(b, b'+' | b'-' | b'.' | b'(' | b')' | b'*' | b'#');
-        if number.is_empty() || !number.bytes().all(phone) {
+        if !is_telephone(number) {
             return Err(UriError::Character);
         }
         Ok(Self { params, ..Self::opaque(Scheme::Tel, number.into(), String::new()) })
@@ -284,7 +295,7 @@ pub fn parse_hostport(text: &str) -> Result<(Host, Option<u16>), UriError> {
 fn parse_headers(text: &str) -> Result<Vec<(String, String)>, UriError> {
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').ok_or(UriError::Character)?;
-        if name.is_empty() || unescape(name).is_none() || unescape(value).is_none() {
+        if name.is_empty() {
             return Err(UriError::Character);
         }
         Ok((name.to_owned(), value.to_owned()))
@@ -292,9 +303,19 @@ fn parse_headers(text: &str) -> Result<Vec<(String, String)>, UriError> {
     text.split('&').take(32).map(pair).collect()
 }
 
-/// `unreserved`, `user-unreserved`, escapes, and the `:` of a password (RFC 3261 25.1).
+/// `unreserved`, `user-unreserved`, escapes, and the `:` of a password (RFC 3261 25.1); `#` besides, since phones dial
+/// it without an escape.
 fn user_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%:#[]".contains(&b)
+    b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%:#".contains(&b)
+}
+
+/// `global-number-digits` behind a plus, else `local-number-digits` (RFC 3966 3).
+fn is_telephone(text: &str) -> bool {
+    let separator = |b: u8| matches!(b, b'-' | b'.' | b'(' | b')');
+    let global = text.starts_with('+');
+    let digit = |b: u8| b.is_ascii_digit() || !global && (b.is_ascii_hexdigit() || matches!(b, b'*' | b'#'));
+    let number = text.strip_prefix('+').unwrap_or(text);
+    number.bytes().all(|b| digit(b) || separator(b)) && number.bytes().any(digit)
 }
 
 fn escape_user(user: &str) -> String {
@@ -309,30 +330,48 @@ fn escape_user(user: &str) -> String {
     })
 }
 
-/// Resolves `%XX`. `None` for a broken escape or bytes that are no UTF-8.
+/// Resolves `%XX`; `None` for a broken escape. What is no UTF-8 becomes the characters of the same codes, as in
+/// header values: the name of a caller whose exchange writes Latin-1 is no fault.
 pub fn unescape(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());
     }
+    let out = resolve(text, |_| true)?;
+    Some(String::from_utf8(out).unwrap_or_else(|e| e.as_bytes().iter().map(|b| char::from(*b)).collect()))
+}
+
+/// Resolves the escapes of those octets that are `meant`, and writes the others in one form.
+fn resolve(text: &str, meant: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(b) = bytes.next() {
-        if b == b'%' {
-            let high = char::from(bytes.next()?).to_digit(16)?;
-            let low = char::from(bytes.next()?).to_digit(16)?;
-            out.push((high * 16 + low) as u8);
-        } else {
+        if b != b'%' {
             out.push(b);
+            continue;
+        }
+        let (high, low) = (bytes.next()?, bytes.next()?);
+        let digit = |b: u8| char::from(b).to_digit(16);
+        let octet = (digit(high)? * 16 + digit(low)?) as u8;
+        if meant(octet) {
+            out.push(octet);
+        } else {
+            out.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
         }
     }
-    String::from_utf8(out).ok()
+    Some(out)
+}
+
+/// The form in which equal texts are the same octets (RFC 3261 19.1.4): a reserved character is not its escape, any
+/// other is. The percent sign stands only in escapes.
+fn comparable(text: &str) -> Option<Vec<u8>> {
+    resolve(text, |octet| !b";/?:@&=+$,%".contains(&octet))
 }
 
 fn same_text(a: &str, b: &str) -> bool {
     if !a.contains('%') && !b.contains('%') {
         return a.eq_ignore_ascii_case(b);
     }
-    match (unescape(a), unescape(b)) {
+    match (comparable(a), comparable(b)) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(&b),
         _ => a == b,
     }

@@ -11,6 +11,7 @@ use crate::privacy::screen;
 use crate::sdp::offer_answer::Local;
 use crate::sdp::session::SdpError;
 use crate::sip::endpoint::Arrival;
+use crate::sip::header::NameAddr;
 use crate::sip::wire::message::Method;
 use crate::telemetry::notice::{Miss, Notice, Outcome};
 use std::time::Duration;
@@ -45,8 +46,9 @@ impl Switch {
             return self.service_call(now, arrival, &dialled);
         }
         let flow = arrival.flow;
-        let carried = self.policy.is_trunk(flow.peer.ip());
-        let number = if carried { self.policy.number(&dialled) } else { None };
+        let carried = self.policy.is_trunk(flow.peer.ip()) || self.trunks.serves(flow.peer.ip());
+        let called = carried.then(|| self.number_called(&arrival, dialled.clone()));
+        let number = called.and_then(|called| self.policy.number(&called));
         let Some((number, program)) = number else {
             // Asked for a password whatever it dials, so that nobody learns the lines' names by dialling them.
             if self.gate.registrar.is_bound_at(now.at, flow.source()) {
@@ -77,6 +79,15 @@ impl Switch {
         let _ = self.calls.insert(key, call);
         self.timers.set(Owner::Call(key), What::Length, now.at + self.policy.config.limits.call_length.value);
         self.notice(Notice::CallArrived { call: key });
+    }
+
+    /// A carrier that we registered with calls our Contact; which of our numbers was called then stands in To.
+    fn number_called(&self, arrival: &Arrival, dialled: String) -> String {
+        if self.policy.number(&dialled).is_some() || !self.trunks.is_contact(&dialled) {
+            return dialled;
+        }
+        let to = arrival.request.headers.get("To").and_then(|to| NameAddr::parse(to).ok());
+        to.map_or(dialled, |to| screen::dialled(&to.uri.to_string()))
     }
 
     pub(super) fn overloaded(&mut self, arrival: &Arrival) {

@@ -1,5 +1,6 @@
 //! A leg: one dialog plus one media stream, on the caller's side or another's.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,6 @@ use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer};
 use crate::sdp::session::{SdpError, Way};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
-use crate::sip::registrar::Binding;
 
 /// A press that comes by INFO and by RFC 4733 does so within this time.
 const SAME_PRESS: Duration = Duration::from_secs(2);
@@ -52,10 +52,29 @@ pub struct Target {
     pub credentials: Option<Credentials>,
     /// Must press 1 before the caller is joined.
     pub confirm: bool,
-    /// Where else the same line is registered, to be tried in turn when nobody is reached here.
-    pub others: Vec<Binding>,
+    /// Where else the same is to be had, tried in turn when nobody is reached here: other phones of a line, other
+    /// addresses of a host, other carriers.
+    pub others: VecDeque<Target>,
     /// `Route` values: the proxies that a phone registered through (RFC 3327).
     pub routes: Vec<String>,
+    /// Whose account it is, for a carrier that must know (RFC 3325 9.2): ours, never a caller's.
+    pub identity: Option<String>,
+}
+
+impl Target {
+    /// Somebody at an address who needs nothing special.
+    pub fn new(uri: String, to_header: String, place: Place) -> Self {
+        Self {
+            uri,
+            to_header,
+            place,
+            credentials: None,
+            confirm: false,
+            others: VecDeque::new(),
+            routes: Vec::new(),
+            identity: None,
+        }
+    }
 }
 
 /// An address, or a host name that must be looked up.

@@ -31,6 +31,7 @@ pub(super) fn write(
             .routes
             .iter()
             .map(|route| ("Route", route.clone()))
+            .chain(target.identity.iter().map(|own| ("P-Preferred-Identity", format!("<{own}>"))))
             .chain([("Privacy", "id".into())])
             .collect(),
         sdp: Some(sdp),

@@ -4,6 +4,7 @@
 //! Each input goes to one function of the file named for it; what the endpoint has to say about it is
 //! drained in the same step and becomes an event of a call.
 
+pub mod domains;
 pub mod io;
 pub mod leg;
 pub mod policy;
@@ -25,6 +26,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod trunks;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,6 +46,7 @@ use legs::Legs;
 use message_taking::Take;
 use policy::Policy;
 use registering::Gate;
+use trunks::Trunks;
 
 pub use snapshot::Snapshot;
 
@@ -59,6 +62,8 @@ enum Owner {
     Line(LineKey),
     /// A REGISTER or INVITE that is refused late.
     Late(u64),
+    /// A carrier, by its place in the configuration.
+    Trunk(u32),
 }
 
 /// What a timer is for.
@@ -86,11 +91,20 @@ enum What {
     Bindings,
     /// The calendar or the floor may have changed for those who wait.
     Refuse,
+    /// A carrier is registered with, or asked, again.
+    Trunk,
     /// The end of a graceful stop.
     Drain,
 }
 
 const FIRST_WHAT: What = What::Flow;
+
+/// Who waits for a name to be looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Leg(LegKey),
+    Trunk(u32),
+}
 
 /// Everything random and every new number.
 struct Mint {
@@ -111,7 +125,8 @@ pub struct Switch {
     calls: BoundedMap<CallKey, Call>,
     legs: Legs,
     dialogs: BoundedMap<DialogKey, LegKey>,
-    lookups: BoundedMap<QueryKey, LegKey>,
+    lookups: BoundedMap<QueryKey, Asker>,
+    trunks: Trunks,
     takes: BoundedMap<TakeKey, Take>,
     floor: Floor,
     gate: Gate,
@@ -141,7 +156,8 @@ impl Switch {
             calls: BoundedMap::new(calls),
             legs: Legs::new(legs),
             dialogs: BoundedMap::new(legs),
-            lookups: BoundedMap::new(legs),
+            lookups: BoundedMap::new(legs + policy.config.trunks.len()),
+            trunks: Trunks::default(),
             takes: BoundedMap::new(calls),
             floor,
             gate,
@@ -153,6 +169,8 @@ impl Switch {
         };
         switch.notice(Notice::Started { generation: switch.policy.generation });
         switch.tell_lines(now);
+        switch.apply_trunks(now);
+        switch.drain_endpoint(now);
         switch
     }
 
@@ -229,6 +247,7 @@ impl Switch {
                 (Owner::Leg(leg), _) => self.rang_out(now, leg),
                 (Owner::Line(line), _) => self.line_changed(now, line),
                 (Owner::Late(number), _) => self.refuse_late(now, number),
+                (Owner::Trunk(trunk), _) => self.trunk_due(now, trunk),
                 (Owner::Switch, What::Drain) => self.drain_over(now),
                 (Owner::Switch, _) => self.bindings_due(now),
             }
@@ -282,7 +301,7 @@ impl Switch {
             // The switch asks nobody to transfer.
             Event::ReferAnswered { .. } | Event::ReferProgress { .. } => {}
             Event::Ended { dialog, .. } => self.dialog_ended(now, dialog),
-            Event::Replied { .. } => {}
+            Event::Replied { number, status, headers } => self.trunk_replied(now, number, status, &headers),
             Event::Refused { status } => self.notice(Notice::Refused { status }),
             Event::Dropped { reason } => self.notice(Notice::Dropped { reason: dropped(reason), count: 1 }),
         }

@@ -1,5 +1,6 @@
 //! A call is offered: lines ring, one answers, the others are taken back. Crossings are the endpoint's.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use super::call::{Attempts, Phase, Ticket, Together};
 use super::io::Output;
 use super::leg::{Description, Place, Progress, Role, Target, connect};
 use super::line_invite;
-use super::{Owner, Switch, What};
+use super::{Asker, Owner, Switch, What};
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, PlayKey, QueryKey};
 use crate::base::time::Now;
 use crate::callflow::machine::FlowEvent;
-use crate::config::raw::Reach;
+use crate::config::raw::{Reach, Trunk};
 use crate::media::command::MediaCommand;
 use crate::routing::line::Load;
 use crate::sip::flow::{Destination, Transport};
@@ -26,6 +27,8 @@ const DIRECT_RING: Duration = Duration::from_secs(45);
 /// How long a peer may take for a first sign of life, by when INVITE was sent four times: a phone without
 /// network or power is passed over at once, and not after its whole time to ring.
 const UNHEARD: Duration = Duration::from_secs(5);
+/// Addresses of one host name that are tried after its first.
+const MOST_ADDRESSES: usize = 4;
 /// How long a telephone has for the 1.
 const CONFIRM: Duration = Duration::from_secs(15);
 
@@ -127,15 +130,7 @@ impl Switch {
         if self.legs.is_full() {
             return Err(Miss::NoRoom);
         }
-        let signalling = match &target.place {
-            Place::Known(Destination::Flow(flow)) => Some(flow.local),
-            Place::Known(Destination::Address { transport, peer }) => {
-                self.policy.signalling(*transport, peer.ip())
-            }
-            Place::Named { transport, .. } => {
-                self.policy.signalling(*transport, std::net::Ipv4Addr::UNSPECIFIED.into())
-            }
-        };
+        let signalling = self.signalling_for(&target.place);
         // `check` sees to it that we listen by the transport and family of every address.
         let signalling = signalling.ok_or(Miss::Unreachable)?;
         let leg = self.open_leg(now, key, role, signalling, Description::Ours);
@@ -146,60 +141,48 @@ impl Switch {
         Ok(leg)
     }
 
+    /// Our address towards it.
+    fn signalling_for(&self, place: &Place) -> Option<SocketAddr> {
+        match place {
+            Place::Known(Destination::Flow(flow)) => Some(flow.local),
+            Place::Known(Destination::Address { transport, peer, .. }) => {
+                self.policy.signalling(*transport, peer.ip())
+            }
+            Place::Named { transport, .. } => {
+                self.policy.signalling(*transport, std::net::Ipv4Addr::UNSPECIFIED.into())
+            }
+        }
+    }
+
     // --- targets --------------------------------------------------------------------------------------
 
     fn line_target(&self, now: Now, key: LineKey) -> Option<Target> {
         let line = self.policy.line(key)?;
         match &line.reach {
             Reach::Registers { .. } => {
-                let mut bindings = self.gate.registrar.bindings(&line.name.value, now.at).into_iter();
-                let binding = bindings.next()?;
-                let local = Host::Address(binding.flow.local.ip());
-                Some(Target {
-                    uri: binding.contact.to_string(),
-                    to_header: format!("<{}>", Uri::sip(&line.name.value, local, None)),
-                    place: Place::Known(Destination::Flow(binding.flow)),
-                    credentials: None,
-                    confirm: false,
-                    routes: binding.path,
-                    others: bindings.collect(),
-                })
+                let bindings = self.gate.registrar.bindings(&line.name.value, now.at);
+                first_of(bindings.into_iter().map(|binding| {
+                    let local = Host::Address(binding.flow.local.ip());
+                    let to = format!("<{}>", Uri::sip(&line.name.value, local, None));
+                    let place = Place::Known(Destination::Flow(binding.flow));
+                    Target { routes: binding.path, ..Target::new(binding.contact.to_string(), to, place) }
+                }))
             }
             Reach::Fixed { uri } => {
                 let parsed = Uri::parse(&uri.value).ok()?;
                 let place = place(plan(&parsed).ok()?);
-                Some(Target {
-                    uri: uri.value.clone(),
-                    to_header: format!("<{}>", uri.value),
-                    place,
-                    credentials: None,
-                    confirm: false,
-                    others: Vec::new(),
-                    routes: Vec::new(),
-                })
+                Some(Target::new(uri.value.clone(), format!("<{}>", uri.value), place))
             }
             Reach::Telephone { number, trunk } => self.trunk_target(&trunk.value, &number.value, true),
         }
     }
 
+    /// A number over a trunk, else over its backups; those that are known not to answer come last.
     fn trunk_target(&self, trunk: &str, number: &str, confirm: bool) -> Option<Target> {
-        let trunk = self.policy.trunk(trunk)?;
-        let base = Uri::parse(&trunk.target.as_ref()?.value).ok()?;
-        let place = place(plan(&base).ok()?);
-        let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
-        if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
-            uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
-        }
-        let credentials = line_invite::credentials(trunk);
-        Some(Target {
-            uri: uri.to_string(),
-            to_header: format!("<{uri}>"),
-            place,
-            credentials,
-            confirm,
-            others: Vec::new(),
-            routes: Vec::new(),
-        })
+        let (up, down): (Vec<_>, Vec<_>) =
+            self.policy.trunk_and_backups(trunk).into_iter().partition(|t| self.trunks.is_up(&t.name.value));
+        let targets = up.into_iter().chain(down).filter_map(|trunk| over_trunk(trunk, number));
+        first_of(targets.map(|target| Target { confirm, ..target }))
     }
 
     // --- out ------------------------------------------------------------------------------------------
@@ -211,21 +194,36 @@ impl Switch {
             Place::Known(to) => self.send_invite(now, key, to),
             Place::Named { host, port, .. } => {
                 let query = QueryKey(self.mint.serial.next());
-                let _ = self.lookups.insert(query, key);
+                let _ = self.lookups.insert(query, Asker::Leg(key));
                 self.outputs.push_back(Output::Resolve { query, host, port });
             }
         }
     }
 
     pub(super) fn resolved(&mut self, now: Now, query: QueryKey, addresses: &[SocketAddr]) {
-        let Some(key) = self.lookups.remove(&query) else { return };
+        let key = match self.lookups.remove(&query) {
+            Some(Asker::Leg(key)) => key,
+            Some(Asker::Trunk(trunk)) => return self.trunk_found(now, trunk, addresses),
+            None => return,
+        };
         let Some(leg) = self.legs.get(&key) else { return };
-        let Some(Target { place: Place::Named { transport, .. }, .. }) = leg.target else { return };
+        let Some(Target { place: Place::Named { host, transport, .. }, .. }) = &leg.target else { return };
+        let (transport, domain) = (*transport, self.policy.domains().key(host));
         let family = leg.signalling.is_ipv4();
-        match addresses.iter().find(|a| a.is_ipv4() == family) {
-            Some(peer) => self.send_invite(now, key, Destination::Address { transport, peer: *peer }),
-            None => self.attempt_failed(now, key, Miss::Unreachable),
+        let peers: Vec<&SocketAddr> = addresses.iter().filter(|a| a.is_ipv4() == family).collect();
+        let mut peers = peers.into_iter();
+        let Some(first) = peers.next() else { return self.attempt_failed(now, key, Miss::Unreachable) };
+        // A host with several addresses is tried at each (RFC 3263 4.3).
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        if let Some(target) = &mut leg.target {
+            let place =
+                |peer: &SocketAddr| Place::Known(Destination::Address { transport, peer: *peer, domain });
+            let bare = Target { others: VecDeque::new(), ..target.clone() };
+            for peer in peers.take(MOST_ADDRESSES).rev() {
+                target.others.push_front(Target { place: place(peer), ..bare.clone() });
+            }
         }
+        self.send_invite(now, key, Destination::Address { transport, peer: *first, domain });
     }
 
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
@@ -245,26 +243,28 @@ impl Switch {
         }
     }
 
-    /// Nobody was reached at a line's last address: its next one is called, as long as the line may ring.
-    fn call_next_binding(&mut self, now: Now, key: LegKey) -> bool {
-        let Some(leg) = self.legs.get_mut(&key) else { return false };
-        let Some(target) = &mut leg.target else { return false };
+    /// Nobody was reached there: the next address, phone or carrier is called, as long as the leg may ring.
+    fn call_next(&mut self, now: Now, key: LegKey) -> bool {
+        let Some(leg) = self.legs.get(&key) else { return false };
+        let Some(mut others) = leg.target.as_ref().map(|target| target.others.clone()) else { return false };
         // The port for its audio is open on one address of ours.
         let home = leg.signalling.ip();
-        target.others.retain(|binding| binding.flow.local.ip() == home);
-        if target.others.is_empty() {
-            return false;
-        }
-        let next = target.others.remove(0);
-        target.uri = next.contact.to_string();
-        target.routes.clone_from(&next.path);
-        target.place = Place::Known(Destination::Flow(next.flow));
-        leg.signalling = next.flow.local;
+        let next = loop {
+            let Some(next) = others.pop_front() else { return false };
+            match self.signalling_for(&next.place) {
+                Some(local) if local.ip() == home => break (next, local),
+                Some(_) | None => {}
+            }
+        };
+        let Some(leg) = self.legs.get_mut(&key) else { return false };
+        leg.signalling = next.1;
+        leg.target = Some(Target { others, ..next.0 });
+        leg.forget_offer();
         if let Some(dialog) = leg.dialog.take() {
             self.dialogs.remove(&dialog);
             self.endpoint.hang_up(now, dialog, None);
         }
-        self.send_invite(now, key, Destination::Flow(next.flow));
+        self.call_out(now, key);
         true
     }
 
@@ -410,7 +410,7 @@ impl Switch {
     pub(super) fn attempt_failed(&mut self, now: Now, key: LegKey, miss: Miss) {
         let Some(call) = self.legs.get(&key).map(|l| l.call) else { return };
         self.state.current = Some(call);
-        if miss == Miss::Unreachable && self.call_next_binding(now, key) {
+        if miss == Miss::Unreachable && self.call_next(now, key) {
             return;
         }
         let line = self.legs.get(&key).and_then(super::leg::Leg::line);
@@ -488,6 +488,35 @@ impl Switch {
         let queue = self.calls.get(&call).and_then(|c| c.queue.clone());
         self.floor.miss_rule(queue.as_deref())
     }
+}
+
+/// The first of these, with the others to be tried after it.
+fn first_of(targets: impl Iterator<Item = Target>) -> Option<Target> {
+    let mut targets = targets;
+    let first = targets.next()?;
+    Some(Target { others: targets.collect(), ..first })
+}
+
+fn over_trunk(trunk: &Trunk, number: &str) -> Option<Target> {
+    let base = Uri::parse(&trunk.target.as_ref()?.value).ok()?;
+    let place = place(plan(&base).ok()?);
+    let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
+    uri.scheme = base.scheme;
+    if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
+        uri.params.set("transport", Some(transport.as_param()));
+    }
+    let identity = trunk.identity.as_ref().map(|identity| match Uri::parse(&identity.value) {
+        Ok(uri) if uri.host().is_some() => uri.to_string(),
+        Ok(_) | Err(_) => {
+            Uri::sip(&identity.value, base.host().cloned().unwrap_or(Host::Name("invalid".into())), None)
+                .to_string()
+        }
+    });
+    Some(Target {
+        credentials: line_invite::credentials(trunk),
+        identity,
+        ..Target::new(uri.to_string(), format!("<{uri}>"), place)
+    })
 }
 
 fn place(plan: Plan) -> Place {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::domains::Domains;
 use crate::base::id::LineKey;
 use crate::base::network::Network;
 use crate::calendar::schedule::Schedule;
@@ -36,6 +37,7 @@ pub struct Policy {
     numbers: IndexMap<String, (usize, Arc<Program>)>,
     lines: IndexMap<LineKey, usize>,
     next_line: u64,
+    domains: Domains,
 }
 
 impl Policy {
@@ -64,6 +66,7 @@ impl Policy {
             return Err(found);
         };
         let (lines, next_line) = line_keys(&config, old);
+        let domains = Domains::new(&config, old.map(|p| &p.domains));
         let zone_names: Vec<&str> =
             config.lines.iter().flat_map(|l| l.zones.iter().map(|z| z.value.as_str())).collect();
         let policy = Self {
@@ -78,6 +81,7 @@ impl Policy {
             numbers: numbers(&config, &programs),
             lines,
             next_line,
+            domains,
             prompts,
             config,
         };
@@ -115,6 +119,13 @@ impl Policy {
         self.config.trunks.iter().find(|t| t.name.value == name)
     }
 
+    /// A trunk and the ones to be tried after it. `check` has seen to it that the chain ends.
+    pub fn trunk_and_backups(&self, name: &str) -> Vec<&raw::Trunk> {
+        let first = self.trunk(name);
+        let next = |trunk: &&raw::Trunk| self.trunk(&trunk.backup.as_ref()?.value);
+        std::iter::successors(first, next).take(self.config.trunks.len()).collect()
+    }
+
     /// Whether calls from this address are a carrier's.
     pub fn is_trunk(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
@@ -142,13 +153,19 @@ impl Policy {
         let kind = match transport {
             Transport::Udp => raw::ListenTransport::Udp,
             Transport::Tcp => raw::ListenTransport::Tcp,
-            Transport::Tls | Transport::Ws | Transport::Wss => return None,
+            Transport::Tls => raw::ListenTransport::Tls,
+            Transport::Ws | Transport::Wss => return None,
         };
         let fits =
             |l: &&raw::Listen| l.transport.value == kind && l.address.value.is_ipv4() == peer.is_ipv4();
         let listen = self.config.listen.iter().find(fits)?;
         let external = listen.external.as_ref().filter(|_| !peer.is_loopback());
         Some(external.map_or(listen.address.value, |e| e.value))
+    }
+
+    /// Hosts to which calls go over TLS.
+    pub fn domains(&self) -> &Domains {
+        &self.domains
     }
 
     /// Every address that we listen on.

@@ -120,6 +120,7 @@ impl Switch {
         self.floor.apply(now.at, &policy);
         self.policy = policy;
         self.refresh_reachability(now);
+        self.apply_trunks(now);
         self.notice(Notice::ConfigApplied { generation });
         self.tell_lines(now);
         self.look_everywhere();
@@ -144,6 +145,7 @@ impl Switch {
         }
         self.state.draining = Some(Stop::Waiting);
         self.notice(Notice::Draining { calls: self.calls.len() as u32 });
+        self.leave_trunks(now);
         let grace = self.policy.config.shutdown.grace.value;
         self.timers.set(Owner::Switch, What::Drain, now.at + grace);
     }

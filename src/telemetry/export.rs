@@ -24,11 +24,17 @@ pub struct Names {
     pub lines: BTreeMap<LineKey, String>,
     /// In the order of `Notice::QueueLength::queue`.
     pub queues: Vec<String>,
+    /// In the order of `Notice::Trunk::trunk`.
+    pub trunks: Vec<String>,
 }
 
 impl Names {
     pub fn line(&self, key: LineKey) -> &str {
         self.lines.get(&key).map_or("gone", String::as_str)
+    }
+
+    pub fn trunk(&self, index: u32) -> &str {
+        self.trunks.get(index as usize).map_or("gone", String::as_str)
     }
 
     pub fn queue(&self, index: u32) -> &str {
@@ -59,6 +65,7 @@ pub struct Metrics {
     rtp: IntCounterVec,
     sip_refused: IntCounterVec,
     dropped: IntCounterVec,
+    trunk_up: IntGaugeVec,
     auth_failures: IntCounter,
     failures: IntCounterVec,
     log_lines_lost: IntCounter,
@@ -94,6 +101,7 @@ impl Metrics {
             offers: counters(r, "offers_total", "Calls offered, by line.", &["line"])?,
             missed: counters(r, "missed_total", "Offers that a line did not take.", &["line", "reason"])?,
             lines: gauges(r, "lines", "Lines, by state.", "state")?,
+            trunk_up: gauges(r, "trunk_up", "1 when the carrier answers, by trunk.", "trunk")?,
             lines_registered: gauge(r, "lines_registered", "Lines with a registered phone.")?,
             messages: counter(r, "messages_total", "Messages that callers left.")?,
             messages_interrupted: counter(
@@ -150,6 +158,9 @@ impl Metrics {
             Notice::Ended { outcome, lasted, talked, .. } => self.ended(*outcome, *lasted, *talked),
             Notice::QueueLength { queue, length } => {
                 self.queue_length.with_label_values(&[names.queue(*queue)]).set(i64::from(*length));
+            }
+            Notice::Trunk { trunk, up } => {
+                self.trunk_up.with_label_values(&[names.trunk(*trunk)]).set(i64::from(*up));
             }
             Notice::LineState { line, state } => self.change(|present| {
                 present.lines.insert(*line, *state);
@@ -341,6 +352,7 @@ mod tests {
         Names {
             lines: BTreeMap::from([(LineKey(1), "gent-1".to_owned()), (LineKey(2), "brugge-1".to_owned())]),
             queues: vec!["main".to_owned()],
+            trunks: Vec::new(),
         }
     }
 

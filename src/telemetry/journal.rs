@@ -10,6 +10,7 @@ struct Fields<'a> {
     call: Option<u64>,
     line: Option<&'a str>,
     queue: Option<&'a str>,
+    trunk: Option<&'a str>,
     /// The outcome, miss, drop or line state.
     what: Option<&'static str>,
     status: Option<u16>,
@@ -37,6 +38,7 @@ pub fn log(notice: &Notice, names: &Names) {
                 call = f.call,
                 line = f.line,
                 queue = f.queue,
+                trunk = f.trunk,
                 what = f.what,
                 status = f.status,
                 length = f.length,
@@ -106,6 +108,9 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         }
         Notice::LineState { line, state } => {
             Fields { line: Some(names.line(*line)), what: Some(state.word()), ..none }
+        }
+        Notice::Trunk { trunk, up } => {
+            Fields { trunk: Some(names.trunk(*trunk)), what: Some(if *up { "up" } else { "down" }), ..none }
         }
         Notice::LineCode { line, code } => {
             Fields { line: Some(names.line(*line)), what: Some(code.word()), ..none }

@@ -55,6 +55,12 @@ pub enum Drop {
     TooManyConnections,
     OutputFull,
     BadStart,
+    /// A TLS handshake failed or took too long.
+    TlsHandshake,
+    /// The other end's certificate is not the one of whom we asked for, or of nobody we trust (RFC 5922).
+    PeerCertificate,
+    /// No WebSocket for SIP came of the HTTP request (RFC 7118 4), or its page may not.
+    WebSocketUpgrade,
 }
 
 /// One thing to report.
@@ -116,6 +122,11 @@ pub enum Notice {
     LineState {
         line: LineKey,
         state: LineWord,
+    },
+    /// A carrier, by its place in the configuration, answers or no longer does.
+    Trunk {
+        trunk: u32,
+        up: bool,
     },
     MessageTaken {
         length: Duration,
@@ -241,6 +252,13 @@ impl Notice {
             Self::Ended { .. } => ("ended", Info, "a call is over"),
             Self::QueueLength { .. } => ("queue_length", Debug, "so many callers wait in this queue"),
             Self::LineState { .. } => ("line_state", Debug, "a line changed its state"),
+            Self::Trunk { up: true, .. } => ("trunk", Info, "a carrier answers"),
+            Self::Trunk { up: false, .. } => (
+                "trunk",
+                Warn,
+                "a carrier does not answer, or refuses our registration: look at `target`, `username` and `password` of its \
+                 [[trunk]]; it is tried again",
+            ),
             Self::MessageTaken { .. } => ("message_taken", Info, "a caller left a message"),
             Self::MessageInterrupted => (
                 "message_interrupted",
@@ -365,7 +383,7 @@ impl Miss {
 }
 
 impl Drop {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Unreadable,
         Self::StrayResponse,
         Self::StrayAck,
@@ -375,6 +393,9 @@ impl Drop {
         Self::TooManyConnections,
         Self::OutputFull,
         Self::BadStart,
+        Self::TlsHandshake,
+        Self::PeerCertificate,
+        Self::WebSocketUpgrade,
     ];
 
     pub fn word(self) -> &'static str {
@@ -388,6 +409,9 @@ impl Drop {
             Self::TooManyConnections => "too_many_connections",
             Self::OutputFull => "output_full",
             Self::BadStart => "bad_start",
+            Self::TlsHandshake => "tls_handshake",
+            Self::PeerCertificate => "peer_certificate",
+            Self::WebSocketUpgrade => "websocket_upgrade",
         }
     }
 }

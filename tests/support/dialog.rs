@@ -67,8 +67,8 @@ pub struct Dialog {
     /// Branch of the last request.
     pub branch: String,
     pub contact: String,
-    transport: &'static str,
-    sent_by: SocketAddr,
+    pub transport: &'static str,
+    pub sent_by: String,
 }
 
 fn fresh() -> String {
@@ -81,7 +81,14 @@ impl Dialog {
     pub fn to(peer: &Peer, user: &str) -> Self {
         let (local, server, id) = (peer.local, peer.server, fresh());
         let transport = peer.transport();
-        let parameter = if transport == "TCP" { ";transport=tcp" } else { "" };
+        // RFC 7118 5: a browser has no address that it knows of, nor a port.
+        let contact = match transport {
+            "UDP" => format!("<sip:peer@{local}>"),
+            "WS" | "WSS" => format!("<sip:peer@{id}.invalid;transport=ws>"),
+            other => format!("<sip:peer@{local};transport={}>", other.to_ascii_lowercase()),
+        };
+        let sent_by =
+            if matches!(transport, "WS" | "WSS") { format!("{id}.invalid") } else { local.to_string() };
         Self {
             target: format!("sip:{user}@{server}"),
             local: format!("<sip:peer@{}>;tag=p{id}", literal(local.ip())),
@@ -89,9 +96,9 @@ impl Dialog {
             call_id: format!("call{id}"),
             cseq: 0,
             branch: String::new(),
-            contact: format!("<sip:peer@{local}{parameter}>"),
+            contact,
             transport,
-            sent_by: local,
+            sent_by,
         }
     }
 
@@ -157,6 +164,11 @@ impl Dialog {
     pub fn ack_refusal(&self, refusal: &Message) -> String {
         let with_tag = Self { remote: refusal.header("To").to_owned(), ..self.clone() };
         with_tag.same_branch("ACK", &[], "")
+    }
+
+    /// The same dialog as another peer would speak of it.
+    pub fn by(&self, peer: &Peer) -> Self {
+        Self { transport: peer.transport(), sent_by: peer.local.to_string(), ..self.clone() }
     }
 
     /// Whether a message is of this call.

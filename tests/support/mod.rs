@@ -5,6 +5,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod certificates;
 pub mod dialog;
 pub mod digest;
 pub mod message;

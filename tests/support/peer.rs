@@ -1,4 +1,4 @@
-//! A raw SIP peer over UDP or TCP: sends text, waits for a message that is meant.
+//! A raw SIP peer over UDP, TCP, TLS or WebSocket: sends text, waits for a message that is meant.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -6,13 +6,18 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tungstenite::WebSocket;
 
 use super::PATIENCE;
+use super::certificates::Wire;
 use super::message::Message;
 
 enum Pipe {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    /// The socket below, for its time limit.
+    Tls(Box<dyn Wire>, TcpStream),
+    Web(Box<WebSocket<Box<dyn Wire>>>, TcpStream, &'static str),
 }
 
 /// A peer that speaks with the switch.
@@ -48,26 +53,43 @@ impl Peer {
 
     /// Takes the connection that the switch opens to this listener.
     pub fn accept(listener: &TcpListener) -> Self {
-        listener.set_nonblocking(true).expect("a listener");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match listener.accept() {
-                Ok((stream, from)) => {
-                    stream.set_nonblocking(false).expect("a stream");
-                    return Self::over(stream, from);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(error) => panic!("the switch did not connect: {error}"),
-            }
-        }
+        let (stream, from) = accepted(listener);
+        Self::over(stream, from)
     }
-
     pub fn over(stream: TcpStream, server: SocketAddr) -> Self {
         let local = stream.local_addr().expect("connected");
         stream.set_nodelay(true).expect("a stream");
         Self::new(Pipe::Tcp(stream), local, server)
+    }
+
+    /// Over TLS that is there already, from this side or the other.
+    pub fn tls((wire, socket): (Box<dyn Wire>, TcpStream), server: SocketAddr) -> Self {
+        let local = socket.local_addr().expect("connected");
+        socket.set_nodelay(true).expect("a stream");
+        Self::new(Pipe::Tls(wire, socket), local, server)
+    }
+
+    /// A page that speaks SIP by WebSocket: `transport` is `WS` over TCP or `WSS` over TLS.
+    pub fn web(
+        (wire, socket): (Box<dyn Wire>, TcpStream),
+        server: SocketAddr,
+        transport: &'static str,
+        origin: &str,
+    ) -> Self {
+        let request = tungstenite::http::Request::builder()
+            .uri("ws://switch.example/")
+            .header("Host", "switch.example")
+            .header("Upgrade", "websocket")
+            .header("Connection", "Upgrade")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Protocol", "sip")
+            .header("Origin", origin)
+            .body(())
+            .expect("a request");
+        let (web, _) = tungstenite::client(request, wire).unwrap_or_else(|e| panic!("no WebSocket: {e}"));
+        let local = socket.local_addr().expect("connected");
+        Self::new(Pipe::Web(Box::new(web), socket, transport), local, server)
     }
 
     fn new(pipe: Pipe, local: SocketAddr, server: SocketAddr) -> Self {
@@ -90,6 +112,8 @@ impl Peer {
         match self.pipe {
             Pipe::Udp(_) => "UDP",
             Pipe::Tcp(_) => "TCP",
+            Pipe::Tls(..) => "TLS",
+            Pipe::Web(_, _, transport) => transport,
         }
     }
 
@@ -105,6 +129,17 @@ impl Peer {
             }
             Pipe::Tcp(stream) => {
                 if stream.write_all(bytes).is_err() {
+                    self.closed = true;
+                }
+            }
+            Pipe::Tls(stream, _) => {
+                if stream.write_all(bytes).and_then(|()| stream.flush()).is_err() {
+                    self.closed = true;
+                }
+            }
+            Pipe::Web(web, _, _) => {
+                let text = String::from_utf8(bytes.to_vec()).expect("text");
+                if web.send(tungstenite::Message::text(text)).is_err() {
                     self.closed = true;
                 }
             }
@@ -193,15 +228,37 @@ impl Peer {
                 stream.set_read_timeout(Some(patience)).expect("a stream");
                 stream.read(&mut bytes)
             }
+            Pipe::Tls(stream, socket) => {
+                socket.set_read_timeout(Some(patience)).expect("a stream");
+                stream.read(&mut bytes)
+            }
+            Pipe::Web(web, socket, _) => {
+                socket.set_read_timeout(Some(patience)).expect("a stream");
+                match web.read() {
+                    Ok(tungstenite::Message::Text(text)) => {
+                        bytes = text.as_bytes().to_vec();
+                        Ok(bytes.len())
+                    }
+                    Ok(tungstenite::Message::Close(_)) => Ok(0),
+                    Ok(_) => Err(ErrorKind::WouldBlock.into()),
+                    Err(tungstenite::Error::Io(error)) => Err(error),
+                    Err(_) => Ok(0),
+                }
+            }
         };
         match read {
-            Ok(0) if matches!(self.pipe, Pipe::Tcp(_)) => self.closed = true,
+            Ok(0) if !matches!(self.pipe, Pipe::Udp(_)) => self.closed = true,
             Ok(length) => {
                 self.raw.push(bytes[..length].to_vec());
                 self.buffer.extend(&bytes[..length]);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                self.closed = matches!(self.pipe, Pipe::Tcp(_));
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                self.closed = !matches!(self.pipe, Pipe::Udp(_));
             }
             // A timeout, or news of an ICMP message on UDP.
             Err(_) => {}
@@ -234,4 +291,22 @@ pub fn connect(local: IpAddr, server: SocketAddr) -> TcpStream {
     socket.bind(&SocketAddr::from((local, 0)).into()).expect("bound");
     socket.connect_timeout(&server.into(), PATIENCE).unwrap_or_else(|e| panic!("{server}: {e}"));
     socket.into()
+}
+
+/// The connection that the switch opens to this listener, and where it comes from.
+pub fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    listener.set_nonblocking(true).expect("a listener");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match listener.accept() {
+            Ok((stream, from)) => {
+                stream.set_nonblocking(false).expect("a stream");
+                return (stream, from);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => panic!("the switch did not connect: {error}"),
+        }
+    }
 }

@@ -141,6 +141,11 @@ impl Server {
         Peer::udp(self.place().sip(2), self.sip())
     }
 
+    /// The carrier's address, on UDP and any port but the usual one.
+    pub fn carrier_on_another_port(&self) -> Peer {
+        Peer::udp((self.place().host(2), 0).into(), self.sip())
+    }
+
     /// A phone (or anyone else) on UDP, port 5060 of this host.
     pub fn phone(&self, last: u8) -> Peer {
         Peer::udp(self.place().sip(last), self.sip())

@@ -288,8 +288,15 @@ impl Endpoint {
         };
         let cnonce = self.rng.token(16);
         let challenges = response.headers.all(challenge);
-        let value =
-            digest::answer(challenges, request.method.as_str(), &request.uri, &credentials, &cnonce, 1);
+        let value = digest::answer(
+            challenges,
+            request.method.as_str(),
+            &request.uri,
+            &credentials,
+            &cnonce,
+            1,
+            &request.body,
+        );
         let Some(value) = value else { return false };
         let retried = Retried { challenge: true, ..slot.retried };
         self.send_again(now, id, retried, |headers| headers.set(field, value))

@@ -11,7 +11,7 @@ use crate::sip::digest::Credentials;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::sip::header_ext::Reason;
 use crate::sip::transaction::{Bytes, top_via};
-use crate::sip::uri::{Host, Uri};
+use crate::sip::uri::{Host, Scheme, Uri};
 use crate::sip::wire::message::{Headers, Response};
 
 /// How often a re-INVITE that met the peer's is tried again (14.1).
@@ -143,35 +143,44 @@ impl Call {
     }
 }
 
-/// In place of a connection that is gone: one to the same host, at the port that the peer names.
+/// In place of a connection that is gone: one to the same host, at the port that the peer names. A browser waits
+/// for none (RFC 7118 6).
 pub(super) fn reopened(gone: Destination, port: Option<u16>) -> Option<Destination> {
     let Destination::Flow(flow) = gone else { return None };
     let transport = flow.transport;
     let peer = SocketAddr::new(flow.peer.ip(), port.unwrap_or(transport.default_port()));
-    transport.is_reliable().then_some(Destination::Address { transport, peer })
+    transport.is_opened().then_some(Destination::address(transport, peer))
 }
 
 /// RFC 3261 12.2.1.1 with flows kept: a stream stays (RFC 5626), and so does the source of a datagram
-/// when the Contact names a private address behind a public one. Host names go back over the flow.
+/// when the Contact names a private address behind a public one. Host names go back over the flow. What goes
+/// over TLS or a WebSocket stays there: whom we speak with is proven, or can be reached in no other way.
 pub(super) fn hop(uri: &Uri, base: Destination) -> Destination {
-    let transport = uri.transport().unwrap_or(base.transport());
+    if matches!(base.transport(), Transport::Tls | Transport::Ws | Transport::Wss) {
+        return base;
+    }
+    let transport = if uri.is_sips() { Some(Transport::Tls) } else { uri.transport() };
+    let transport = transport.unwrap_or(base.transport());
     if let Destination::Flow(flow) = base {
         if flow.transport.is_reliable() && transport == flow.transport {
             return base;
         }
     }
     let Some(Host::Address(address)) = uri.host() else { return base };
-    if transport != base.transport() && !matches!(transport, Transport::Udp | Transport::Tcp) {
-        return base; // a transport that is not spoken
+    if transport != base.transport() && !matches!(transport, Transport::Udp | Transport::Tcp | Transport::Tls)
+    {
+        return base; // nothing to connect to
     }
     let peer = SocketAddr::new(*address, uri.port.unwrap_or(transport.default_port()));
     match base {
         Destination::Flow(flow) if transport == flow.transport && behind_nat(flow.peer, peer) => base,
-        Destination::Address { transport: t, peer: seen } if transport == t && behind_nat(seen, peer) => base,
+        Destination::Address { transport: t, peer: seen, .. } if transport == t && behind_nat(seen, peer) => {
+            base
+        }
         Destination::Flow(flow) if transport == Transport::Udp && flow.transport == Transport::Udp => {
             Destination::Flow(Flow { peer, ..flow })
         }
-        Destination::Flow(_) | Destination::Address { .. } => Destination::Address { transport, peer },
+        Destination::Flow(_) | Destination::Address { .. } => Destination::address(transport, peer),
     }
 }
 
@@ -199,11 +208,18 @@ pub(super) fn answer_hop(headers: &Headers, flow: Flow) -> Destination {
     Destination::Flow(Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow })
 }
 
-/// Our Contact.
-pub(super) fn contact(user: &str, local: SocketAddr, transport: Transport) -> String {
+/// Our Contact; `sips:` for a dialog that began with one (12.1.1, 8.1.1.8).
+pub(super) fn contact(user: &str, local: SocketAddr, transport: Transport, sips: bool) -> String {
     let mut uri = Uri::sip(user, Host::Address(local.ip()), Some(local.port()));
-    if transport != Transport::Udp {
-        uri.params.set("transport", Some(&transport.as_str().to_ascii_lowercase()));
+    match (sips, transport) {
+        // RFC 5630 3.1.4: `sips:` says it already, and `transport=tls` beside it is deprecated.
+        (true, Transport::Tls) => uri.scheme = Scheme::Sips,
+        (true, Transport::Wss) => {
+            uri.scheme = Scheme::Sips;
+            uri.params.set("transport", Some(transport.as_param()));
+        }
+        (_, Transport::Udp) => {}
+        _ => uri.params.set("transport", Some(transport.as_param())),
     }
     format!("<{uri}>")
 }
@@ -220,17 +236,23 @@ mod tests {
             let local = socket("192.0.2.1:5060");
             Destination::Flow(Flow { key: FlowKey(1), transport, local, peer: socket(peer) })
         };
-        let to = |transport, peer| Destination::Address { transport, peer: socket(peer) };
+        let to = |transport, peer| Destination::address(transport, socket(peer));
         let (udp, tcp) = (Transport::Udp, Transport::Tcp);
         let datagram = flow(udp, "198.51.100.7:40000");
         let stream = flow(tcp, "198.51.100.7:40000");
+        let tls = Transport::Tls;
+        let (secure, browser) = (flow(tls, "198.51.100.7:40000"), flow(Transport::Wss, "198.51.100.7:40000"));
         let closed = to(tcp, "198.51.100.7:5060");
         let cases = [
             ("sip:x@198.51.100.9:5070", datagram, flow(udp, "198.51.100.9:5070")),
             ("sip:x@10.0.0.9", datagram, datagram),
             ("sip:x@carrier.example", datagram, datagram),
             ("sip:x@198.51.100.9;transport=tcp", datagram, to(tcp, "198.51.100.9:5060")),
-            ("sip:x@198.51.100.9;transport=tls", datagram, datagram),
+            ("sip:x@198.51.100.9;transport=tls", datagram, to(tls, "198.51.100.9:5061")),
+            ("sips:x@198.51.100.9", datagram, to(tls, "198.51.100.9:5061")),
+            ("sip:x@198.51.100.9;transport=udp", secure, secure),
+            ("sip:x@198.51.100.9:5070", to(tls, "198.51.100.7:5061"), to(tls, "198.51.100.7:5061")),
+            ("sip:x@df7jal23ls0d.invalid;transport=ws", browser, browser),
             ("sip:x@198.51.100.9;transport=ws", stream, stream),
             ("sip:x@198.51.100.9:5070", stream, stream),
             ("sip:x@198.51.100.9:5070", closed, to(tcp, "198.51.100.9:5070")),
@@ -240,5 +262,31 @@ mod tests {
         for (uri, base, expected) in cases {
             assert_eq!(hop(&Uri::parse(uri).unwrap(), base), expected, "{uri}");
         }
+    }
+
+    #[test]
+    fn rfc_7118_5_2_our_contact_names_the_transport() {
+        let at = "192.0.2.1:5061".parse().unwrap();
+        let cases = [
+            (Transport::Udp, false, "<sip:a@192.0.2.1:5061>"),
+            (Transport::Tls, false, "<sip:a@192.0.2.1:5061;transport=tls>"),
+            (Transport::Tls, true, "<sips:a@192.0.2.1:5061>"),
+            (Transport::Ws, false, "<sip:a@192.0.2.1:5061;transport=ws>"),
+            (Transport::Wss, false, "<sip:a@192.0.2.1:5061;transport=ws>"),
+            (Transport::Wss, true, "<sips:a@192.0.2.1:5061;transport=ws>"),
+        ];
+        for (transport, sips, expected) in cases {
+            assert_eq!(contact("a", at, transport, sips), expected);
+        }
+        let gone = |transport| {
+            Destination::Flow(Flow {
+                key: FlowKey(1),
+                transport,
+                local: at,
+                peer: "198.51.100.7:40000".parse().unwrap(),
+            })
+        };
+        assert_eq!(reopened(gone(Transport::Wss), Some(5070)), None, "nobody listens in a browser");
+        assert!(reopened(gone(Transport::Tls), Some(5070)).is_some());
     }
 }

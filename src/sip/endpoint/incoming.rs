@@ -11,7 +11,8 @@ use super::{
 };
 use crate::sip::dialog::session_timer::TooBrief;
 use crate::sip::dialog::{Dialog, DialogId, Order};
-use crate::sip::header::{CSeq, split_list};
+use crate::sip::flow::Transport;
+use crate::sip::header::{CSeq, number_below, split_list};
 use crate::sip::uri::{Host, Scheme, Uri};
 
 /// INFO bodies that carry a key.
@@ -178,6 +179,8 @@ impl Endpoint {
         };
         let name = DialogKey(self.serial.next());
         let user = User::Invite(name);
+        let is_sips =
+            flow.transport != Transport::Udp && Uri::parse(&request.uri).is_ok_and(|uri| uri.is_sips());
         let tx = self.open_invite_server(now, flow, key.clone(), essence(request), tag, user)?;
         let _ = self.pending.insert(merge, tx);
         let _ = self.by_id.insert(dialog.id.clone(), name);
@@ -186,7 +189,7 @@ impl Endpoint {
             dialog: Some(dialog),
             base: Destination::Flow(flow),
             local: flow.local,
-            contact: contact(self.config.agent, flow.local, flow.transport),
+            contact: contact(self.config.agent, flow.local, flow.transport, is_sips),
             silent: false,
             reason: None,
             ok: None,
@@ -524,7 +527,8 @@ fn refusal(request: &Request, supported: &str) -> Option<(u16, Option<(&'static 
         return Some((416, None));
     }
     // An OPTIONS that may go no further asks us (11).
-    if headers.get("Max-Forwards").map(str::trim) == Some("0") && request.method != Method::OPTIONS {
+    let last_hop = headers.get("Max-Forwards").is_some_and(|hops| number_below(hops, 1).is_ok());
+    if last_hop && request.method != Method::OPTIONS {
         return Some((483, None));
     }
     // Two that only a registrar carries out (RFC 3327, RFC 5626).

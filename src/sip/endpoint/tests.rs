@@ -56,7 +56,7 @@ impl Pair {
 
     fn call_with(&mut self, extra: Vec<(&'static str, String)>) -> DialogKey {
         let invite = Invite {
-            to: Destination::Address { transport: self.transport, peer: B.parse().unwrap() },
+            to: Destination::address(self.transport, B.parse().unwrap()),
             local: A.parse().unwrap(),
             request_uri: format!("sip:1712@{B}"),
             from: "<sip:a@example.org>".into(),
@@ -392,7 +392,8 @@ fn a_challenge_is_answered_once() {
     let (dialog, arrival) = pair.call_in();
     let request = arrival.request;
     let value = request.headers.get("Authorization").unwrap();
-    let verdict = gate.verify(pair.now.at, A_HOST, "INVITE", &request.uri, value, |_| Some("geheim".into()));
+    let verdict =
+        gate.verify(pair.now.at, A_HOST, "INVITE", &request.uri, value, |_| Some("geheim".to_owned()));
     assert_eq!(verdict, Verdict::Ok("anna".into()));
     pair.ends[1].reject(pair.now, dialog, 401, &headers);
     assert!(matches!(pair.event(0, LONG), Some(Event::Failed { status: 401, .. })));
@@ -483,7 +484,7 @@ fn over_tcp(pair: &mut Pair) -> (DialogKey, Flow) {
 }
 
 fn address(peer: &str) -> Destination {
-    Destination::Address { transport: Transport::Tcp, peer: peer.parse().unwrap() }
+    Destination::address(Transport::Tcp, peer.parse().unwrap())
 }
 
 #[test]

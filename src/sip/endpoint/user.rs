@@ -11,6 +11,7 @@ use crate::sip::dialog::DialogId;
 use crate::sip::header::CSeq;
 use crate::sip::header_ext::{Reason, Replaces};
 use crate::sip::transaction::T1;
+use crate::sip::uri::Uri;
 
 /// An offer was refused because another one is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +46,8 @@ impl Endpoint {
             return Err(Full(()));
         }
         let key = DialogKey(self.serial.next());
-        let our_contact = contact(&invite.contact_user, invite.local, invite.to.transport());
+        let sips = Uri::parse(&invite.request_uri).is_ok_and(|uri| uri.is_sips());
+        let our_contact = contact(&invite.contact_user, invite.local, invite.to.transport(), sips);
         let session = Session::new();
         let request = self.write_invite(&invite, &our_contact);
         let user = User::Invite(key);

@@ -51,7 +51,7 @@ mod tests {
         let flow = |key, transport, peer| {
             Destination::Flow(Flow { key: FlowKey(key), transport, local: at(5060), peer: at(peer) })
         };
-        let address = Destination::Address { transport: Transport::Udp, peer: at(7) };
+        let address = Destination::address(Transport::Udp, at(7));
         let mut ways = Ways::default();
         let all = [
             (flow(1, Transport::Tcp, 2), 10),

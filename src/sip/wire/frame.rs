@@ -119,6 +119,14 @@ impl StreamFramer {
     }
 }
 
+/// Whether these bytes are one message and nothing after it: a WebSocket message holds no more (RFC 7118 5). Without
+/// Content-Length, which is not needed there, all the rest is its body; what can't be read is the parser's matter.
+pub fn is_alone(bytes: &[u8]) -> bool {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
+    let Some((head, body)) = end.and_then(|end| bytes.split_at_checked(end)) else { return true };
+    declared_length(head).is_none_or(|length| body.len() <= length)
+}
+
 /// Content-Length of a header block. On a stream it must be there (RFC 3261 20.14), once, and plain.
 /// Fields are cut as the parser cuts them, so both see the same one.
 fn declared_length(head: &[u8]) -> Option<usize> {
@@ -138,6 +146,22 @@ quiet_debug!(StreamFramer => "StreamFramer");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc_7118_5_a_websocket_message_is_one_sip_message() {
+        let one = "A sip:x SIP/2.0\r\n";
+        for (text, alone) in [
+            (format!("{one}Content-Length: 2\r\n\r\nhi"), true),
+            (format!("{one}l: 0\r\n\r\n{one}\r\n"), false),
+            (format!("{one}Content-Length: 2\r\n\r\nhi!"), false),
+            // What lacks something is refused by an answer.
+            (format!("{one}Content-Length: 9\r\n\r\nhi"), true),
+            (format!("{one}\r\nall of it"), true),
+            (one.to_owned(), true),
+        ] {
+            assert_eq!(is_alone(text.as_bytes()), alone, "{text}");
+        }
+    }
 
     fn cut(stream: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Frame> {
         let mut framer = StreamFramer::new(1000);

@@ -39,16 +39,15 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     finish_request(start, head)
 }
 
-/// The declared length of the body: `Ok(None)` when there is no Content-Length. Two different ones,
-/// signs, parameters and junk are errors, so that no other reader can cut elsewhere.
+/// The declared length of the body: `Ok(None)` when there is no Content-Length. A second one, signs, parameters and
+/// junk are errors, so that no other reader can cut elsewhere.
 pub fn content_length(headers: &Headers) -> Result<Option<usize>, ()> {
     let mut length = None;
     for value in headers.all("Content-Length") {
         let number = number_below(value, 1 << 31).map_err(|_| ())? as usize;
-        if length.is_some_and(|l| l != number) {
+        if length.replace(number).is_some() {
             return Err(());
         }
-        length = Some(number);
     }
     Ok(length)
 }
@@ -186,6 +185,7 @@ fn long_name(name: &str) -> &str {
         b'k' => "Supported",
         b'l' => "Content-Length",
         b'm' => "Contact",
+        b'n' => "Identity-Info",
         b'o' => "Event",
         b'r' => "Refer-To",
         b's' => "Subject",
@@ -272,11 +272,12 @@ fn check_fields(headers: &Headers) -> Option<Essentials> {
         return None;
     }
     let via = |v: &str| Via::parse(v).is_ok_and(|v| v.is_version_2());
-    let party = |name: &str| headers.get(name).is_some_and(|v| NameAddr::parse(v).is_ok());
+    let party = |name: &str| headers.get(name).is_some_and(|v| is_balanced(v) && NameAddr::parse(v).is_ok());
     let call_id = |v: &str| !v.is_empty() && !v.contains([' ', '\t', ',']);
     let vias = || headers.all("Via").flat_map(split_list);
-    let fine = headers.get("Via").is_some()
+    let fine = vias().next().is_some()
         && vias().nth(MAX_VIAS).is_none()
+        && headers.all("Via").all(is_balanced)
         && vias().all(via)
         && party("From")
         && party("To")
@@ -289,10 +290,12 @@ fn check_fields(headers: &Headers) -> Option<Essentials> {
 /// What a request needs besides.
 fn check_request(request: &Request) -> Option<Essentials> {
     let found = check_fields(&request.headers)?;
-    let contact = |v: &str| v == "*" || NameAddr::parse(v).is_ok();
+    let contact = |v: &str| NameAddr::parse(v).is_ok();
+    // `*` is the whole of it or nothing (25.1).
+    let all = request.headers.count("Contact") == 1 && request.headers.get("Contact") == Some("*");
     let fine = found.cseq.method == request.method
         && request.headers.get("Max-Forwards").is_none_or(|v| number_below(v, 256).is_ok())
-        && request.headers.all("Contact").flat_map(split_list).all(contact)
+        && (all || request.headers.all("Contact").flat_map(split_list).all(contact))
         && Uri::parse(&request.uri).is_ok();
     fine.then_some(found)
 }
@@ -333,7 +336,7 @@ mod tests {
             ("Content-Length: 3;x\r\n", "abc", "bad 400"),
             ("Content-Length: -3\r\n", "abc", "bad 400"),
             ("Content-Length: 3\r\nl: 2\r\n", "abc", "bad 400"),
-            ("Content-Length: 3\r\nContent-Length: 3\r\n", "abc", "ok OPTIONS 3"),
+            ("Content-Length: 3\r\nContent-Length: 3\r\n", "abc", "bad 400"),
             ("Content-Length:\r\n 3\r\n", "abc", "ok OPTIONS 3"),
             ("X: a\rb\r\n", "", "bad 400"),
             ("X: a\nb\r\n", "", "bad 400"),

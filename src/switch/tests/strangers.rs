@@ -72,7 +72,7 @@ impl Phone {
     fn says(&mut self, bench: &mut Bench, password: &str) {
         let account = Credentials { username: self.name.into(), password: password.into(), realm: None };
         let challenges = self.challenges.iter().map(String::as_str);
-        let value = answer(challenges, self.method, self.target, &account, "c", self.count).unwrap();
+        let value = answer(challenges, self.method, self.target, &account, "c", self.count, &[]).unwrap();
         self.asks(bench, &format!("Authorization: {value}\r\n"));
     }
 }

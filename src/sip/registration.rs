@@ -1,0 +1,203 @@
+//! Registering with a registrar (RFC 3261 10.2): one contact of ours, asked for, refreshed and taken back.
+
+use std::time::Duration;
+
+use super::digest::Credentials;
+use super::endpoint::OutRequest;
+use super::flow::Destination;
+use super::header::{NameAddr, number_below, split_list};
+use super::header_ext::seconds;
+use super::wire::message::{Headers, Method};
+use crate::base::id::Rng;
+use std::net::SocketAddr;
+
+/// The pause before a registration that was lost or refused is tried again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What is registered, and where. No `Debug`: it has a password.
+#[derive(Clone)]
+pub struct Account {
+    /// Request-URI: the registrar's domain.
+    pub registrar: String,
+    /// Address of record, a URI.
+    pub aor: String,
+    /// Our Contact, a URI.
+    pub contact: String,
+    pub to: Destination,
+    /// Host and port written in Via.
+    pub local: SocketAddr,
+    pub credentials: Option<Credentials>,
+}
+
+/// What became of a request of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The answer to something else.
+    NotOurs,
+    /// It holds for so long. `first`: it did not before.
+    Held {
+        granted: Duration,
+        first: bool,
+    },
+    /// The registrar wants it asked for longer, or anew: `ask` again now.
+    Again,
+    Refused {
+        status: u16,
+    },
+    /// Taken back; `said`: the registrar has confirmed it.
+    Left {
+        said: bool,
+    },
+}
+
+/// One registration. See the head of the file.
+pub struct Registration {
+    account: Account,
+    call_id: String,
+    cseq: u32,
+    expires: Duration,
+    state: State,
+    pause: Duration,
+    longest_pause: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not yet, or no longer.
+    Without,
+    /// `refresh`: it holds meanwhile.
+    Asking {
+        number: u64,
+        refresh: bool,
+    },
+    Held,
+    Leaving {
+        number: u64,
+    },
+}
+
+impl Registration {
+    /// `expires`: for how long it is asked each time. `longest_pause`: bound of the pause after a failure.
+    pub fn new(account: Account, expires: Duration, longest_pause: Duration, rng: &mut Rng) -> Self {
+        Self {
+            account,
+            call_id: rng.token(28),
+            cseq: 1,
+            expires,
+            state: State::Without,
+            pause: FIRST_PAUSE,
+            longest_pause,
+        }
+    }
+
+    /// The request that asks for it or refreshes it; say with `asked` what number it was sent under.
+    pub fn ask(&mut self) -> OutRequest {
+        self.request(self.expires)
+    }
+
+    /// `None`: there was no room for the request.
+    pub fn asked(&mut self, number: Option<u64>) {
+        let refresh = self.is_held();
+        self.state = number.map_or(State::Without, |number| State::Asking { number, refresh });
+    }
+
+    /// The request that takes it back, when there is something to take back; say with `left` what number it has.
+    pub fn leave(&mut self) -> Option<OutRequest> {
+        (self.state == State::Held).then(|| self.request(Duration::ZERO))
+    }
+
+    pub fn left(&mut self, number: Option<u64>) {
+        self.state = number.map_or(State::Without, |number| State::Leaving { number });
+    }
+
+    /// An answer has come.
+    pub fn replied(&mut self, number: u64, status: u16, headers: &Headers) -> Reply {
+        match self.state {
+            State::Asking { number: asked, refresh } if asked == number => match status {
+                200..=299 => {
+                    (self.state, self.pause) = (State::Held, FIRST_PAUSE);
+                    Reply::Held { granted: self.granted(headers), first: !refresh }
+                }
+                423 if self.takes_longer(headers) => Reply::Again,
+                status => {
+                    self.state = State::Without;
+                    Reply::Refused { status }
+                }
+            },
+            State::Leaving { number: asked } if asked == number => {
+                self.state = State::Without;
+                Reply::Left { said: status < 300 }
+            }
+            State::Without | State::Held | State::Asking { .. } | State::Leaving { .. } => Reply::NotOurs,
+        }
+    }
+
+    /// It no longer holds. The pause after which it is asked for again.
+    pub fn lost(&mut self) -> Duration {
+        self.state = State::Without;
+        let pause = self.pause;
+        self.pause = (pause * 2).min(self.longest_pause);
+        pause
+    }
+
+    /// When to refresh one that was granted for so long.
+    pub fn refresh_in(granted: Duration) -> Duration {
+        granted.mul_f64(0.8).max(FIRST_PAUSE)
+    }
+
+    /// It holds, as far as we know: also while it is refreshed.
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, State::Held | State::Asking { refresh: true, .. })
+    }
+
+    /// Nothing is asked and nothing held.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Without
+    }
+
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    fn request(&mut self, expires: Duration) -> OutRequest {
+        let account = &self.account;
+        let aor = format!("<{}>", account.aor);
+        let cseq = self.cseq;
+        // The answer to a challenge takes the next number.
+        self.cseq += 2;
+        OutRequest {
+            to: account.to,
+            local: account.local,
+            method: Method::REGISTER,
+            request_uri: account.registrar.clone(),
+            from: aor.clone(),
+            to_header: aor,
+            call_id: self.call_id.clone(),
+            cseq,
+            extra: vec![
+                ("Contact", format!("<{}>", account.contact)),
+                ("Expires", expires.as_secs().to_string()),
+            ],
+            credentials: account.credentials.clone(),
+        }
+    }
+
+    /// The registrar wants fewer refreshes (10.3 step 7); asked for its own least, it must be content.
+    fn takes_longer(&mut self, headers: &Headers) -> bool {
+        let least = headers.get("Min-Expires").and_then(|v| seconds(v).ok()).map(u64::from);
+        let longer = least.map(Duration::from_secs).filter(|least| *least > self.expires);
+        self.expires = longer.unwrap_or(self.expires);
+        longer.is_some()
+    }
+
+    /// For how long the registrar holds it (10.2.1.1): our Contact says it, else the header.
+    fn granted(&self, headers: &Headers) -> Duration {
+        let ours = NameAddr::parse(&format!("<{}>", self.account.contact)).ok();
+        let mut contacts =
+            headers.all("Contact").flat_map(split_list).filter_map(|value| NameAddr::parse(value).ok());
+        let own = contacts.find(|c| ours.as_ref().is_some_and(|o| c.uri.equivalent(&o.uri)));
+        let of_contact = own.and_then(|c| number_below(c.params.get("expires")?, 1 << 32).ok());
+        let of_header = headers.get("Expires").and_then(|v| seconds(v).ok()).map(u64::from);
+        of_contact.or(of_header).map_or(self.expires, Duration::from_secs)
+    }
+}

@@ -1,0 +1,272 @@
+//! The carriers: we register with those that want it, ask each whether it is there (OPTIONS), and know by which of
+//! them a call can go out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::policy::Policy;
+use super::{Asker, Owner, Switch, What};
+use crate::base::id::QueryKey;
+use crate::base::time::Now;
+use crate::config::raw;
+use crate::sip::endpoint::OutRequest;
+use crate::sip::flow::{Destination, Transport};
+use crate::sip::registration::{Account, Registration, Reply};
+use crate::sip::target::{Plan, plan};
+use crate::sip::uri::{Host, Uri};
+use crate::sip::wire::message::{Headers, Method};
+use crate::telemetry::notice::Notice;
+
+/// For how long a registration is asked.
+const EXPIRES: Duration = Duration::from_secs(600);
+/// The longest pause between two attempts at a carrier that refuses or does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Answers that say that nobody is there: none came, or the network refused.
+const GONE: [u16; 2] = [408, 503];
+
+/// All carriers, in the order of the configuration.
+#[derive(Default)]
+pub(super) struct Trunks {
+    list: Vec<Trunk>,
+}
+
+struct Trunk {
+    config: raw::Trunk,
+    /// Where its target is, once that is known; several with a host name.
+    peers: Vec<SocketAddr>,
+    registration: Option<Registration>,
+    /// An OPTIONS that waits for its answer.
+    probe: Option<u64>,
+    /// Whether it answered last; `None`: it was not asked yet.
+    up: Option<bool>,
+}
+
+impl Trunks {
+    /// Whether calls from this address are those of a carrier that we have registered with.
+    pub(super) fn serves(&self, source: IpAddr) -> bool {
+        let held = self.list.iter().filter(|t| t.registration.as_ref().is_some_and(Registration::is_held));
+        held.flat_map(|trunk| &trunk.peers).any(|peer| peer.ip().to_canonical() == source.to_canonical())
+    }
+
+    /// Whether the user part is the Contact that we gave to a carrier: the number called is then in To.
+    pub(super) fn is_contact(&self, user: &str) -> bool {
+        let mut registered = self.list.iter().filter(|trunk| trunk.registration.is_some());
+        registered.any(|trunk| trunk.config.username.as_ref().is_some_and(|name| name.value == user))
+    }
+
+    /// Whether a call may go out that way; one that was never asked may.
+    pub(super) fn is_up(&self, name: &str) -> bool {
+        self.list.iter().find(|t| t.config.name.value == name).is_none_or(|t| t.up != Some(false))
+    }
+
+    fn same(&self, policy: &Policy) -> bool {
+        self.list.iter().map(|trunk| &trunk.config).eq(policy.config.trunks.iter())
+    }
+}
+
+impl Trunk {
+    fn is_watched(&self) -> bool {
+        self.config.register.value || !self.config.options.value.is_zero()
+    }
+}
+
+impl Switch {
+    /// At the start, and when the configuration has changed: carriers that are as they were go on.
+    pub(super) fn apply_trunks(&mut self, now: Now) {
+        if self.trunks.same(&self.policy) {
+            return;
+        }
+        self.leave_trunks(now);
+        let asked: Vec<QueryKey> = self
+            .lookups
+            .iter()
+            .filter(|(_, who)| matches!(who, Asker::Trunk(_)))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in asked {
+            self.lookups.remove(&key);
+        }
+        let configs = self.policy.config.trunks.clone();
+        let fresh = |config| Trunk { config, peers: Vec::new(), registration: None, probe: None, up: None };
+        self.trunks = Trunks { list: configs.into_iter().map(fresh).collect() };
+        for index in 0..self.trunks.list.len() {
+            self.timers.cancel_owner(Owner::Trunk(index as u32), super::FIRST_WHAT);
+            self.find_trunk(now, index as u32);
+        }
+    }
+
+    /// Takes every registration back: calls are to go elsewhere.
+    pub(super) fn leave_trunks(&mut self, now: Now) {
+        for trunk in &mut self.trunks.list {
+            let Some(registration) = &mut trunk.registration else { continue };
+            if let Some(request) = registration.leave() {
+                registration.left(self.endpoint.request(now, request).ok());
+            }
+        }
+        for index in 0..self.trunks.list.len() {
+            self.timers.cancel_owner(Owner::Trunk(index as u32), super::FIRST_WHAT);
+        }
+    }
+
+    /// Looks where the target is; by a name, anew at each attempt.
+    fn find_trunk(&mut self, now: Now, index: u32) {
+        let Some(trunk) = self.trunks.list.get(index as usize).filter(|trunk| trunk.is_watched()) else {
+            return;
+        };
+        let target = trunk.config.target.as_ref().and_then(|target| Uri::parse(&target.value).ok());
+        match target.and_then(|uri| plan(&uri).ok()) {
+            Some(Plan::Known(to)) => self.trunk_found(now, index, &[to.peer()]),
+            Some(Plan::Ask { host, port, .. }) => {
+                let query = QueryKey(self.mint.serial.next());
+                let _ = self.lookups.insert(query, Asker::Trunk(index));
+                self.outputs.push_back(super::io::Output::Resolve { query, host, port });
+            }
+            None => {}
+        }
+    }
+
+    /// The name service has answered, or the address was known.
+    pub(super) fn trunk_found(&mut self, now: Now, index: u32, peers: &[SocketAddr]) {
+        let Some((to, local)) = self.way_to_trunk(index, peers) else {
+            return self.trunk_failed(now, index);
+        };
+        let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
+        trunk.peers = peers.to_vec();
+        if trunk.config.register.value {
+            let held =
+                trunk.registration.take().filter(|r| r.account().to == to && r.account().local == local);
+            let account = account(&trunk.config, to, local);
+            trunk.registration = held.or_else(|| {
+                let account = account?;
+                Some(Registration::new(account, EXPIRES, LONGEST_PAUSE, &mut self.mint.rng))
+            });
+            self.register_trunk(now, index);
+        } else {
+            self.ask_trunk(now, index, to, local);
+        }
+    }
+
+    /// The first address that a listener of ours can reach.
+    fn way_to_trunk(&self, index: u32, peers: &[SocketAddr]) -> Option<(Destination, SocketAddr)> {
+        let target = self.trunks.list.get(index as usize)?.config.target.as_ref()?;
+        let (transport, domain) = match plan(&Uri::parse(&target.value).ok()?).ok()? {
+            Plan::Known(to) => (to.transport(), None),
+            Plan::Ask { host, transport, .. } => (transport, self.policy.domains().key(&host)),
+        };
+        peers.iter().find_map(|peer| {
+            let local = self.policy.signalling(transport, peer.ip())?;
+            Some((Destination::Address { transport, peer: *peer, domain }, local))
+        })
+    }
+
+    fn register_trunk(&mut self, now: Now, index: u32) {
+        let trunk = self.trunks.list.get_mut(index as usize);
+        let Some(registration) = trunk.and_then(|trunk| trunk.registration.as_mut()) else { return };
+        let request = registration.ask();
+        let sent = self.endpoint.request(now, request).ok();
+        registration.asked(sent);
+        if sent.is_none() {
+            self.trunk_failed(now, index);
+        }
+    }
+
+    fn ask_trunk(&mut self, now: Now, index: u32, to: Destination, local: SocketAddr) {
+        let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
+        let Some(host) = trunk.config.target.as_ref().map(|target| target.value.trim().to_owned()) else {
+            return;
+        };
+        let us = format!("<{}>", Uri::sip("hulplijn", Host::Address(local.ip()), Some(local.port())));
+        let request = OutRequest {
+            to,
+            local,
+            method: Method::OPTIONS,
+            request_uri: host.clone(),
+            from: us.clone(),
+            to_header: format!("<{host}>"),
+            call_id: self.mint.rng.token(28),
+            cseq: 1,
+            extra: vec![("Contact", us), ("Accept", "application/sdp".to_owned())],
+            credentials: None,
+        };
+        trunk.probe = self.endpoint.request(now, request).ok();
+        if trunk.probe.is_none() {
+            self.trunk_failed(now, index);
+        }
+    }
+
+    /// An answer to a request outside a dialog.
+    pub(super) fn trunk_replied(&mut self, now: Now, number: u64, status: u16, headers: &Headers) {
+        for index in 0..self.trunks.list.len() {
+            let Some(trunk) = self.trunks.list.get_mut(index) else { return };
+            let (index, options) = (index as u32, trunk.config.options.value);
+            if trunk.probe == Some(number) {
+                trunk.probe = None;
+                if GONE.contains(&status) {
+                    return self.trunk_failed(now, index);
+                }
+                self.tell_trunk(index, true);
+                return self.timers.set(Owner::Trunk(index), What::Trunk, now.at + options);
+            }
+            let Some(registration) = &mut trunk.registration else { continue };
+            match registration.replied(number, status, headers) {
+                Reply::NotOurs => {}
+                Reply::Held { granted, .. } => {
+                    self.tell_trunk(index, true);
+                    // The OPTIONS between two registrations would only say the same later.
+                    let next = Registration::refresh_in(granted);
+                    let next = if options.is_zero() { next } else { next.min(options) };
+                    return self.timers.set(Owner::Trunk(index), What::Trunk, now.at + next);
+                }
+                Reply::Again => return self.register_trunk(now, index),
+                Reply::Refused { .. } => return self.trunk_failed(now, index),
+                Reply::Left { .. } => return,
+            }
+        }
+    }
+
+    /// It does not answer, or refuses us: tried again after a pause that grows.
+    fn trunk_failed(&mut self, now: Now, index: u32) {
+        let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
+        let pause = match &mut trunk.registration {
+            Some(registration) => registration.lost(),
+            None => trunk.config.options.value.max(Duration::from_secs(2)),
+        };
+        self.tell_trunk(index, false);
+        self.timers.set(Owner::Trunk(index), What::Trunk, now.at + pause);
+    }
+
+    fn tell_trunk(&mut self, index: u32, up: bool) {
+        let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
+        if trunk.up != Some(up) {
+            trunk.up = Some(up);
+            self.notice(Notice::Trunk { trunk: index, up });
+        }
+    }
+
+    /// Time to refresh, or to ask again.
+    pub(super) fn trunk_due(&mut self, now: Now, index: u32) {
+        if !self.state.is_draining() {
+            self.find_trunk(now, index);
+        }
+    }
+}
+
+/// What we register with the carrier.
+fn account(config: &raw::Trunk, to: Destination, local: SocketAddr) -> Option<Account> {
+    let username = &config.username.as_ref()?.value;
+    let registrar = config.target.as_ref()?.value.trim().to_owned();
+    let aor = Uri::sip(username, Uri::parse(&registrar).ok()?.host()?.clone(), None);
+    let transport = to.transport();
+    let mut contact = Uri::sip(username, Host::Address(local.ip()), Some(local.port()));
+    if transport != Transport::Udp {
+        contact.params.set("transport", Some(transport.as_param()));
+    }
+    Some(Account {
+        registrar,
+        aor: aor.to_string(),
+        contact: contact.to_string(),
+        to,
+        local,
+        credentials: super::line_invite::credentials(config),
+    })
+}

@@ -1,0 +1,164 @@
+//! Carriers: registering with one, seeing that one is gone, calling out over another.
+
+mod support;
+
+use rustix::process::Signal;
+
+use support::dialog::reply;
+use support::message::Message;
+use support::server::HELPLINE;
+use support::{Dialog, Peer, Rtp, Sdp, Server, Site};
+
+/// A carrier that knows us by an account. Its addresses are not in `sources`.
+const ACCOUNT: &str = r#"
+[[trunk]]
+name = "account"
+target = "sip:NET.7:5060"
+username = "0781712"
+password = "geheim"
+realm = "carrier"
+register = true
+"#;
+
+/// A number that refers at once, over the trunk `first`.
+fn refers(trunks: &str) -> String {
+    let destination = "[destination.tele-onthaal]\nnumber = \"106\"\ntrunk = \"carrier\"";
+    assert!(HELPLINE.contains(destination));
+    let helpline = HELPLINE.replace(destination, &destination.replace("carrier", "first"));
+    format!(
+        "{helpline}\n{trunks}\n[[number]]\ndial = \"refer\"\nflow = \"refer\"\n[flow.refer]\nstart = \"refer\"\n\
+         step.refer = {{ do = \"dial\", destination = \"tele-onthaal\", prompts = [\"refer-106\"], failed = \"sorry\" }}\n\
+         step.sorry = {{ do = \"hangup\", prompts = [\"refer-failed\"] }}\n"
+    )
+}
+
+/// The carrier takes a REGISTER: challenge, answer, 200. The REGISTER that was taken.
+fn takes_registration(carrier: &mut Peer) -> Message {
+    let first = carrier.wait("REGISTER", |m| m.is("REGISTER"));
+    let challenge =
+        "WWW-Authenticate: Digest realm=\"carrier\", nonce=\"n1\", algorithm=SHA-256, qop=\"auth\"\r\n";
+    carrier.send(
+        &reply(&first, 401, None, None).replace("Content-Length", &format!("{challenge}Content-Length")),
+    );
+    let second = carrier
+        .wait("REGISTER with an answer", |m| m.is("REGISTER") && !m.header("Authorization").is_empty());
+    accept(carrier, &second, 600);
+    second
+}
+
+fn accept(carrier: &mut Peer, register: &Message, seconds: u32) {
+    let contact = format!("Contact: {};expires={seconds}\r\n", register.header("Contact"));
+    carrier.send(
+        &reply(register, 200, None, None).replace("Content-Length", &format!("{contact}Content-Length")),
+    );
+}
+
+#[test]
+fn rfc_3261_10_2_the_switch_registers_with_its_carrier_and_takes_calls_to_its_contact() {
+    let server = Server::helpline(ACCOUNT);
+    let mut carrier = server.phone(7);
+    let ear = Rtp::bind(server.place().host(7));
+    let stranger = Dialog::refused(&mut carrier, "say", &Sdp::pcma(ear.local));
+    assert_eq!(stranger.status(), Some(403), "before it is registered it is nobody");
+    let register = takes_registration(&mut carrier);
+    let net = server.place().host(1);
+    assert_eq!(register.request_uri(), format!("sip:{}:5060", server.place().host(7)));
+    assert_eq!(register.header("Contact"), format!("<sip:0781712@{net}:5060>"));
+    assert!(register.header("Authorization").contains("username=\"0781712\", realm=\"carrier\""));
+    assert!(!register.text.contains("geheim"));
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="account"}"#, 1.0);
+    // The carrier calls the account; the number that was dialled stands in To.
+    let mut call = Dialog::to(&carrier, "0781712");
+    call.remote = format!("<sip:say@{net}>");
+    carrier.send(&call.invite(&Sdp::pcma(ear.local)));
+    let answer = call.await_final(&mut carrier, "INVITE");
+    assert_eq!(answer.status(), Some(200), "{}", answer.text);
+    call.learn(&answer);
+    carrier.send(&call.ack(None));
+    call.await_bye(&mut carrier);
+    // A number that is not ours stays one.
+    assert_eq!(Dialog::refused(&mut carrier, "0781713", &Sdp::pcma(ear.local)).status(), Some(404));
+    server.signal(Signal::TERM);
+    let last =
+        carrier.wait("the registration taken back", |m| m.is("REGISTER") && m.header("Expires") == "0");
+    assert_eq!(last.call_id(), register.call_id());
+}
+
+#[test]
+fn a_carrier_that_refuses_our_registration_is_told_and_tried_again() {
+    let server = Server::helpline(ACCOUNT);
+    let mut carrier = server.phone(7);
+    let first = carrier.wait("REGISTER", |m| m.is("REGISTER"));
+    carrier.send(&reply(&first, 403, None, None));
+    server.wait_log("event=\"trunk\" trunk=\"account\" what=\"down\"");
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="account"}"#, 0.0);
+    takes_registration(&mut carrier);
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="account"}"#, 1.0);
+}
+
+#[test]
+fn the_carriers_own_realm_alone_gets_our_answer() {
+    let server = Server::helpline(ACCOUNT);
+    let mut carrier = server.phone(7);
+    let first = carrier.wait("REGISTER", |m| m.is("REGISTER"));
+    let challenge = "WWW-Authenticate: Digest realm=\"elsewhere\", nonce=\"n\", algorithm=MD5\r\n";
+    carrier.send(
+        &reply(&first, 401, None, None).replace("Content-Length", &format!("{challenge}Content-Length")),
+    );
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="account"}"#, 0.0);
+    let again =
+        carrier.wait("another attempt", |m| m.is("REGISTER") && m.header("CSeq") != first.header("CSeq"));
+    assert!(again.header("Authorization").is_empty());
+}
+
+#[test]
+fn options_tell_whether_a_carrier_is_there() {
+    let more =
+        "[[trunk]]\nname = \"asked\"\nsources = [\"NET.8\"]\ntarget = \"sip:NET.8:5060\"\noptions = \"5s\"\n";
+    let server = Server::helpline(more);
+    let mut carrier = server.phone(8);
+    let options = carrier.wait("OPTIONS", |m| m.is("OPTIONS"));
+    carrier.send(&reply(&options, 200, None, None));
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="asked"}"#, 1.0);
+    let next = carrier.wait("OPTIONS again", |m| m.is("OPTIONS") && m.call_id() != options.call_id());
+    carrier.send(&reply(&next, 503, None, None));
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="asked"}"#, 0.0);
+}
+
+#[test]
+fn a_call_goes_out_by_the_backup_of_a_trunk_that_does_not_take_it() {
+    let trunks = "[[trunk]]\nname = \"first\"\nsources = [\"NET.8\"]\ntarget = \"sip:NET.8:5060\"\nbackup = \"second\"\n\
+                  [[trunk]]\nname = \"second\"\nsources = [\"NET.9\"]\ntarget = \"sip:NET.9:5060\"\nidentity = \"0781712\"\n";
+    let server = Site::new(&refers(trunks)).start();
+    let (mut caller, mut first, mut second) = (server.carrier(), server.phone(8), server.phone(9));
+    let ear = Rtp::bind(server.place().host(2));
+    let (mut call, _) = Dialog::call(&mut caller, "refer", &Sdp::pcma(ear.local));
+    let refused = first.wait("INVITE at the first", |m| m.is("INVITE"));
+    assert!(refused.header("P-Preferred-Identity").is_empty());
+    first.send(&reply(&refused, 503, None, None).replace("\r\nCall-ID", ";tag=no\r\nCall-ID"));
+    let there = Rtp::bind(server.place().host(9));
+    let (_dialog, invite, _) = Dialog::answer(&mut second, &Sdp::pcma(there.local));
+    assert!(invite.request_uri().starts_with("sip:106@"));
+    let own = format!("<sip:0781712@{}>", server.place().host(9));
+    assert_eq!(invite.header("P-Preferred-Identity"), own, "the account is told to the carrier");
+    assert!(invite.header("From").contains("anonymous.invalid"), "and nobody else");
+    call.bye(&mut caller);
+    second.wait("BYE", |m| m.is("BYE"));
+}
+
+#[test]
+fn a_carrier_that_is_known_not_to_answer_is_called_last() {
+    let trunks = "[[trunk]]\nname = \"first\"\nsources = [\"NET.8\"]\ntarget = \"sip:NET.8:5060\"\nbackup = \"second\"\n\
+                  username = \"u\"\npassword = \"p\"\nregister = true\n\
+                  [[trunk]]\nname = \"second\"\nsources = [\"NET.9\"]\ntarget = \"sip:NET.9:5060\"\n";
+    let server = Site::new(&refers(trunks)).start();
+    let (mut caller, mut first, mut second) = (server.carrier(), server.phone(8), server.phone(9));
+    let register = first.wait("REGISTER", |m| m.is("REGISTER"));
+    first.send(&reply(&register, 403, None, None));
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="first"}"#, 0.0);
+    let ear = Rtp::bind(server.place().host(2));
+    let (mut call, _) = Dialog::call(&mut caller, "refer", &Sdp::pcma(ear.local));
+    second.wait("INVITE at the second at once", |m| m.is("INVITE"));
+    assert!(!first.history().contains("INVITE sip:106"), "{}", first.history());
+    call.bye(&mut caller);
+}
