@@ -155,6 +155,38 @@ fn rfc_3261_12_1_1_a_carrier_calls_over_tls_and_sips_is_answered_with_sips() {
 }
 
 #[test]
+fn rfc_5922_a_carrier_proves_itself_by_its_certificate_and_a_name_beside_it_does_not() {
+    let authority = Authority::new();
+    let site = site(&authority, 5066);
+    for name in ["sip.carrier.example", "elsewhere.example"] {
+        authority.sign(&site.config(), name, &[name]);
+    }
+    let trunk = "\n[[trunk]]\nname = \"certified\"\ncertificate-name = \"sip.carrier.example\"\n";
+    let text = format!("{HELPLINE}\n{}{trunk}", MORE.replace("PORT", "5066"));
+    site.write_config(&text.replacen(
+        "key = \"switch.key\"",
+        "key = \"switch.key\"\nclient-ca = \"ca.pem\"",
+        1,
+    ));
+    let server = site.start();
+    let to = SocketAddr::new(server.place().host(1), 5061);
+    let ear = Rtp::bind(server.place().host(9));
+    let from = |own: Option<&str>| {
+        let folder = server.site().config();
+        let own = own.map(|file| (folder.as_path(), file));
+        let (wire, socket, _) = authority.connect_as(server.place().host(9), to, &TLS13, own);
+        Peer::tls((wire, socket), to)
+    };
+    for own in [None, Some("elsewhere.example")] {
+        let refused = Dialog::refused(&mut from(own), "wait", &Sdp::pcma(ear.local));
+        assert_eq!(refused.status(), Some(403), "{own:?}");
+    }
+    let mut carrier = from(Some("sip.carrier.example"));
+    let (mut call, _) = Dialog::call(&mut carrier, "wait", &Sdp::pcma(ear.local));
+    call.bye(&mut carrier);
+}
+
+#[test]
 fn rfc_5922_a_line_is_called_by_its_name_and_only_who_bears_it_hears_of_the_call() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");

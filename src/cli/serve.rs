@@ -378,6 +378,7 @@ impl World {
 fn from_net(input: NetInput) -> Input {
     match input {
         NetInput::Message { flow, bytes } => Input::Sip { flow, bytes },
+        NetInput::Named { flow, domain } => Input::FlowNamed { flow, domain },
         NetInput::Closed { flow } => Input::FlowClosed { flow },
         NetInput::Dropped { reason, count } => Input::NetDropped { reason, count },
         NetInput::Failed { to } => Input::TransmitFailed { to },

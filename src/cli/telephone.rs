@@ -344,7 +344,7 @@ fn from_net(input: NetInput) -> Option<Input> {
         NetInput::Message { flow, bytes } => Some(Input::Sip { flow, bytes }),
         NetInput::Closed { flow } => Some(Input::FlowClosed { flow }),
         NetInput::Failed { to } => Some(Input::TransmitFailed { to }),
-        NetInput::Dropped { .. } => None,
+        NetInput::Dropped { .. } | NetInput::Named { .. } => None,
     }
 }
 

@@ -146,7 +146,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     let register = s.or("register", truth, false);
     let trunk = Trunk {
         name: s.required("name", name),
-        sources: if register.value && !s.has("sources") {
+        sources: if (register.value || s.has("certificate-name")) && !s.has("sources") {
             Vec::new()
         } else {
             s.some::<Network>("sources", network)
@@ -155,6 +155,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         username: s.optional("username", text),
         password: s.secret("password"),
         realm: s.optional("realm", text),
+        certificate_name: s.optional("certificate-name", text),
         register,
         options: s.or("options", options_interval, Duration::ZERO),
         backup: s.optional("backup", name),

@@ -205,6 +205,12 @@ fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
         }
     }
     backups(config, found);
+    for name in config.trunks.iter().filter_map(|trunk| trunk.certificate_name.as_ref()) {
+        if !config.listen.iter().any(|listen| listen.client_ca.is_some()) {
+            let what = "no [[listen]] asks who comes for a certificate";
+            found.push(Diagnostic::error(&name.place, what).allowed("a [[listen]] with TLS and `client-ca`"));
+        }
+    }
     for target in config.trunks.iter().filter_map(|trunk| trunk.target.as_ref()) {
         match sip_address::parse(&target.value) {
             Ok(address) if address.user.is_none() => listens_for(config, target, &address, found),

@@ -145,6 +145,8 @@ pub struct Trunk {
     pub password: Option<At<Secret>>,
     /// Only a challenge of this realm gets an answer; without it any that the target gives to a call of ours.
     pub realm: Option<At<String>>,
+    /// The name in the certificate by which the carrier proves itself on a TLS connection.
+    pub certificate_name: Option<At<String>>,
     /// Tell the carrier where we are (REGISTER at `target`), and take calls from there.
     pub register: At<bool>,
     /// How often the target is asked whether it is there (OPTIONS); zero: never.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -47,6 +48,14 @@ impl Carrier {
         match TlsConnector::from(client).connect(name, stream).await {
             Ok(stream) => Ok(Self::Secure(Box::new(stream.into()))),
             Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// The certificate that the other end has shown and that was found good.
+    pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Secure(stream) => stream.get_ref().1.peer_certificates()?.first(),
         }
     }
 

@@ -119,9 +119,11 @@ impl Streams {
 
     async fn serve(&self, link: &Link, flow: Flow, carrier: &mut Carrier, framing: Framing) -> End {
         let _ = carrier.socket().set_nodelay(true);
+        let shown = carrier.certificate().filter(|_| !link.ours);
+        let names = shown.map_or_else(Vec::new, |shown| self.security().named_by(shown));
         let (from, to) = tokio::io::split(carrier);
         tokio::select! {
-            end = self.read(link, flow, from, framing) => end,
+            end = self.read(link, flow, from, framing, names) => end,
             end = self.write(link, to) => end,
             end = self.ping(link) => end,
             end = link.stopped() => end,
@@ -134,6 +136,7 @@ impl Streams {
         flow: Flow,
         mut from: impl AsyncRead + Unpin,
         mut framing: Framing,
+        mut names: Vec<DomainKey>,
     ) -> End {
         let opened = Instant::now();
         let mut begun = None;
@@ -144,6 +147,13 @@ impl Streams {
                 match cut {
                     Cut::Message(bytes) => {
                         link.speaks();
+                        // Before its first word: who it is.
+                        for domain in names.drain(..) {
+                            let named = NetInput::Named { flow: flow.key, domain };
+                            if !self.inputs.stream(link.is_named(), named).await {
+                                return End::ShutDown;
+                            }
+                        }
                         if !self.inputs.stream(link.is_named(), NetInput::Message { flow, bytes }).await {
                             return End::ShutDown;
                         }

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use crate::base::id::FlowKey;
+use crate::base::id::{DomainKey, FlowKey};
 use crate::base::network::Network;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::telemetry::notice;
@@ -145,6 +145,8 @@ impl Default for Timing {
 pub enum NetInput {
     /// One datagram, or one message cut from a stream.
     Message { flow: Flow, bytes: Vec<u8> },
+    /// Who has opened this connection has shown a certificate of this name.
+    Named { flow: FlowKey, domain: DomainKey },
     /// A connection that has brought a message is gone.
     Closed { flow: FlowKey },
     /// Dropped without an answer, `count` times since the last report of this reason.
@@ -158,6 +160,7 @@ impl fmt::Debug for NetInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message { flow, bytes } => write!(f, "Message({flow:?} {} bytes)", bytes.len()),
+            Self::Named { flow, domain } => write!(f, "Named({flow} {domain})"),
             Self::Closed { flow } => write!(f, "Closed({flow})"),
             Self::Dropped { reason, count } => write!(f, "Dropped({reason:?} {count})"),
             Self::Failed { to } => write!(f, "Failed({to:?})"),

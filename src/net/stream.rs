@@ -330,7 +330,8 @@ impl Streams {
                 carrier.close(whole.then(|| websocket::farewell(end))).await;
             }
         }
-        if link.ours && end != End::ShutDown && (unwritten > 0 || end == End::NotOpened) {
+        // What was asked over it is not answered any more; what is over already does not mind.
+        if link.ours && end != End::ShutDown {
             let (transport, peer, domain) = (link.transport, link.peer, link.domain);
             self.reporter.failed(Destination::Address { transport, peer, domain });
         }

@@ -47,6 +47,12 @@ pub struct Door {
 }
 
 impl Security {
+    /// Which of the configured names the certificate has that a client has shown. It was held against `client-ca`.
+    pub(super) fn named_by(&self, certificate: &CertificateDer<'_>) -> Vec<DomainKey> {
+        let fits = |name: &ServerName<'_>| SipDomain::names(certificate, name).is_ok();
+        self.domains.iter().filter(|(_, name)| fits(name)).map(|(key, _)| *key).collect()
+    }
+
     /// Whom the certificate must name; `None` for a name that nobody configured.
     pub(super) fn name(&self, peer: SocketAddr, domain: Option<DomainKey>) -> Option<ServerName<'static>> {
         match domain {

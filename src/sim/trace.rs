@@ -52,6 +52,7 @@ impl Trace {
         }
         match input {
             Input::Media(event) => self.line(at, format!("media    > {event:?}")),
+            Input::FlowNamed { flow, domain } => self.line(at, format!("net      > flow {flow} is {domain}")),
             Input::FlowClosed { flow } => self.line(at, format!("net      > flow {flow} closed")),
             Input::TransmitFailed { .. } => self.line(at, "net      > transmit failed".to_owned()),
             Input::Resolved { addresses, .. } => {

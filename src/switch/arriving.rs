@@ -46,7 +46,9 @@ impl Switch {
             return self.service_call(now, arrival, &dialled);
         }
         let flow = arrival.flow;
-        let carried = self.policy.is_trunk(flow.peer.ip()) || self.trunks.serves(flow.peer.ip());
+        let carried = self.policy.is_trunk(flow.peer.ip())
+            || self.trunks.serves(flow.peer.ip())
+            || self.trunks.is_certified(flow.key, &self.policy);
         let called = carried.then(|| self.number_called(&arrival, dialled.clone()));
         let number = called.and_then(|called| self.policy.number(&called));
         let Some((number, program)) = number else {

@@ -1,5 +1,5 @@
-//! The host names of the configuration to which calls go over TLS. A call carries the key; whoever opens the
-//! connection knows by it which name the certificate must have (RFC 5922 4).
+//! The host names of the configuration to which calls go over TLS, and those by which carriers prove themselves. A
+//! call carries the key; whoever opens the connection knows by it which name the certificate must have (RFC 5922 4).
 
 use indexmap::IndexMap;
 
@@ -23,6 +23,10 @@ impl Domains {
                 let next = DomainKey(names.len() as u64 + 1);
                 names.entry(host).or_insert(next);
             }
+        }
+        for name in config.trunks.iter().filter_map(|trunk| trunk.certificate_name.as_ref()) {
+            let next = DomainKey(names.len() as u64 + 1);
+            names.entry(name.value.clone()).or_insert(next);
         }
         Self(names)
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::policy::Policy;
-use crate::base::id::{FlowKey, QueryKey};
+use crate::base::id::{DomainKey, FlowKey, QueryKey};
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::sip::flow::{Destination, Flow};
 use crate::sip::transaction::Bytes;
@@ -17,6 +17,11 @@ pub enum Input {
     Sip {
         flow: Flow,
         bytes: Vec<u8>,
+    },
+    /// Who has opened this stream has shown a certificate of this name, which an authority of ours vouches for.
+    FlowNamed {
+        flow: FlowKey,
+        domain: DomainKey,
     },
     /// A stream was closed by either side.
     FlowClosed {

@@ -157,7 +157,7 @@ impl Switch {
             legs: Legs::new(legs),
             dialogs: BoundedMap::new(legs),
             lookups: BoundedMap::new(legs + policy.config.trunks.len()),
-            trunks: Trunks::default(),
+            trunks: Trunks::new(policy.config.limits.connections.value as usize),
             takes: BoundedMap::new(calls),
             floor,
             gate,
@@ -209,7 +209,9 @@ impl Switch {
                     self.at_the_door(now, arrival);
                 }
             }
+            Input::FlowNamed { flow, domain } => self.trunks.named(flow, domain),
             Input::FlowClosed { flow } => {
+                self.trunks.forget(flow);
                 self.endpoint.handle_flow_closed(now, flow);
                 self.bindings_closed(now, flow);
             }

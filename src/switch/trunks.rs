@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::policy::Policy;
 use super::{Asker, Owner, Switch, What};
-use crate::base::id::QueryKey;
+use crate::base::bounded::BoundedMap;
+use crate::base::id::{DomainKey, FlowKey, QueryKey};
 use crate::base::time::Now;
 use crate::config::raw;
 use crate::sip::endpoint::OutRequest;
@@ -25,9 +26,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const GONE: [u16; 2] = [408, 503];
 
 /// All carriers, in the order of the configuration.
-#[derive(Default)]
 pub(super) struct Trunks {
     list: Vec<Trunk>,
+    /// Connections whose peer has shown a certificate of a configured name. As many as there may be connections.
+    named: BoundedMap<(FlowKey, DomainKey), ()>,
 }
 
 struct Trunk {
@@ -42,6 +44,29 @@ struct Trunk {
 }
 
 impl Trunks {
+    pub(super) fn new(connections: usize) -> Self {
+        Self { list: Vec::new(), named: BoundedMap::new(connections) }
+    }
+
+    pub(super) fn named(&mut self, flow: FlowKey, domain: DomainKey) {
+        let _ = self.named.insert((flow, domain), ());
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget(&mut self, flow: FlowKey) {
+        let gone: Vec<_> = self.named.keys().filter(|(key, _)| *key == flow).copied().collect();
+        for key in gone {
+            self.named.remove(&key);
+        }
+    }
+
+    /// Whether the peer of this connection is a carrier by its certificate.
+    pub(super) fn is_certified(&self, flow: FlowKey, policy: &Policy) -> bool {
+        let names = policy.config.trunks.iter().filter_map(|trunk| trunk.certificate_name.as_ref());
+        let mut domains = names.filter_map(|name| policy.domains().key(&name.value));
+        domains.any(|domain| self.named.contains_key(&(flow, domain)))
+    }
+
     /// Whether calls from this address are those of a carrier that we have registered with.
     pub(super) fn serves(&self, source: IpAddr) -> bool {
         let held = self.list.iter().filter(|t| t.registration.as_ref().is_some_and(Registration::is_held));
@@ -88,7 +113,7 @@ impl Switch {
         }
         let configs = self.policy.config.trunks.clone();
         let fresh = |config| Trunk { config, peers: Vec::new(), registration: None, probe: None, up: None };
-        self.trunks = Trunks { list: configs.into_iter().map(fresh).collect() };
+        self.trunks.list = configs.into_iter().map(fresh).collect();
         for index in 0..self.trunks.list.len() {
             self.timers.cancel_owner(Owner::Trunk(index as u32), super::FIRST_WHAT);
             self.find_trunk(now, index as u32);

@@ -60,13 +60,30 @@ impl Authority {
         server: SocketAddr,
         version: &'static SupportedProtocolVersion,
     ) -> (Box<dyn Wire>, TcpStream, CertificateDer<'static>) {
+        self.connect_as(local, server, version, None)
+    }
+
+    /// The same, showing the certificate of this folder and file.
+    pub fn connect_as(
+        &self,
+        local: IpAddr,
+        server: SocketAddr,
+        version: &'static SupportedProtocolVersion,
+        own: Option<(&Path, &str)>,
+    ) -> (Box<dyn Wire>, TcpStream, CertificateDer<'static>) {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).expect("a root");
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[version])
             .expect("a version")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match own {
+            None => config.with_no_client_auth(),
+            Some((dir, file)) => {
+                let key = PrivateKeyDer::from_pem_file(dir.join(format!("{file}.key"))).expect("a key");
+                config.with_client_auth_cert(vec![certificate(dir, file)], key).expect("a certificate")
+            }
+        };
         let name = ServerName::try_from("switch.example").expect("a name");
         let mut tls = ClientConnection::new(Arc::new(config), name).expect("a client");
         let mut socket = super::peer::connect(local, server);
