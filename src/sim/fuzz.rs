@@ -204,6 +204,7 @@ pub fn endpoint(bytes: &[u8]) {
         agent: "fuzz",
         max_transactions: TRANSACTIONS,
         max_dialogs: DIALOGS,
+        max_subscriptions: 0,
         session: Duration::from_secs(1800),
     };
     let mut endpoint = Endpoint::new(config, Rng::from_number(1));

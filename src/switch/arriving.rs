@@ -28,6 +28,7 @@ impl Switch {
         match arrival.request.method {
             Method::INVITE => self.arrive(now, arrival),
             Method::REGISTER => self.register(now, arrival),
+            Method::SUBSCRIBE => self.subscribe(now, arrival),
             _ => self.tell_options(&arrival),
         }
     }
@@ -101,7 +102,8 @@ impl Switch {
         if self.state.is_draining() {
             return self.endpoint.reply(arrival, 503, &[]);
         }
-        let headers = [("Accept", "application/sdp".to_owned()), ("Allow", self.endpoint.allow().to_owned())];
+        let allow = ("Allow", self.endpoint.allow().to_owned());
+        let headers = [("Accept", "application/sdp".to_owned()), allow, self.allow_events()];
         self.endpoint.reply(arrival, 200, &headers);
     }
 

@@ -33,8 +33,13 @@ struct Pair {
 impl Pair {
     fn new(transport: Transport, loss_percent: u64, seed: u64) -> Self {
         let mut rng = Rng::from_number(seed);
-        let config =
-            Config { agent: "test", max_transactions: 200, max_dialogs: 100, session: Duration::ZERO };
+        let config = Config {
+            agent: "test",
+            max_transactions: 200,
+            max_dialogs: 100,
+            max_subscriptions: 3,
+            session: Duration::ZERO,
+        };
         let ends = [Endpoint::new(config, rng.fork()), Endpoint::new(config, rng.fork())];
         Self {
             now: Now::read(),
