@@ -3,6 +3,7 @@
 mod offers;
 mod provisional;
 mod session_timers;
+mod subscriptions;
 
 use super::*;
 use crate::sip::flow::Transport;
@@ -37,7 +38,7 @@ impl Pair {
             agent: "test",
             max_transactions: 200,
             max_dialogs: 100,
-            max_subscriptions: 3,
+            max_subscriptions: 0,
             session: Duration::ZERO,
         };
         let ends = [Endpoint::new(config, rng.fork()), Endpoint::new(config, rng.fork())];
