@@ -158,7 +158,7 @@ mod tests {
     fn read(fields: &[(&'static str, &str)]) -> Result<(Package, String, u64), Refusal> {
         let mut headers = Headers::new();
         for (name, value) in fields {
-            headers.push(*name, *value);
+            headers.push(name, *value);
         }
         Wish::read(&headers).map(|wish| (wish.package, wish.event, wish.lasts.as_secs()))
     }

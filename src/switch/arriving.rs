@@ -11,6 +11,7 @@ use crate::privacy::screen;
 use crate::sdp::offer_answer::Local;
 use crate::sdp::session::SdpError;
 use crate::sip::endpoint::Arrival;
+use crate::sip::event::ALLOW_EVENTS;
 use crate::sip::header::NameAddr;
 use crate::sip::wire::message::Method;
 use crate::telemetry::notice::{Miss, Notice, Outcome};
@@ -103,7 +104,8 @@ impl Switch {
             return self.endpoint.reply(arrival, 503, &[]);
         }
         let allow = ("Allow", self.endpoint.allow().to_owned());
-        let headers = [("Accept", "application/sdp".to_owned()), allow, self.allow_events()];
+        let headers =
+            [("Accept", "application/sdp".to_owned()), allow, ("Allow-Events", ALLOW_EVENTS.to_owned())];
         self.endpoint.reply(arrival, 200, &headers);
     }
 

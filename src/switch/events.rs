@@ -13,7 +13,7 @@ use crate::base::id::{LineKey, SubscriptionKey};
 use crate::base::time::Now;
 use crate::config::raw::Reach;
 use crate::sip::endpoint::{Arrival, News};
-use crate::sip::event::{ALLOW_EVENTS, Ending, Package, Wish};
+use crate::sip::event::{Ending, Package, Wish};
 use crate::sip::uri::{Host, Uri};
 use crate::telemetry::notice::{LineWord, Notice};
 
@@ -188,11 +188,6 @@ impl Switch {
         for key in self.watchers.keys(|_| true) {
             self.end_watcher(now, key, Ending::Probation);
         }
-    }
-
-    /// `Allow-Events`, for who asks what we can.
-    pub(super) fn allow_events(&self) -> (&'static str, String) {
-        ("Allow-Events", ALLOW_EVENTS.to_owned())
     }
 
     /// The last word: how things stand, as long as there is a thing.
