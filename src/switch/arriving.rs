@@ -11,7 +11,6 @@ use crate::privacy::screen;
 use crate::sdp::offer_answer::Local;
 use crate::sdp::session::SdpError;
 use crate::sip::endpoint::Arrival;
-use crate::sip::event::ALLOW_EVENTS;
 use crate::sip::header::NameAddr;
 use crate::sip::wire::message::Method;
 use crate::telemetry::notice::{Miss, Notice, Outcome};
@@ -103,9 +102,8 @@ impl Switch {
         if self.state.is_draining() {
             return self.endpoint.reply(arrival, 503, &[]);
         }
-        let allow = ("Allow", self.endpoint.allow().to_owned());
-        let headers =
-            [("Accept", "application/sdp".to_owned()), allow, ("Allow-Events", ALLOW_EVENTS.to_owned())];
+        // Allow-Events (RFC 6665 8.2.2) is for who may subscribe, and a stranger gets hardly more than was sent.
+        let headers = [("Accept", "application/sdp".to_owned()), ("Allow", self.endpoint.allow().to_owned())];
         self.endpoint.reply(arrival, 200, &headers);
     }
 
