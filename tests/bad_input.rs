@@ -61,7 +61,7 @@ fn each_kind_of_bad_request_gets_its_status_and_the_header_that_explains_it() {
         ),
         (400, "", Box::new(|d| d.request("OPTIONS", &["no colon in this line"], ""))),
         (400, "", Box::new(|d| invite(d, &[SDP], "this is no SDP"))),
-        (405, "Allow: INVITE", Box::new(plain("SUBSCRIBE"))),
+        (401, "WWW-Authenticate: Digest", Box::new(plain("SUBSCRIBE"))),
         (405, "Allow: INVITE", Box::new(plain("MESSAGE"))),
         (405, "Allow: INVITE", Box::new(plain("PUBLISH"))),
         (501, "Allow: INVITE", Box::new(plain("DANCE"))),

@@ -28,6 +28,8 @@ keys! {
     LineKey,
     /// One SIP dialog (INVITE usage) in the endpoint.
     DialogKey,
+    /// One subscription of which we are the notifier (RFC 6665).
+    SubscriptionKey,
     /// One server transaction that waits for the switch's answer.
     ServerTxKey,
     /// A network flow (RFC 5626): a stream connection, or a listener for datagrams.

@@ -48,6 +48,7 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
         let numbers = [
             l.calls.value,
             l.registrations.value,
+            l.subscriptions.value,
             l.connections.value,
             l.connections_per_address.value,
             l.message_size.value,

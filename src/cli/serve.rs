@@ -319,6 +319,7 @@ impl World {
         if matches!(reply, StoreReply::Saved { .. }) {
             let healthy = self.store.as_ref().is_some_and(Store::healthy);
             self.health.set(Trouble::StoreFailed, !healthy);
+            self.upkeep.count();
         }
         switch.handle(Now::read(), Input::Stored(reply));
     }
@@ -336,6 +337,9 @@ impl World {
         match *told {
             Told::Free { mebibytes } => {
                 switch.handle(Now::read(), Input::Operator(Command::FreeSpace { mebibytes }));
+            }
+            Told::Messages { new, done } => {
+                switch.handle(Now::read(), Input::Operator(Command::Messages { new, done }));
             }
             Told::Failed => self.report(&Notice::StoreFailed),
         }

@@ -1,5 +1,5 @@
-//! What `serve` must do on the disk beside the store: it measures the free space, deletes messages that have had
-//! their time, and spools rows that the store did not take. On a thread of its own, since a disk may hang, and a
+//! What `serve` must do on the disk beside the store: it measures the free space, counts the messages, deletes those
+//! that have had their time, and spools rows that the store did not take. On a thread of its own, since a disk may hang, and a
 //! call must be answered all the same.
 
 use std::io;
@@ -18,6 +18,8 @@ use crate::store::spool;
 
 /// How often free space is measured.
 const MEASURE: Duration = Duration::from_secs(1);
+/// How often messages are counted: `hulplijn messages done` is another process, which tells nobody.
+const COUNT: Duration = Duration::from_secs(10);
 /// Jobs that wait for the disk. A row beyond is refused, and the operator told.
 const MOST_JOBS: usize = 1024;
 /// What is told and waits for `serve`.
@@ -31,6 +33,7 @@ enum Job {
         before: DateTime<Utc>,
     },
     Spool(MessageRow),
+    Count,
 }
 
 /// What the thread tells.
@@ -38,6 +41,11 @@ enum Job {
 pub enum Told {
     Free {
         mebibytes: u64,
+    },
+    /// Messages that wait, and those that were handled.
+    Messages {
+        new: u32,
+        done: u32,
     },
     /// Messages could not be deleted, or a row could not be spooled.
     Failed,
@@ -78,6 +86,11 @@ impl Upkeep {
         }
     }
 
+    /// Counts the messages now: one was saved. Left out while the disk has not kept up, since it counts by itself.
+    pub fn count(&self) {
+        let _ = self.jobs.try_send(Job::Count);
+    }
+
     /// Ends the thread when all is written. A disk that hangs is not waited for: `false`, and rows may be lost.
     pub fn close(self) -> bool {
         drop(self.jobs);
@@ -87,11 +100,16 @@ impl Upkeep {
 
 fn run(data: &Path, jobs: &Receiver<Job>, told: &mpsc::Sender<Told>) {
     let mut measure_at = Now::read().at;
+    let mut count_at = measure_at;
     loop {
         let wait = measure_at.saturating_duration_since(Now::read().at);
         let done = match jobs.recv_timeout(wait) {
             Ok(Job::Forget { before }) => Messages::open(data).delete_done_before(before).is_ok(),
             Ok(Job::Spool(row)) => spool::write(data, &row).is_ok(),
+            Ok(Job::Count) => {
+                count_at = Now::read().at;
+                true
+            }
             Err(RecvTimeoutError::Timeout) => true,
             Err(RecvTimeoutError::Disconnected) => return,
         };
@@ -99,12 +117,27 @@ fn run(data: &Path, jobs: &Receiver<Job>, told: &mpsc::Sender<Told>) {
             // When even this finds no room, there is trouble enough to be seen.
             let _ = told.try_send(Told::Failed);
         }
+        if Now::read().at >= count_at {
+            count_at = Now::read().at + COUNT;
+            tell_count(data, told);
+        }
         if Now::read().at >= measure_at {
             measure_at = next_measure(Now::read().at);
             if let Some(mebibytes) = free_mebibytes(data) {
                 let _ = told.try_send(Told::Free { mebibytes });
             }
         }
+    }
+}
+
+/// What can't be counted is not told: that the database refuses is said elsewhere.
+fn tell_count(data: &Path, told: &mpsc::Sender<Told>) {
+    let messages = Messages::open(data);
+    if messages.trouble().is_some() {
+        return;
+    }
+    if let Ok((new, done)) = messages.count() {
+        let _ = told.try_send(Told::Messages { new, done });
     }
 }
 
@@ -137,6 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_counted_at_the_start_and_when_asked() {
+        let scratch = Scratch::new();
+        create_folders(scratch.path()).expect("made");
+        let database = Database::open(scratch.path()).expect("opens");
+        for id in ["aaa1", "aaa2", "aaa3"] {
+            database.save(&MessageRow { state: MessageState::New, ..row(id) }).expect("saved");
+        }
+        let (upkeep, mut told) = Upkeep::start(scratch.path()).expect("started");
+        Messages::open(scratch.path()).set_done("aaa1").expect("done");
+        upkeep.count();
+        assert!(upkeep.close());
+        let told: Vec<Told> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        let last = told.iter().rev().find(|told| matches!(told, Told::Messages { .. }));
+        assert_eq!(last, Some(&Told::Messages { new: 2, done: 1 }), "{told:?}");
+    }
+
+    #[test]
     fn what_was_handled_long_ago_is_deleted_and_a_failure_is_told() {
         let scratch = Scratch::new();
         create_folders(scratch.path()).expect("made");
@@ -147,7 +197,8 @@ mod tests {
         upkeep.forget(Now::read().utc + chrono::Duration::hours(1));
         assert!(upkeep.close());
         assert_eq!(Messages::open(scratch.path()).list().expect("listed").len(), 0);
-        assert!(matches!(told.try_recv(), Ok(Told::Free { .. })));
+        let told: Vec<Told> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        assert!(told.iter().any(|told| matches!(told, Told::Free { .. })), "{told:?}");
 
         let (upkeep, mut told) = Upkeep::start(&scratch.path().join("not-there")).expect("started");
         assert!(upkeep.spool(row("aaa2")));

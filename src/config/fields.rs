@@ -210,13 +210,14 @@ fn log(s: &mut Section<'_, '_, '_>) -> Log {
     }
 }
 
-/// `calls` 500, `calls-per-second` 50, `registrations` 200, `connections` 500, `connections-per-address` 20,
+/// `calls` 500, `calls-per-second` 50, `registrations` 200, `subscriptions` 400, `connections` 500, `connections-per-address` 20,
 /// `message-size` 16384 bytes, `call-length` 4h.
 fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
     Limits {
         calls: s.or("calls", number(1, 100_000), 500),
         calls_per_second: s.or("calls-per-second", number(1, 100_000), 50),
         registrations: s.or("registrations", number(1, 100_000), 200),
+        subscriptions: s.or("subscriptions", number(1, 100_000), 400),
         connections: s.or("connections", number(1, 60_000), 500),
         connections_per_address: s.or("connections-per-address", number(1, 60_000), 20),
         message_size: s.or("message-size", number(2048, 65_535), 16_384),

@@ -196,6 +196,7 @@ pub struct Limits {
     pub calls: At<u32>,
     pub calls_per_second: At<u32>,
     pub registrations: At<u32>,
+    pub subscriptions: At<u32>,
     pub connections: At<u32>,
     pub connections_per_address: At<u32>,
     /// Bytes of one SIP message.

@@ -95,6 +95,7 @@ impl Phone {
             agent: "hulplijn",
             max_transactions: MAX_TRANSACTIONS,
             max_dialogs: MAX_DIALOGS,
+            max_subscriptions: 0,
             // Its calls are watched by whoever started it.
             session: Duration::ZERO,
         };
@@ -194,7 +195,8 @@ impl Phone {
             Event::Replied { number, status, headers } => {
                 self.registrar_replied(now, number, status, &headers);
             }
-            Event::Refused { .. } | Event::Dropped { .. } => {}
+            // Nobody subscribes to the phone.
+            Event::Subscription { .. } | Event::Refused { .. } | Event::Dropped { .. } => {}
         }
     }
 

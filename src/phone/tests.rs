@@ -381,8 +381,13 @@ impl Desk {
         let account =
             Account { name: "anna".into(), password: password.into(), switch: Place { to, ..place() } };
         let phone = Phone::new(now, Plan { account: Some(account), calls: None, ..plan() }, rng.fork());
-        let config =
-            Config { agent: "test", max_transactions: 100, max_dialogs: 10, session: Duration::ZERO };
+        let config = Config {
+            agent: "test",
+            max_transactions: 100,
+            max_dialogs: 10,
+            max_subscriptions: 0,
+            session: Duration::ZERO,
+        };
         Self {
             now,
             phone,

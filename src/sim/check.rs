@@ -233,7 +233,12 @@ impl Check {
             ("calls", snapshot.calls, limits.calls),
             ("legs", snapshot.legs, limits.calls * 3),
             ("dialogs", snapshot.sip.dialogs, limits.calls * 3),
-            ("transactions", snapshot.sip.transactions, limits.calls * 12 + limits.registrations),
+            (
+                "transactions",
+                snapshot.sip.transactions,
+                limits.calls * 12 + limits.registrations + limits.subscriptions * 2,
+            ),
+            ("subscriptions", snapshot.sip.subscriptions, limits.subscriptions),
             ("takes", snapshot.takes, limits.calls),
             ("lookups", snapshot.lookups, limits.calls * 3),
         ] {
@@ -298,6 +303,7 @@ impl Check {
             ("dialogs of calls", snapshot.dialogs),
             ("dialogs", sip.dialogs),
             ("transactions", sip.transactions),
+            ("subscriptions", sip.subscriptions),
             ("timers of SIP", sip.timers),
             // The one timer that stays looks after registrations.
             ("timers", snapshot.timers.saturating_sub(usize::from(registered > 0))),
@@ -315,6 +321,7 @@ impl Check {
 pub struct Limits {
     pub calls: usize,
     pub registrations: usize,
+    pub subscriptions: usize,
 }
 
 fn user_of(uri: &str) -> String {

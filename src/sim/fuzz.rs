@@ -12,7 +12,8 @@ use crate::media::leg::{MAX_PACKET, MediaLeg};
 use crate::sdp::offer_answer::{self, Local, Negotiation};
 use crate::sdp::session::{Session, Way};
 use crate::sip::digest::{Algorithm, Authenticator};
-use crate::sip::endpoint::{Arrival, Config, Endpoint, Event};
+use crate::sip::endpoint::{Arrival, Config, Endpoint, Event, News};
+use crate::sip::event::{Ending, Wish};
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::header::{CSeq, NameAddr, Via, split_list};
 use crate::sip::header_ext::{Privacy, RAck, Reason, ReferTo, Replaces, SessionExpires};
@@ -28,6 +29,8 @@ const MESSAGE: usize = 16_384;
 const TRANSACTIONS: usize = 64;
 /// Dialogs of the fuzzed endpoint.
 const DIALOGS: usize = 16;
+/// And its subscriptions.
+const SUBSCRIPTIONS: usize = 8;
 const SDP: &[u8] =
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\n";
 
@@ -204,6 +207,7 @@ pub fn endpoint(bytes: &[u8]) {
         agent: "fuzz",
         max_transactions: TRANSACTIONS,
         max_dialogs: DIALOGS,
+        max_subscriptions: SUBSCRIPTIONS,
         session: Duration::from_secs(1800),
     };
     let mut endpoint = Endpoint::new(config, Rng::from_number(1));
@@ -217,6 +221,7 @@ pub fn endpoint(bytes: &[u8]) {
         serve(now, &mut endpoint);
         let counts = endpoint.counts();
         assert!(counts.transactions <= TRANSACTIONS && counts.dialogs <= DIALOGS, "beyond the bounds");
+        assert!(counts.subscriptions <= SUBSCRIPTIONS, "beyond the bounds");
         now = now.plus(Duration::from_millis(200));
         endpoint.handle_timeout(now);
     }
@@ -226,7 +231,8 @@ pub fn endpoint(bytes: &[u8]) {
         endpoint.handle_timeout(now);
         serve(now, &mut endpoint);
     }
-    assert!(endpoint.counts().transactions == 0, "a transaction that never ends");
+    let counts = endpoint.counts();
+    assert!(counts.transactions == 0 && counts.subscriptions == 0, "something that never ends");
 }
 
 /// Every call is taken, every other request refused.
@@ -234,6 +240,11 @@ fn take_in(now: Now, endpoint: &mut Endpoint, arrival: &Arrival) {
     if arrival.request.method == Method::INVITE {
         if let Some(dialog) = endpoint.admit_call(now, arrival) {
             endpoint.accept(now, dialog, SDP.to_vec(), false);
+        }
+    } else if arrival.request.method == Method::SUBSCRIBE {
+        let Ok(wish) = Wish::read(&arrival.request.headers) else { return };
+        if let Some(key) = endpoint.subscribe(now, arrival, &wish) {
+            let _ = endpoint.notify(now, key, "text/plain", Vec::new());
         }
     } else if let Some(tx) = endpoint.admit_request(now, arrival) {
         endpoint.respond(now, tx, 404, &[]);
@@ -245,6 +256,9 @@ fn serve(now: Now, endpoint: &mut Endpoint) {
     while let Some(event) = endpoint.poll_event() {
         match event {
             Event::Offer { dialog, .. } => endpoint.answer_offer(now, dialog, Err(488), false),
+            Event::Subscription { subscription, news: News::Over } => {
+                endpoint.end_subscription(now, subscription, Ending::Timeout, None);
+            }
             Event::Refer { dialog, .. } => endpoint.refer_answer(now, dialog, Err(403)),
             _ => {}
         }

@@ -276,8 +276,11 @@ impl World {
         self.switch.handle(self.now, input);
         self.take_outputs();
         let limits = &self.policy.config.limits;
-        let limits =
-            Limits { calls: limits.calls.value as usize, registrations: limits.registrations.value as usize };
+        let limits = Limits {
+            calls: limits.calls.value as usize,
+            registrations: limits.registrations.value as usize,
+            subscriptions: limits.subscriptions.value as usize,
+        };
         let snapshot = self.switch.snapshot(self.now);
         self.check.step(self.now.at, &snapshot, &mut self.media, &limits);
     }

@@ -3,6 +3,7 @@
 pub mod dialog;
 pub mod digest;
 pub mod endpoint;
+pub mod event;
 pub mod flow;
 pub mod header;
 pub mod header_ext;

@@ -117,6 +117,15 @@ impl Database {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// How many messages wait, and how many were handled.
+    pub fn count(&self) -> Result<(u32, u32), StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT count(*), coalesce(sum(state = 'done'), 0) FROM message")?;
+        let (all, done): (u32, u32) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((all.saturating_sub(done), done))
+    }
+
     pub fn get(&self, id: &str) -> Result<Option<MessageRow>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT id, called, taken_at_ms, length_ms, state, callback FROM message WHERE id = ?1",

@@ -50,6 +50,21 @@ impl Messages {
         Ok(rows)
     }
 
+    /// How many messages wait, and how many were handled; those that wait for the database are among them. Of a
+    /// database that refuses nothing is counted: look at `trouble` first.
+    pub fn count(&self) -> Result<(u32, u32), StoreError> {
+        let (mut new, mut done) = self.database.as_ref().map_or(Ok((0, 0)), Database::count)?;
+        for id in spool::ids(&self.data) {
+            let known = self.database.as_ref().map_or(Ok(None), |database| database.get(&id))?.is_some();
+            match spool::read(&self.data, &id).ok().flatten().filter(|_| !known).map(|row| row.state) {
+                Some(MessageState::Done) => done += 1,
+                Some(MessageState::New | MessageState::Interrupted) => new += 1,
+                None => {}
+            }
+        }
+        Ok((new, done))
+    }
+
     pub fn get(&self, id: &str) -> Result<MessageRow, StoreError> {
         let missing = || StoreError::NoSuchMessage(id.to_owned());
         if !is_id(id) {
@@ -114,6 +129,7 @@ mod tests {
         let scratch = Scratch::new();
         let messages = Messages::open(scratch.path());
         assert!(messages.list().expect("read").is_empty());
+        assert_eq!(messages.count().expect("counted"), (0, 0));
         assert!(matches!(messages.get("abcd"), Err(StoreError::NoSuchMessage(_))));
     }
 
@@ -123,7 +139,9 @@ mod tests {
         let switch = taken(&scratch, "aaa2");
         let messages = Messages::open(scratch.path());
         assert!(messages.recording("aaa2").is_some());
+        assert_eq!(messages.count().expect("counted"), (1, 0));
         messages.set_done("aaa2").expect("marked");
+        assert_eq!(messages.count().expect("counted"), (0, 1));
         assert_eq!(switch.get("aaa2").expect("read").map(|r| r.state), Some(MessageState::Done));
         messages.delete("aaa2").expect("deleted");
         assert!(messages.recording("aaa2").is_none() && switch.list().expect("read").is_empty());
@@ -138,7 +156,9 @@ mod tests {
         spool::write(scratch.path(), &row("bbb3")).expect("spooled");
         let messages = Messages::open(scratch.path());
         assert_eq!(messages.list().expect("read").len(), 2);
+        assert_eq!(messages.count().expect("counted"), (2, 0));
         messages.set_done("bbb3").expect("marked");
+        assert_eq!(messages.count().expect("counted"), (1, 1));
         assert_eq!(messages.get("bbb3").expect("read").state, MessageState::Done);
         messages.delete("bbb3").expect("deleted");
         assert_eq!(messages.list().expect("read").len(), 1);

@@ -35,6 +35,7 @@ impl Switch {
         match arrival.request.method {
             Method::INVITE => self.arrive(now, arrival),
             Method::REGISTER => self.register(now, arrival),
+            Method::SUBSCRIBE => self.subscribe(now, arrival),
             _ => self.tell_options(&arrival),
         }
     }
@@ -103,6 +104,7 @@ impl Switch {
         if self.state.is_draining() {
             return self.endpoint.reply(arrival, 503, &[]);
         }
+        // Allow-Events (RFC 6665 8.2.2) is for who may subscribe, and a stranger gets hardly more than was sent.
         let headers = [("Accept", "application/sdp".to_owned()), ("Allow", self.endpoint.allow().to_owned())];
         self.endpoint.reply(arrival, 200, &headers);
     }

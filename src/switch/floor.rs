@@ -350,6 +350,7 @@ impl Switch {
         }
         if changed {
             self.notice(Notice::LineState { line: key, state: word });
+            self.tell_watchers_of(now, key);
         }
     }
 }

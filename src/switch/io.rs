@@ -61,6 +61,8 @@ pub enum Command {
     ConfigRefused { mistakes: u32 },
     /// Free space of the data directory.
     FreeSpace { mebibytes: u64 },
+    /// The mailbox was counted: messages that wait, and those that were handled.
+    Messages { new: u32, done: u32 },
 }
 
 /// Everything that the core wants done; drained to `None` after each `handle`.

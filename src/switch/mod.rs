@@ -13,6 +13,8 @@ mod arriving;
 mod bridge;
 mod call;
 mod consult;
+mod event_body;
+mod events;
 mod floor;
 mod flowing;
 mod legs;
@@ -34,12 +36,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::bounded::BoundedMap;
-use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, QueryKey, Rng, Serial, TakeKey};
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, QueryKey, Rng, Serial, SubscriptionKey, TakeKey};
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent, Origin};
 use crate::sip::endpoint::{Config as EndpointConfig, Dropped, Endpoint, Event};
 use crate::telemetry::notice::{self, Notice};
 use call::Call;
+use events::Watchers;
 use floor::Floor;
 use io::{Command, Input, Output, Why};
 use legs::Legs;
@@ -64,6 +67,8 @@ enum Owner {
     Late(u64),
     /// A carrier, by its place in the configuration.
     Trunk(u32),
+    /// Who has subscribed.
+    Watcher(SubscriptionKey),
 }
 
 /// What a timer is for.
@@ -93,6 +98,8 @@ enum What {
     Refuse,
     /// A carrier is registered with, or asked, again.
     Trunk,
+    /// A subscription may be told again.
+    Notify,
     /// The end of a graceful stop.
     Drain,
 }
@@ -130,6 +137,7 @@ pub struct Switch {
     takes: BoundedMap<TakeKey, Take>,
     floor: Floor,
     gate: Gate,
+    watchers: Watchers,
     timers: TimerQueue<Owner, What>,
     mint: Mint,
     state: recovery::State,
@@ -142,10 +150,13 @@ impl Switch {
         let calls = policy.config.limits.calls.value as usize;
         let registrations = policy.config.limits.registrations.value as usize;
         let legs = calls * LEGS_PER_CALL;
+        let subscriptions = policy.config.limits.subscriptions.value as usize;
         let config = EndpointConfig {
             agent: "hulplijn",
-            max_transactions: legs * 4 + registrations,
+            // A subscription has its SUBSCRIBE and its NOTIFY under way.
+            max_transactions: legs * 4 + registrations + subscriptions * 2,
             max_dialogs: legs,
+            max_subscriptions: subscriptions,
             session: policy.config.limits.session_expires.value,
         };
         let endpoint = Endpoint::new(config, rng.fork());
@@ -161,6 +172,7 @@ impl Switch {
             takes: BoundedMap::new(calls),
             floor,
             gate,
+            watchers: Watchers::new(subscriptions),
             timers: TimerQueue::new(),
             mint: Mint { rng, serial: Serial::default() },
             state: recovery::State::new(now.at),
@@ -185,7 +197,7 @@ impl Switch {
                 break;
             }
         }
-        self.check_drained();
+        self.check_drained(now);
     }
 
     /// What has to happen next; call until `None` after every `handle`.
@@ -232,6 +244,7 @@ impl Switch {
             Command::CutOff => self.cut_off(now),
             Command::ConfigRefused { mistakes } => self.notice(Notice::ConfigRefused { mistakes }),
             Command::FreeSpace { mebibytes } => self.state.free_mebibytes = Some(mebibytes),
+            Command::Messages { new, done } => self.mailbox_counted(now, (new, done)),
         }
     }
 
@@ -250,6 +263,7 @@ impl Switch {
                 (Owner::Line(line), _) => self.line_changed(now, line),
                 (Owner::Late(number), _) => self.refuse_late(now, number),
                 (Owner::Trunk(trunk), _) => self.trunk_due(now, trunk),
+                (Owner::Watcher(key), _) => self.tell_watcher(now, key),
                 (Owner::Switch, What::Drain) => self.drain_over(now),
                 (Owner::Switch, _) => self.bindings_due(now),
             }
@@ -303,6 +317,7 @@ impl Switch {
             // The switch asks nobody to transfer.
             Event::ReferAnswered { .. } | Event::ReferProgress { .. } => {}
             Event::Ended { dialog, .. } => self.dialog_ended(now, dialog),
+            Event::Subscription { subscription, news } => self.subscription_news(now, subscription, news),
             Event::Replied { number, status, headers } => self.trunk_replied(now, number, status, &headers),
             Event::Refused { status } => self.notice(Notice::Refused { status }),
             Event::Dropped { reason } => self.notice(Notice::Dropped { reason: dropped(reason), count: 1 }),

@@ -123,6 +123,7 @@ impl Switch {
         self.apply_trunks(now);
         self.notice(Notice::ConfigApplied { generation });
         self.tell_lines(now);
+        self.look_over_watchers(now);
         self.look_everywhere();
     }
 
@@ -185,23 +186,26 @@ impl Switch {
                 }
                 self.timers.set(Owner::Switch, What::Drain, now.at + LEAVING);
             }
-            Some(Stop::Leaving) => self.tell_drained(),
+            Some(Stop::Leaving) => self.tell_drained(now),
             Some(Stop::Told) | None => {}
         }
     }
 
     /// Tells the driver once that nothing is left to do.
-    pub(super) fn check_drained(&mut self) {
+    pub(super) fn check_drained(&mut self, now: Now) {
         let over = self.state.draining.is_some_and(|stop| stop != Stop::Told)
             && self.calls.is_empty()
             && self.takes.is_empty()
             && self.endpoint.counts().dialogs == 0;
         if over {
-            self.tell_drained();
+            self.tell_drained(now);
         }
     }
 
-    fn tell_drained(&mut self) {
+    /// Subscriptions end last, since lamps are looked at as long as there are calls; nobody waits for the answers.
+    fn tell_drained(&mut self, now: Now) {
+        self.leave_watchers(now);
+        self.drain_endpoint(now);
         self.state.draining = Some(Stop::Told);
         self.timers.cancel(Owner::Switch, What::Drain);
         self.outputs.push_back(Output::Drained);

@@ -1,5 +1,6 @@
 //! Faults inside the switch, which no story from outside can bring about.
 
+mod events;
 mod strangers;
 
 use std::net::SocketAddr;

@@ -59,6 +59,7 @@ pub struct Metrics {
     missed: IntCounterVec,
     lines: IntGaugeVec,
     lines_registered: IntGauge,
+    subscriptions: IntGauge,
     messages: IntCounter,
     messages_interrupted: IntCounter,
     message_seconds: Histogram,
@@ -103,6 +104,7 @@ impl Metrics {
             lines: gauges(r, "lines", "Lines, by state.", "state")?,
             trunk_up: gauges(r, "trunk_up", "1 when the carrier answers, by trunk.", "trunk")?,
             lines_registered: gauge(r, "lines_registered", "Lines with a registered phone.")?,
+            subscriptions: gauge(r, "subscriptions", "Subscriptions of phones that are open.")?,
             messages: counter(r, "messages_total", "Messages that callers left.")?,
             messages_interrupted: counter(
                 r,
@@ -156,6 +158,7 @@ impl Metrics {
                 self.ring.with_label_values(&["answered"]).observe(seconds(*rang));
             }
             Notice::Ended { outcome, lasted, talked, .. } => self.ended(*outcome, *lasted, *talked),
+            Notice::Subscriptions { open } => self.subscriptions.set(i64::from(*open)),
             Notice::QueueLength { queue, length } => {
                 self.queue_length.with_label_values(&[names.queue(*queue)]).set(i64::from(*length));
             }

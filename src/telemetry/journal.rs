@@ -106,6 +106,7 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         Notice::QueueLength { queue, length } => {
             Fields { queue: Some(names.queue(*queue)), length: Some(*length), ..none }
         }
+        Notice::Subscriptions { open } => Fields { length: Some(*open), ..none },
         Notice::LineState { line, state } => {
             Fields { line: Some(names.line(*line)), what: Some(state.word()), ..none }
         }

@@ -162,6 +162,10 @@ pub enum Notice {
     Unregistered {
         line: LineKey,
     },
+    /// So many subscriptions of phones are open (RFC 6665).
+    Subscriptions {
+        open: u32,
+    },
     Overload,
     ConfigApplied {
         generation: u64,
@@ -296,6 +300,9 @@ impl Notice {
             Self::LineCode { .. } => ("line_code", Info, "a counsellor logged in or out, paused or resumed"),
             Self::Registered { .. } => ("registered", Info, "a line's phone registered"),
             Self::Unregistered { .. } => ("unregistered", Info, "a line has no registered phone any more"),
+            Self::Subscriptions { .. } => {
+                ("subscriptions", Debug, "so many subscriptions of phones are open")
+            }
             Self::Overload => {
                 ("overload", Warn, "calls are refused because a limit is reached: see `[limits]`")
             }

@@ -75,6 +75,51 @@ const VALUES: &[(&str, &[&str])] = &[
     ("Subscription-State", &["active;expires=180", "terminated;reason=noresource"]),
     ("Content-Type", &["application/sdp", "message/sipfrag;version=2.0"]),
 ];
+/// Header names that a phone with lamps gets to see besides, in answers.
+const LAMP_ANSWER: &[&str] = &["Expires", "Allow-Events", "Min-Expires"];
+/// Values of a NOTIFY to it that never differ.
+const LAMP_VALUES: &[(&str, &[&str])] = &[
+    ("From", &["<sip:fixed@NET.1:5060>;tag=%", "<sip:anna@NET.1:5060>;tag=%"]),
+    ("To", &["<sip:peer@NET.77>;tag=%"]),
+    ("Call-ID", &["%"]),
+    ("CSeq", &["% NOTIFY"]),
+    ("Content-Length", &["%"]),
+    ("Via", &["SIP/2.0/UDP NET.1:5060;branch=z9hG4bK%;rport"]),
+    ("Contact", &["<sip:hulplijn@NET.1:5060>"]),
+    ("Max-Forwards", &["70"]),
+    ("User-Agent", &["hulplijn"]),
+    ("Event", &["dialog", "presence", "message-summary"]),
+    ("Subscription-State", &["active;expires=%", "terminated;reason=probation;retry-after=30"]),
+    (
+        "Content-Type",
+        &["application/dialog-info+xml", "application/pidf+xml", "application/simple-message-summary"],
+    ),
+];
+/// All lines of what it is told.
+const LAMP_BODY: &[&str] = &[
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
+    "<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"%\" state=\"full\" entity=\"sip:fixed@NET.1\">",
+    "<dialog id=\"%\" direction=\"recipient\">",
+    "<state>early</state>",
+    "<state>confirmed</state>",
+    "<state>terminated</state>",
+    "</dialog>",
+    "</dialog-info>",
+    "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:fixed@NET.1\">",
+    "<tuple id=\"line\">",
+    "<status><basic>open</basic></status>",
+    "<status><basic>closed</basic></status>",
+    "<note>available</note>",
+    "<note>ringing</note>",
+    "<note>busy</note>",
+    "<note>wrap-up</note>",
+    "<note>resting</note>",
+    "</tuple>",
+    "</presence>",
+    "Messages-Waiting: yes",
+    "Messages-Waiting: no",
+    "Voice-Message: %/%",
+];
 /// All lines of a session description of ours; its ports are from 20000 to 20399.
 const SESSION: &[&str] = &[
     "v=0",
@@ -120,6 +165,29 @@ pub fn forbidden(message: &Message, switch: IpAddr) -> Vec<String> {
             wrong.push(format!("body {line}"));
         }
     }
+    wrong
+}
+
+/// What of a message to a phone with lamps is not allowed.
+pub fn forbidden_at_lamp(message: &Message, switch: IpAddr) -> Vec<String> {
+    let network = switch.to_string();
+    let network = network.strip_suffix(".1").expect("the switch is .1");
+    let is_request = message.method().is_some();
+    let mut wrong = Vec::new();
+    for line in message.head().lines().skip(1) {
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        let allowed = if is_request {
+            let forms = LAMP_VALUES.iter().find(|(n, _)| *n == name).map_or(&[][..], |(_, forms)| *forms);
+            forms.iter().any(|form| fits(form, value, network))
+        } else {
+            ANSWER.contains(&name) || LAMP_ANSWER.contains(&name)
+        };
+        if !allowed {
+            wrong.push(format!("header {line}"));
+        }
+    }
+    let known = |line: &&str| LAMP_BODY.iter().any(|form| fits(form, line, network));
+    wrong.extend(message.body().lines().filter(|line| !known(line)).map(|line| format!("body {line}")));
     wrong
 }
 

@@ -6,6 +6,7 @@
 mod support;
 
 mod caller;
+mod lamp;
 mod line_side;
 mod marked;
 mod marks;

@@ -111,9 +111,15 @@ fn malformed(caller: &mut Caller) {
 
 /// Requests that belong to no call.
 fn outside(caller: &mut Caller) {
-    for (method, status) in
-        [("BYE", 481), ("INFO", 481), ("MESSAGE", 405), ("SUBSCRIBE", 405), ("OPTIONS", 200), ("CANCEL", 481)]
-    {
+    for (method, status) in [
+        ("BYE", 481),
+        ("INFO", 481),
+        ("MESSAGE", 405),
+        ("SUBSCRIBE", 401),
+        ("PUBLISH", 405),
+        ("OPTIONS", 200),
+        ("CANCEL", 481),
+    ] {
         let mut dialog = caller.dialog("1712");
         let word = caller.marks.word(&format!("{method} body"));
         let request = caller.request(&mut dialog, method, "Content-Type: text/plain", &word);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use super::caller::{Caller, Ear, FRAME};
+use super::lamp::Lamp;
 use super::line_side::forbidden;
 use super::marks::Outlet;
 use super::support::{Message, Peer, Server, Site, prompts, server};
@@ -24,6 +25,8 @@ pub struct Scene {
     /// Where calls to 106 go.
     pub carrier: Peer,
     pub carrier_ear: Ear,
+    /// A phone that watches that line and the mailbox.
+    pub lamp: Lamp,
     /// What the caller says: 20 ms, known octet for octet.
     pub voice: Vec<u8>,
     outlets: Vec<Outlet>,
@@ -39,8 +42,9 @@ impl Scene {
         let place = server.place();
         let (line_ear, carrier_ear) = (Ear::bind(place.host(3)), Ear::bind(place.host(2)));
         let caller = Caller::new(&server);
+        let lamp = Lamp::start(&server);
         let voice = prompts::noise("caller", FRAME);
-        Self { server, caller, line, line_ear, carrier, carrier_ear, voice, outlets: Vec::new() }
+        Self { server, caller, line, line_ear, carrier, carrier_ear, lamp, voice, outlets: Vec::new() }
     }
 
     /// Writes down what the switch shows of itself at this moment.
@@ -89,7 +93,14 @@ impl Scene {
         for ear in [&mut self.line_ear, &mut self.carrier_ear] {
             ear.listen(Instant::now());
         }
+        let lamp = self.lamp.seen(self.server.sip().ip()).join(&b"\r\n"[..]);
+        let seen = String::from_utf8_lossy(&lamp);
+        // Calls here are brief, and of one second a lamp hears the last state only.
+        for state in ["<dialog id=", "<presence ", "Messages-Waiting: yes", "terminated;"] {
+            assert!(seen.contains(state), "the lamp never showed {state}");
+        }
         let mut outlets = std::mem::take(&mut self.outlets);
+        outlets.push(Outlet::new("the lamp's SIP", lamp));
         outlets.extend(files(&self.server.site().data(), "after the end"));
         outlets.push(Outlet::new("standard output", self.server.out.text()));
         outlets.push(Outlet::new("standard error, the log", self.server.err.text()));

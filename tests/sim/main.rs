@@ -4,6 +4,7 @@
 mod random;
 mod story_closed;
 mod story_consult;
+mod story_events;
 mod story_first_call;
 mod story_handover;
 mod story_lines;

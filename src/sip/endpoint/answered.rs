@@ -57,7 +57,8 @@ impl Endpoint {
                 let headers = Box::new(response.headers);
                 self.events.push_back(Event::Replied { number, status: response.status, headers });
             }
-            User::Out(_) | User::InDialog(_) | User::Outside(_) | User::Nobody => {}
+            User::Notify(key) if response.status >= 200 => self.notified(key, response.status),
+            User::Out(_) | User::Notify(_) | User::InDialog(_) | User::Outside(_) | User::Nobody => {}
         }
     }
 
@@ -81,6 +82,7 @@ impl Endpoint {
                 let headers = Box::new(Headers::new());
                 self.events.push_back(Event::Replied { number, status, headers });
             }
+            User::Notify(key) => self.notified(key, status),
             User::InDialog(_) | User::Outside(_) | User::Nobody => {}
         }
     }

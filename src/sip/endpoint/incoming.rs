@@ -31,7 +31,7 @@ impl Endpoint {
             self.repeat_answer(now, id);
         } else if request.method == Method::CANCEL {
             self.handle_cancel(now, flow, key, request);
-        } else if let Some((status, header)) = refusal(&request, self.supported()) {
+        } else if let Some((status, header)) = refusal(&request, self.supported(), self.allow()) {
             self.refuse_stateless(flow, &request, status, header.as_slice());
         } else if crate::sip::header::tag(request.headers.get("To").unwrap_or("")).is_some() {
             self.within_dialog(now, flow, key, request);
@@ -126,6 +126,7 @@ impl Endpoint {
             | User::Refresh(_)
             | User::Outside(_)
             | User::Out(_)
+            | User::Notify(_)
             | User::Nobody => {}
         }
     }
@@ -137,11 +138,15 @@ impl Endpoint {
             Method::INVITE | Method::REGISTER | Method::OPTIONS => {
                 return Some(Arrival { request: Box::new(request), flow, key });
             }
+            Method::SUBSCRIBE if self.subscriptions.capacity() > 0 => {
+                return Some(Arrival { request: Box::new(request), flow, key });
+            }
             Method::BYE | Method::INFO | Method::UPDATE | Method::PRACK | Method::NOTIFY => {
                 self.refuse_stateless(flow, &request, 481, &[]);
             }
-            Method::Known(_) => self.refuse_stateless(flow, &request, 405, &[("Allow", ALLOW.into())]),
-            Method::Other(_) => self.refuse_stateless(flow, &request, 501, &[("Allow", ALLOW.into())]),
+            // MESSAGE (RFC 3428) and PUBLISH (RFC 3903) among them, whoever sends them.
+            Method::Known(_) => self.refuse_stateless(flow, &request, 405, &[("Allow", self.allow().into())]),
+            Method::Other(_) => self.refuse_stateless(flow, &request, 501, &[("Allow", self.allow().into())]),
         }
         None
     }
@@ -228,6 +233,9 @@ impl Endpoint {
     // --- within a dialog ----------------------------------------------------------------------------
 
     fn within_dialog(&mut self, now: Now, flow: Flow, key: Key, request: Request) {
+        if let Some(name) = self.subscription_of(&request) {
+            return self.within_subscription(now, flow, key, request, name);
+        }
         let name = DialogId::of_request(&request.headers).and_then(|id| self.by_id.get(&id).copied());
         let cseq = request.headers.get("CSeq").and_then(|v| CSeq::parse(v).ok());
         let (Some(name), Some(cseq)) = (name, cseq) else {
@@ -452,7 +460,7 @@ impl Endpoint {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn open(
+    pub(super) fn open(
         &mut self,
         now: Now,
         flow: Flow,
@@ -518,10 +526,10 @@ impl Endpoint {
 }
 
 /// What RFC 3261 8.2 refuses before anything else is looked at.
-fn refusal(request: &Request, supported: &str) -> Option<(u16, Option<(&'static str, String)>)> {
+fn refusal(request: &Request, supported: &str, allow: &str) -> Option<(u16, Option<(&'static str, String)>)> {
     let headers = &request.headers;
     if matches!(request.method, Method::Other(_)) {
-        return Some((501, Some(("Allow", ALLOW.into()))));
+        return Some((501, Some(("Allow", allow.into()))));
     }
     if Uri::parse(&request.uri).map_or(true, |uri| uri.scheme == Scheme::Other) {
         return Some((416, None));

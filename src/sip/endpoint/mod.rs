@@ -12,6 +12,7 @@ mod answered;
 mod body;
 mod call;
 mod incoming;
+mod notifier;
 mod outgoing;
 mod provisional;
 mod refreshing;
@@ -34,16 +35,21 @@ use super::wire::message::{Headers, Message, Method, Request, Response};
 use super::wire::parse::{Parsed, parse};
 use super::wire::print::{print_request, print_response};
 use crate::base::bounded::{BoundedMap, Full};
-use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey};
+use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey, SubscriptionKey};
 use crate::base::time::{Now, TimerQueue};
 use body::{session_in, session_of};
 use call::Call;
+pub use notifier::News;
+use notifier::Subscription;
 use response::{essence, note_source};
 pub use user::OfferPending;
 use ways::Ways;
 
-/// Methods that are carried out.
+/// Methods that are carried out in a call, and by an endpoint that is no notifier.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER";
+/// The same of a notifier; within a call nobody subscribes (RFC 6665 4.5.2).
+const ALLOW_OUTSIDE: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER, SUBSCRIBE";
 
 /// What an endpoint is made with.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +58,8 @@ pub struct Config {
     pub agent: &'static str,
     pub max_transactions: usize,
     pub max_dialogs: usize,
+    /// Zero: SUBSCRIBE is not known here.
+    pub max_subscriptions: usize,
     /// The interval of session timers that we ask for (RFC 4028); zero: none are asked for or taken.
     pub session: Duration,
 }
@@ -74,7 +82,7 @@ pub enum EndCause {
     Gone,
 }
 
-/// A request that belongs to nothing that we know: an INVITE, REGISTER or OPTIONS outside a dialog. Nothing is
+/// A request that belongs to nothing that we know: an INVITE, REGISTER, OPTIONS or SUBSCRIBE outside a dialog. Nothing is
 /// kept of it. `admit_call` or `admit_request` gives it a transaction; `reply` answers it without one.
 #[must_use = "it is neither taken in nor answered"]
 pub struct Arrival {
@@ -159,6 +167,10 @@ pub enum Event {
         dialog: DialogKey,
         cause: EndCause,
     },
+    Subscription {
+        subscription: SubscriptionKey,
+        news: News,
+    },
     /// The answer to `request`: the number that it gave, and the final status.
     Replied {
         number: u64,
@@ -220,6 +232,7 @@ pub struct OutRequest {
 pub struct Counts {
     pub transactions: usize,
     pub dialogs: usize,
+    pub subscriptions: usize,
     pub timers: usize,
 }
 
@@ -231,6 +244,7 @@ struct TxId(u64);
 enum Owner {
     Tx(TxId),
     Call(DialogKey),
+    Subscription(SubscriptionKey),
 }
 
 /// Timers of transactions by their letter, and those of calls.
@@ -250,6 +264,8 @@ enum What {
     /// A reliable provisional response is repeated, or was never confirmed (RFC 3262 3).
     RepeatRing,
     NoPrack,
+    /// A subscription runs out (RFC 6665 4.2.2).
+    Expiry,
 }
 
 const FIRST_WHAT: What = What::Tx(Timer::A);
@@ -283,6 +299,7 @@ enum User {
     Refresh(DialogKey),
     Outside(ServerTxKey),
     Out(u64),
+    Notify(SubscriptionKey),
     Nobody,
 }
 
@@ -334,6 +351,8 @@ pub struct Endpoint {
     ways: Ways,
     calls: BoundedMap<DialogKey, Call>,
     by_id: BoundedMap<super::dialog::DialogId, DialogKey>,
+    subscriptions: BoundedMap<SubscriptionKey, Subscription>,
+    watched: BoundedMap<super::dialog::DialogId, SubscriptionKey>,
     /// Call-ID, From tag and CSeq of pending INVITEs, to find merged requests (8.2.2.2).
     pending: BoundedMap<String, TxId>,
     outside: BoundedMap<ServerTxKey, TxId>,
@@ -357,6 +376,8 @@ impl Endpoint {
             ways: Ways::default(),
             calls: BoundedMap::new(dialogs),
             by_id: BoundedMap::new(dialogs),
+            subscriptions: BoundedMap::new(config.max_subscriptions),
+            watched: BoundedMap::new(config.max_subscriptions),
             pending: BoundedMap::new(transactions),
             outside: BoundedMap::new(transactions),
             timers: TimerQueue::new(),
@@ -382,6 +403,7 @@ impl Endpoint {
     /// A stream was closed: what was to go over it opens another (RFC 3261 18.1.1, 18.2.2).
     pub fn handle_flow_closed(&mut self, now: Now, flow: FlowKey) {
         self.fail_transport(now, self.ways.over(flow));
+        self.lose_subscriptions_over(flow);
     }
 
     /// Nothing could be sent there.
@@ -395,6 +417,7 @@ impl Endpoint {
             match (owner, what) {
                 (Owner::Tx(id), What::Tx(timer)) => self.transaction_timer(now, id, timer),
                 (Owner::Call(key), what) => self.call_timer(now, key, what),
+                (Owner::Subscription(key), _) => self.subscription_due(key),
                 (Owner::Tx(_), _) => {}
             }
         }
@@ -413,7 +436,12 @@ impl Endpoint {
     }
 
     pub fn counts(&self) -> Counts {
-        Counts { transactions: self.slots.len(), dialogs: self.calls.len(), timers: self.timers.len() }
+        Counts {
+            transactions: self.slots.len(),
+            dialogs: self.calls.len(),
+            subscriptions: self.subscriptions.len(),
+            timers: self.timers.len(),
+        }
     }
 
     /// Whether another call may be taken. A quarter of the transactions is for the dialogs that are: a BYE must
@@ -493,6 +521,7 @@ impl Endpoint {
             | User::Refer(_)
             | User::Refresh(_)
             | User::Out(_)
+            | User::Notify(_)
             | User::Nobody => {}
         }
     }

@@ -46,7 +46,7 @@ impl Endpoint {
             What::Session => self.session_due(now, key),
             What::RepeatRing => self.repeat_ring(now, key),
             What::NoPrack => self.no_prack(now, key),
-            What::Tx(_) => {}
+            What::Expiry | What::Tx(_) => {}
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) fn response_to(request: &Request, status: u16, tag: Option<&str>) -> 
     for via in request.headers.all("Via") {
         headers.push("Via", via);
     }
-    if request.method == Method::INVITE && (101..300).contains(&status) {
+    if matches!(request.method, Method::INVITE | Method::SUBSCRIBE) && (101..300).contains(&status) {
         for route in request.headers.all("Record-Route") {
             headers.push("Record-Route", route);
         }

@@ -3,6 +3,7 @@
 mod offers;
 mod provisional;
 mod session_timers;
+mod subscriptions;
 
 use super::*;
 use crate::sip::flow::Transport;
@@ -33,8 +34,13 @@ struct Pair {
 impl Pair {
     fn new(transport: Transport, loss_percent: u64, seed: u64) -> Self {
         let mut rng = Rng::from_number(seed);
-        let config =
-            Config { agent: "test", max_transactions: 200, max_dialogs: 100, session: Duration::ZERO };
+        let config = Config {
+            agent: "test",
+            max_transactions: 200,
+            max_dialogs: 100,
+            max_subscriptions: 0,
+            session: Duration::ZERO,
+        };
         let ends = [Endpoint::new(config, rng.fork()), Endpoint::new(config, rng.fork())];
         Self {
             now: Now::read(),

@@ -262,9 +262,9 @@ impl Endpoint {
         super::session_of(request).unwrap_or(None)
     }
 
-    /// The methods that are carried out, as `Allow` says it.
+    /// The methods that are carried out outside a call, as `Allow` says it.
     pub fn allow(&self) -> &'static str {
-        ALLOW
+        if self.subscriptions.capacity() > 0 { super::ALLOW_OUTSIDE } else { ALLOW }
     }
 
     /// Nothing waits to be polled.
