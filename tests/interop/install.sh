@@ -3,7 +3,7 @@
 set -eu
 
 # Program and package.
-programs="sipp:sip-tester baresip:baresip-core espeak-ng:espeak-ng sox:sox"
+programs="sipp:sip-tester baresip:baresip-core linphonec:linphone-cli espeak-ng:espeak-ng sox:sox"
 # baresip's modules that tests/interop/baresip.rs loads.
 modules="g711 sndfile aufile aubridge account menu ctrl_tcp"
 
