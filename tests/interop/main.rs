@@ -1,9 +1,10 @@
-//! The running binary against real programs over loopback: SIPp, baresip and Linphone. `install.sh` installs them; a test
-//! fails when its program is missing.
+//! The running binary against real programs over loopback: SIPp, baresip, Linphone, and JsSIP in Chromium.
+//! `install.sh` installs them; a test fails when its program is missing.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod baresip;
+mod jssip;
 mod linphone;
 mod sipp;
