@@ -2,7 +2,7 @@
 //! done before; a line's name here is already proven.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::flow::Flow;
@@ -148,6 +148,12 @@ impl Registrar {
             bindings.push(Binding { contact, flow, path, expires, instance: None, call_id, cseq });
             let _ = self.store(line, bindings);
         }
+    }
+
+    /// Whether a phone is registered from there.
+    pub fn is_bound_at(&self, now: Instant, source: IpAddr) -> bool {
+        let mut all = self.lines.iter().flat_map(|(_, bindings)| bindings);
+        all.any(|b| b.expires > now && b.flow.source() == source)
     }
 
     /// Where a line is reached, the binding that was updated last first: a phone that has started anew is where it
