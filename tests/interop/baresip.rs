@@ -16,6 +16,7 @@ use crate::support::certificates::Authority;
 use crate::support::rtp::{FRAME, SILENCE, find, in_order};
 use crate::support::server::{HELPLINE, Program, wait_until};
 use crate::support::{Dialog, Peer, Rtp, Sdp, Server, Site, prompts};
+use crate::with_md5_only;
 
 /// How a phone is set up.
 struct Account<'a> {
@@ -114,14 +115,9 @@ fn spoken() -> Vec<u8> {
     prompts::noise("counsellor", 1500 * FRAME)
 }
 
-/// baresip 1.0 has no SHA-256 and gives up when it is offered, as `config/site.toml` says.
-fn for_baresip(server: &str) -> String {
-    server.replace("realm = \"test\"", "realm = \"test\"\nalgorithms = [\"md5\"]")
-}
-
 /// A switch with a baresip, which knows the authority of its certificate.
 fn with_phone(account: &Account) -> (Server, Baresip) {
-    let site = Site::new(&for_baresip(&format!("{HELPLINE}{SECURE}")));
+    let site = Site::new(&with_md5_only(&format!("{HELPLINE}{SECURE}")));
     let authority = Authority::new();
     authority.write(&site.config(), "ca.pem");
     authority.sign(&site.config(), "switch", &[&site.place.host(1).to_string()]);

@@ -229,3 +229,23 @@ fn a_wrong_password_is_refused_and_counted() {
     server.wait_metric("hulplijn_auth_failures_total", 1.0);
     assert!(server.metric("hulplijn_lines_registered") < 1.0);
 }
+
+#[test]
+fn a_counsellor_asks_106_and_hands_the_caller_over() {
+    let (server, mut phone) = with_phone("udp");
+    let (mut carrier, mut caller, dialog, to) = joined(&server, &mut phone);
+    phone.command("pause");
+    caller.stay_until(to, "something else than the counsellor", |ear| !hears_counsellor(ear));
+    phone.command(&format!("call sip:106@{}", server.place().host(1)));
+    let mut listener = Rtp::bind(server.place().host(2));
+    let (mut far, _, far_rtp) = Dialog::answer(&mut carrier, &Sdp::pcma(listener.local));
+    listener.stay_until(far_rtp, "the counsellor", hears_counsellor);
+    phone.command("transfer 1 --to-call 2");
+    server.wait_metric_is(r#"hulplijn_lines{state="busy"}"#, 0.0);
+    let words = prompts::noise("106", 25 * FRAME);
+    listener.say(far_rtp, &[SILENCE; 50 * FRAME]);
+    listener.say(far_rtp, &words);
+    caller.stay_until(to, "106", |ear| ear.has_heard(&words[10 * FRAME..15 * FRAME]));
+    far.bye(&mut carrier);
+    dialog.await_bye(&mut carrier);
+}
