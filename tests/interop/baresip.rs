@@ -12,19 +12,30 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Signal;
 
 use crate::sipp::wait_bound;
+use crate::support::certificates::Authority;
 use crate::support::rtp::{FRAME, SILENCE, find, in_order};
 use crate::support::server::{HELPLINE, Program, wait_until};
 use crate::support::{Dialog, Peer, Rtp, Sdp, Server, Site, prompts};
+use crate::with_md5_only;
 
 /// How a phone is set up.
 struct Account<'a> {
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp` or `tls`.
     transport: &'a str,
     /// `auto` or `manual`.
     answers: &'a str,
     password: &'a str,
     codecs: &'a str,
 }
+
+/// A TLS listener.
+const SECURE: &str = r#"
+[[listen]]
+transport = "tls"
+address = "NET.1:5061"
+certificate = "switch.pem"
+key = "switch.key"
+"#;
 
 const USUAL: Account = Account { transport: "udp", answers: "auto", password: "geheim-anna", codecs: "pcma" };
 
@@ -50,15 +61,18 @@ impl Baresip {
             "poll_method epoll\nsip_listen {host}:5060\nnet_interface {host}\nrtp_ports 30000-39998\n\
              audio_source aufile,{place}/say.wav\naudio_player aubridge,sink\naudio_alert aubridge,alert\n\
              audio_buffer 20-160\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
-             jitter_buffer_delay 2-100\nsnd_path {place}\nctrl_tcp_listen {host}:4444\nmodule_path {modules}\n\
+             jitter_buffer_delay 2-100\nsip_cafile {}\nsnd_path {place}\nctrl_tcp_listen {host}:4444\n\
+             module_path {modules}\n\
              module g711.so\nmodule sndfile.so\nmodule aufile.so\nmodule aubridge.so\n\
-             module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n"
+             module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n",
+            server.site().config().join("ca.pem").display()
         );
+        let port = if account.transport == "tls" { 5061 } else { 5060 };
+        let at = SocketAddr::from((server.place().host(1), port));
         let Account { transport, answers, password, codecs } = account;
         let account = format!(
-            "<sip:anna@{};transport={transport}>;auth_user=anna;auth_pass={password};answermode={answers};\
-             regint=60;audio_codecs={codecs}\n",
-            server.sip()
+            "<sip:anna@{at};transport={transport}>;auth_user=anna;auth_pass={password};answermode={answers};\
+             regint=60;audio_codecs={codecs}\n"
         );
         for (name, text) in [("config", config.as_str()), ("accounts", &account), ("contacts", "")] {
             fs::write(dir.join(name), text).expect("written");
@@ -101,15 +115,20 @@ fn spoken() -> Vec<u8> {
     prompts::noise("counsellor", 1500 * FRAME)
 }
 
-/// baresip 1.0 has no SHA-256 and gives up when it is offered, as `config/site.toml` says.
-fn for_baresip(server: &str) -> String {
-    server.replace("realm = \"test\"", "realm = \"test\"\nalgorithms = [\"md5\"]")
+/// A switch with a baresip, which knows the authority of its certificate.
+fn with_phone(account: &Account) -> (Server, Baresip) {
+    let site = Site::new(&with_md5_only(&format!("{HELPLINE}{SECURE}")));
+    let authority = Authority::new();
+    authority.write(&site.config(), "ca.pem");
+    authority.sign(&site.config(), "switch", &[&site.place.host(1).to_string()]);
+    let server = site.start();
+    let phone = Baresip::start(&server, account);
+    (server, phone)
 }
 
 /// A switch with a registered baresip.
-fn with_phone(account: &Account) -> (Server, Baresip) {
-    let server = Site::new(&for_baresip(HELPLINE)).start();
-    let phone = Baresip::start(&server, account);
+fn with_line(account: &Account) -> (Server, Baresip) {
+    let (server, phone) = with_phone(account);
     server.wait_metric("hulplijn_lines_registered", 1.0);
     (server, phone)
 }
@@ -138,7 +157,7 @@ fn contains(heard: &[i16], said: &[i16]) -> bool {
 
 #[test]
 fn counsellor_and_caller_hear_each_other_sample_by_sample() {
-    let (server, phone) = with_phone(&USUAL);
+    let (server, phone) = with_line(&USUAL);
     let (mut carrier, mut caller, mut dialog, to) = joined(&server);
     let said = prompts::noise("caller", 150 * FRAME);
     caller.say(to, &said);
@@ -158,7 +177,7 @@ fn counsellor_and_caller_hear_each_other_sample_by_sample() {
 
 #[test]
 fn a_caller_in_mu_law_and_a_counsellor_in_a_law_hear_each_other_converted() {
-    let (server, phone) = with_phone(&USUAL);
+    let (server, phone) = with_line(&USUAL);
     let mut carrier = server.carrier();
     let mut caller = Rtp::bind(server.place().host(2));
     caller.payload_type = 0;
@@ -176,26 +195,43 @@ fn a_caller_in_mu_law_and_a_counsellor_in_a_law_hear_each_other_converted() {
     assert!(in_order(&phone.heard(), &expected), "the counsellor hears something else");
 }
 
-#[test]
-fn a_phone_on_tcp_is_called_over_its_connection() {
-    let (server, mut phone) = with_phone(&Account { transport: "tcp", ..USUAL });
-    let (mut carrier, _caller, dialog, _) = joined(&server);
+/// Is called over its connection, heard, hears, holds the caller and takes them back, and hangs up.
+fn serves_over(transport: &str) {
+    let (server, mut phone) = with_line(&Account { transport, ..USUAL });
+    let (mut carrier, mut caller, dialog, to) = joined(&server);
+    let said = prompts::noise("caller", 50 * FRAME);
+    caller.say(to, &said);
+    caller.say(to, &[SILENCE; 50 * FRAME]);
+    phone.command("hold", "");
+    caller.stay_until(to, "something else than the counsellor", |ear| !hears_counsellor(ear));
+    phone.command("resume", "");
+    caller.stay_until(to, "the counsellor again", hears_counsellor);
     phone.command("hangup", "");
     dialog.await_bye(&mut carrier);
     server.wait_metric(r#"hulplijn_calls_total{outcome="joined"}"#, 1.0);
+    assert!(in_order(&phone.heard(), &linear(&said)), "the counsellor misses samples of the caller");
+}
+
+#[test]
+fn a_counsellor_serves_over_tcp() {
+    serves_over("tcp");
+}
+
+#[test]
+fn a_counsellor_serves_over_tls() {
+    serves_over("tls");
 }
 
 #[test]
 fn a_wrong_password_is_refused_and_counted() {
-    let server = Site::new(&for_baresip(HELPLINE)).start();
-    let _phone = Baresip::start(&server, &Account { password: "geraden", ..USUAL });
+    let (server, _phone) = with_phone(&Account { password: "geraden", ..USUAL });
     server.wait_metric("hulplijn_auth_failures_total", 1.0);
     assert!(server.metric("hulplijn_lines_registered") < 1.0);
 }
 
 #[test]
 fn a_phone_that_declines_is_passed_over() {
-    let (server, mut phone) = with_phone(&Account { answers: "manual", ..USUAL });
+    let (server, mut phone) = with_line(&Account { answers: "manual", ..USUAL });
     let mut carrier = server.carrier();
     let caller = Rtp::bind(server.place().host(2));
     let (mut dialog, _) = Dialog::call(&mut carrier, "1712", &Sdp::pcma(caller.local));
@@ -209,7 +245,7 @@ fn a_phone_that_declines_is_passed_over() {
 
 #[test]
 fn a_counsellor_on_hold_and_back() {
-    let (server, mut phone) = with_phone(&USUAL);
+    let (server, mut phone) = with_line(&USUAL);
     let (mut carrier, mut caller, mut dialog, to) = joined(&server);
     phone.command("hold", "");
     caller.stay_until(to, "something else than the counsellor", |ear| !hears_counsellor(ear));
@@ -221,7 +257,7 @@ fn a_counsellor_on_hold_and_back() {
 
 #[test]
 fn a_counsellor_logs_out_and_in_by_star_codes_and_hears_so() {
-    let (server, phone) = with_phone(&USUAL);
+    let (server, phone) = with_line(&USUAL);
     drop(phone);
     let codes = [("*72", "line-logged-out", 1.0), ("*71", "line-logged-in", 0.0)];
     for (before, (code, prompt, logged_out)) in codes.into_iter().enumerate() {
@@ -241,7 +277,7 @@ fn a_counsellor_logs_out_and_in_by_star_codes_and_hears_so() {
 
 #[test]
 fn a_counsellor_sends_the_caller_on_to_106() {
-    let (server, mut phone) = with_phone(&USUAL);
+    let (server, mut phone) = with_line(&USUAL);
     let (mut carrier, mut caller, dialog, to) = joined(&server);
     phone.command("transfer", &format!("sip:106@{}", server.sip()));
     let mut listener = Rtp::bind(server.place().host(2));

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs the programs that the tests call, by apt, when one is missing. Fails when one can't be had.
+# Installs the programs that the tests call when one is missing: by apt, and JsSIP by npm into a folder that git does not
+# see. Fails when one can't be had.
 set -eu
+cd "$(dirname "$0")"
 
 # Program and package.
-programs="sipp:sip-tester baresip:baresip-core espeak-ng:espeak-ng sox:sox"
-# baresip's modules that tests/interop/baresip.rs loads.
+programs="sipp:sip-tester baresip:baresip-core linphonec:linphone-cli chromium:chromium npm:npm espeak-ng:espeak-ng sox:sox"
+# baresip's modules that baresip.rs loads.
 modules="g711 sndfile aufile aubridge account menu ctrl_tcp"
 
 missing() {
@@ -18,14 +20,19 @@ missing() {
 }
 
 need=$(missing | sort -u)
-[ -n "$need" ] || exit 0
-sudo=
-[ "$(id -u)" = 0 ] || sudo=sudo
-$sudo apt-get update -q
-# shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends $need
-need=$(missing | sort -u)
-[ -z "$need" ] || {
-    echo "still missing after the installation:" $need >&2
-    exit 1
-}
+if [ -n "$need" ]; then
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get update -q
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends $need
+    need=$(missing | sort -u)
+    [ -z "$need" ] || {
+        echo "still missing after the installation:" $need >&2
+        exit 1
+    }
+fi
+
+# npm writes this file when all is installed.
+[ jssip/node_modules/.package-lock.json -nt jssip/package-lock.json ] ||
+    npm ci --prefix jssip --ignore-scripts --no-audit --no-fund

@@ -248,6 +248,18 @@ fn a_line_over_tcp() {
 }
 
 #[test]
+fn a_line_registers_with_its_password_over_udp_and_tcp() {
+    let server = Site::new(&crate::with_md5_only(HELPLINE)).start();
+    let dir = &server.site().dir;
+    for (count, transport) in ["u1", "t1"].into_iter().enumerate() {
+        let sipp = Sipp { scenario: "registers", transport, at: server.place().sip(4), calls: 1 };
+        must_succeed(dir, &mut [sipp.start(dir, Some((server.sip(), "anna")))]);
+        let is_gone = |line: &str| line.contains("event=\"unregistered\"");
+        wait_until(|| server.err.count(is_gone) > count, || "the line stays registered".to_owned());
+    }
+}
+
+#[test]
 fn over_ipv6_with_a_line_on_ipv6() {
     let ip: IpAddr = "::1".parse().expect("an address");
     let [sip, carrier, phone] = [0; 3].map(|_| crate::support::place::free_port(ip));

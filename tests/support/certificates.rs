@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -42,11 +42,17 @@ impl Authority {
         fs::write(dir.join(file), &self.pem).expect("written");
     }
 
-    /// Writes `FILE.pem` and `FILE.key` for these DNS names.
+    /// Writes `FILE.pem` and `FILE.key` for these DNS names and addresses.
     pub fn sign(&self, dir: &Path, file: &str, names: &[&str]) {
         let mut params = CertificateParams::new(Vec::new()).expect("names");
-        let name = |name: &&str| SanType::DnsName((*name).try_into().expect("a name"));
+        let name = |name: &&str| match name.parse() {
+            Ok(ip) => SanType::IpAddress(ip),
+            Err(_) => SanType::DnsName((*name).try_into().expect("a name")),
+        };
         params.subject_alt_names = names.iter().map(name).collect();
+        // Not the authority's: some programs take a certificate whose two names are one for one that signed itself.
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, names[0]);
         let key = KeyPair::generate().expect("a key");
         let signed = params.signed_by(&key, &self.issuer).expect("a certificate");
         fs::write(dir.join(format!("{file}.pem")), signed.pem()).expect("written");
