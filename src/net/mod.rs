@@ -14,6 +14,7 @@
 mod carrier;
 mod connection;
 pub mod dns;
+mod dns_query;
 mod inlet;
 mod link;
 mod place;

@@ -2,6 +2,7 @@
 //! and Replaces (3515, 3891), Reason (3326), Privacy (3323, 3325).
 
 use std::fmt;
+use std::time::Duration;
 
 use super::header::{HeaderError, NameAddr, Params, is_token, number_below, split_list, trim, words};
 use super::uri::unescape;
@@ -53,6 +54,13 @@ impl fmt::Display for SessionExpires {
 /// `Min-SE: 90` (RFC 4028 5), also `Expires`, `Min-Expires`: seconds, generic parameters passed over.
 pub fn seconds(text: &str) -> Result<u32, HeaderError> {
     Ok(number_below(with_params(text).0, SECONDS)? as u32)
+}
+
+/// `Retry-After: 120 (in a meeting);duration=60` (RFC 3261 20.33); none when it says nothing that can be read.
+pub fn retry_after(headers: &Headers) -> Option<Duration> {
+    let value = headers.get("Retry-After")?;
+    let end = value.find(['(', ';']).unwrap_or(value.len());
+    Some(Duration::from_secs(number_below(value.get(..end)?, SECONDS).ok()?))
 }
 
 /// `RSeq: 988789` (RFC 3262 7.1); from 1.

@@ -18,6 +18,8 @@ mod legs;
 mod line_invite;
 mod message_taking;
 mod offering;
+mod penalty;
+mod places;
 mod recovery;
 mod registering;
 mod service;
@@ -33,7 +35,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::bounded::BoundedMap;
-use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, QueryKey, Rng, Serial, TakeKey};
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, Rng, Serial, TakeKey};
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent, Origin};
 use crate::sip::endpoint::{Config as EndpointConfig, Dropped, Endpoint, Event};
@@ -43,6 +45,7 @@ use floor::Floor;
 use io::{Command, Input, Output, Why};
 use legs::Legs;
 use message_taking::Take;
+use places::Places;
 use policy::Policy;
 use registering::Gate;
 use trunks::Trunks;
@@ -98,13 +101,6 @@ enum What {
 
 const FIRST_WHAT: What = What::Flow;
 
-/// Who waits for a name to be looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asker {
-    Leg(LegKey),
-    Trunk(u32),
-}
-
 /// Everything random and every new number.
 struct Mint {
     rng: Rng,
@@ -124,7 +120,7 @@ pub struct Switch {
     calls: BoundedMap<CallKey, Call>,
     legs: Legs,
     dialogs: BoundedMap<DialogKey, LegKey>,
-    lookups: BoundedMap<QueryKey, Asker>,
+    places: Places,
     trunks: Trunks,
     takes: BoundedMap<TakeKey, Take>,
     floor: Floor,
@@ -155,7 +151,7 @@ impl Switch {
             calls: BoundedMap::new(calls),
             legs: Legs::new(legs),
             dialogs: BoundedMap::new(legs),
-            lookups: BoundedMap::new(legs + policy.config.trunks.len()),
+            places: Places::new(legs + policy.config.trunks.len()),
             trunks: Trunks::default(),
             takes: BoundedMap::new(calls),
             floor,
@@ -214,7 +210,7 @@ impl Switch {
             }
             Input::TransmitFailed { to } => self.endpoint.handle_transmit_failed(now, to),
             Input::NetDropped { reason, count } => self.notice(Notice::Dropped { reason, count }),
-            Input::Resolved { query, addresses } => self.resolved(now, query, &addresses),
+            Input::Resolved { query, answer } => self.resolved(now, query, answer),
             Input::Media(event) => self.media_event(now, event),
             Input::Stored(reply) => self.stored(&reply),
             Input::Policy(policy) => self.apply_policy(now, policy),
@@ -290,7 +286,7 @@ impl Switch {
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
             Event::Progress { dialog, .. } => self.progress(dialog),
             Event::Answered { dialog, sdp } => self.answered(now, dialog, sdp.as_deref()),
-            Event::Failed { dialog, status } => self.failed(now, dialog, status),
+            Event::Failed { dialog, status, retry_after } => self.failed(now, dialog, status, retry_after),
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),
             Event::OfferAnswered { dialog, sdp } => self.offer_answered(now, dialog, sdp.as_deref()),
             Event::OfferFailed { dialog, .. } => self.offer_failed(dialog),

@@ -37,7 +37,7 @@ impl Switch {
             legs: self.legs.len(),
             waiting: self.floor.waiting(),
             takes: self.takes.len(),
-            lookups: self.lookups.len(),
+            lookups: self.places.searches(),
             dialogs: self.dialogs.len(),
             codes: self.state.codes.len(),
             sip: self.endpoint.counts(),

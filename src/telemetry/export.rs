@@ -66,6 +66,7 @@ pub struct Metrics {
     sip_refused: IntCounterVec,
     dropped: IntCounterVec,
     trunk_up: IntGaugeVec,
+    set_aside: IntCounter,
     auth_failures: IntCounter,
     failures: IntCounterVec,
     log_lines_lost: IntCounter,
@@ -102,6 +103,7 @@ impl Metrics {
             missed: counters(r, "missed_total", "Offers that a line did not take.", &["line", "reason"])?,
             lines: gauges(r, "lines", "Lines, by state.", "state")?,
             trunk_up: gauges(r, "trunk_up", "1 when the carrier answers, by trunk.", "trunk")?,
+            set_aside: counter(r, "places_set_aside_total", "Addresses that failed and are tried last for a while.")?,
             lines_registered: gauge(r, "lines_registered", "Lines with a registered phone.")?,
             messages: counter(r, "messages_total", "Messages that callers left.")?,
             messages_interrupted: counter(
@@ -162,6 +164,7 @@ impl Metrics {
             Notice::Trunk { trunk, up } => {
                 self.trunk_up.with_label_values(&[names.trunk(*trunk)]).set(i64::from(*up));
             }
+            Notice::SetAside { .. } => self.set_aside.inc(),
             Notice::LineState { line, state } => self.change(|present| {
                 present.lines.insert(*line, *state);
             }),

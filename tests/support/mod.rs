@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod dialog;
+pub mod dns;
 pub mod digest;
 pub mod message;
 pub mod peer;

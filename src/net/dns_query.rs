@@ -1,0 +1,178 @@
+//! How the name service is asked. Addresses come from the system's own resolver, so that `/etc/hosts` and
+//! whatever else the system has counts; SRV and NAPTR, which it does not give, by `hickory-resolver` from the
+//! name servers of `resolv.conf`. A configured server is asked for everything, `/etc/hosts` before it.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::dns::RECORDS;
+use crate::sip::target::{Answer, Pointer, Question, Service};
+
+/// How long one packet is waited for, and how often it is sent again: a question has about two seconds.
+const TRY: Duration = Duration::from_millis(600);
+const TRIES: usize = 3;
+/// How long `resolv.conf` counts as read.
+const READ: Duration = Duration::from_secs(60);
+
+/// See the head of the file.
+pub(super) struct Library {
+    server: Option<SocketAddr>,
+    made: Mutex<Option<(Instant, TokioResolver)>>,
+}
+
+impl Library {
+    pub(super) fn new(server: Option<SocketAddr>) -> Self {
+        Self { server, made: Mutex::new(None) }
+    }
+
+    /// Asks for a name that was checked.
+    pub(super) async fn ask(&self, question: Question, turn: OwnedSemaphorePermit) -> Answer {
+        match (question, self.server) {
+            (Question::Addresses(name), None) => ask_system(name, turn).await,
+            (Question::Addresses(name), Some(_)) => self.addresses(&name).await,
+            (Question::Services(name), _) => self.services(&name).await,
+            (Question::Pointers(name), _) => self.pointers(&name).await,
+        }
+    }
+
+    async fn addresses(&self, name: &str) -> Answer {
+        let Some((resolver, name)) = self.resolver().zip(absolute(name)) else { return Answer::Failed };
+        match resolver.lookup_ip(name).await {
+            Ok(found) => Answer::Addresses(found.iter().take(RECORDS).collect()),
+            Err(error) if is_none(&error) => Answer::Addresses(Vec::new()),
+            Err(_) => Answer::Failed,
+        }
+    }
+
+    async fn services(&self, name: &str) -> Answer {
+        let service = |data: &RData| match data {
+            RData::SRV(srv) => Some(Service {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                target: bare(&srv.target),
+            }),
+            _ => None,
+        };
+        self.records(name, RecordType::SRV, service).await.map_or(Answer::Failed, Answer::Services)
+    }
+
+    async fn pointers(&self, name: &str) -> Answer {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let pointer = |data: &RData| match data {
+            RData::NAPTR(naptr) => Some(Pointer {
+                order: naptr.order,
+                preference: naptr.preference,
+                flags: text(&naptr.flags),
+                services: text(&naptr.services),
+                replacement: bare(&naptr.replacement),
+            }),
+            _ => None,
+        };
+        self.records(name, RecordType::NAPTR, pointer).await.map_or(Answer::Failed, Answer::Pointers)
+    }
+
+    /// Records of a kind; `None` when the name service fails.
+    async fn records<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        read: impl Fn(&RData) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let (resolver, name) = self.resolver().zip(absolute(name))?;
+        match resolver.lookup(name, kind).await {
+            Ok(found) => Some(
+                found.answers().iter().filter_map(|record| read(&record.data)).take(RECORDS).collect(),
+            ),
+            Err(error) => is_none(&error).then(Vec::new),
+        }
+    }
+
+    /// The library's resolver; made anew from time to time, for a system whose name servers change. `None`: the
+    /// system names none.
+    fn resolver(&self) -> Option<TokioResolver> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, resolver)) = &*made {
+            if self.server.is_some() || at.elapsed() < READ {
+                return Some(resolver.clone());
+            }
+        }
+        let mut builder = match self.server {
+            Some(server) => {
+                let provider = TokioRuntimeProvider::default();
+                TokioResolver::builder_with_config(only(server), provider)
+            }
+            None => TokioResolver::builder_tokio().ok()?,
+        };
+        tune(builder.options_mut());
+        let resolver = builder.build().ok()?;
+        *made = Some((Instant::now(), resolver.clone()));
+        Some(resolver)
+    }
+}
+
+/// One server, at its port.
+fn only(server: SocketAddr) -> ResolverConfig {
+    let at_port = |mut connection: ConnectionConfig| {
+        connection.port = server.port();
+        connection
+    };
+    let connections = vec![at_port(ConnectionConfig::udp()), at_port(ConnectionConfig::tcp())];
+    ResolverConfig::from_parts(None, Vec::new(), vec![NameServerConfig::new(server.ip(), true, connections)])
+}
+
+fn tune(options: &mut ResolverOpts) {
+    options.timeout = TRY;
+    options.attempts = TRIES;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.use_hosts_file = ResolveHosts::Always;
+    // `dns` remembers, also for the day when nobody answers.
+    options.cache_size = 0;
+}
+
+/// The turn goes with the thread: a look-up that hangs past our patience still counts.
+async fn ask_system(name: String, turn: OwnedSemaphorePermit) -> Answer {
+    let found = tokio::task::spawn_blocking(move || {
+        let found = (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<SocketAddr>>);
+        drop(turn);
+        found
+    });
+    match found.await {
+        Ok(Ok(found)) => Answer::Addresses(found.iter().map(SocketAddr::ip).collect::<Vec<IpAddr>>()),
+        // It does not say whether there is no such name or no answer.
+        Ok(Err(_)) | Err(_) => Answer::Failed,
+    }
+}
+
+/// The name does not exist, or has no such record: an answer.
+fn is_none(error: &NetError) -> bool {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
+        }
+        _ => false,
+    }
+}
+
+/// The name as such, without the system's search list.
+fn absolute(name: &str) -> Option<Name> {
+    Name::from_ascii(format!("{name}.")).ok()
+}
+
+/// As a URI has it: without the dot at its end.
+fn bare(name: &Name) -> String {
+    let text = name.to_ascii();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
