@@ -53,7 +53,8 @@ async fn find(dns: &mut (Dns, mpsc::Receiver<Resolved>), uri: &str, spoken: &[Tr
     loop {
         match step {
             Step::Found(hops) => {
-                let hop = |hop: &hulplijn::sip::target::Hop| format!("{} {}", hop.transport.as_str(), hop.peer);
+                let hop =
+                    |hop: &hulplijn::sip::target::Hop| format!("{} {}", hop.transport.as_str(), hop.peer);
                 return hops.iter().map(hop).collect::<Vec<_>>().join(", ");
             }
             Step::Ask(question) => {

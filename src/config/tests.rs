@@ -132,6 +132,12 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
         ),
         ("[log]\njson = \"yes\"\n", "x.toml:2: error: `json` is a text; allowed: true or false, without quotes".into()),
         (
+            "[dns]\nserver = \"ns.example\"\n",
+            "x.toml:2: error: `server` is `ns.example`; allowed: an IP address and a port, such as \
+             192.0.2.10:5060 or [2001:db8::10]:5060"
+                .into(),
+        ),
+        (
             "[metrics]\nlisten = \"localhost:9712\"\n",
             "x.toml:2: error: `listen` is `localhost:9712`; allowed: an IP address and a port, such as \
              192.0.2.10:5060 or [2001:db8::10]:5060"

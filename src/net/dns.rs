@@ -38,7 +38,7 @@ pub struct Resolved {
     pub answer: Answer,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct DnsConfig {
     /// Questions unanswered at a time. Past it a question comes back at once.
     pub questions: usize,
@@ -113,21 +113,22 @@ impl Dns {
         within: Duration,
     ) -> Result<(), Full<QueryKey>> {
         let place = self.answers.clone().try_reserve_owned().map_err(|_| Full(query))?;
-        let answer = match checked(question) {
-            Ok(question) => match self.resolver.fresh(&question) {
-                Some(answer) => answer,
-                None => {
-                    let resolver = self.resolver.clone();
-                    self.runtime.spawn(async move {
-                        let answer = resolver.answer(question, within).await;
-                        place.send(Resolved { query, answer });
-                    });
-                    return Ok(());
-                }
-            },
-            Err(answer) => answer,
+        let question = match checked(question) {
+            Ok(question) => question,
+            Err(answer) => {
+                place.send(Resolved { query, answer });
+                return Ok(());
+            }
         };
-        place.send(Resolved { query, answer });
+        if let Some(answer) = self.resolver.fresh(&question) {
+            place.send(Resolved { query, answer });
+            return Ok(());
+        }
+        let resolver = self.resolver.clone();
+        self.runtime.spawn(async move {
+            let answer = resolver.answer(question, within).await;
+            place.send(Resolved { query, answer });
+        });
         Ok(())
     }
 }
@@ -266,7 +267,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::sip::target::Service;
+    use crate::sip::target::Srv;
 
     const SOON: Duration = Duration::from_millis(20);
     const LATE: Duration = Duration::from_secs(10);
@@ -371,7 +372,7 @@ mod tests {
         let (mut memory, start) = (Memory::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let services = Question::Services("_sip._udp.example".to_owned());
-        let service = Service { priority: 1, weight: 1, port: 5060, target: "a.example".to_owned() };
+        let service = Srv { priority: 1, weight: 1, port: 5060, target: "a.example".to_owned() };
         let answer = Answer::Services(vec![service]);
         memory.remember(at(0), &services, &answer);
         assert!(memory.fresh(at(29), &services).is_some() && memory.fresh(at(30), &services).is_none());

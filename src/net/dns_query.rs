@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::dns::RECORDS;
-use crate::sip::target::{Answer, Pointer, Question, Service};
+use crate::sip::target::{Answer, Naptr, Question, Srv};
 
 /// How long one packet is waited for, and how often it is sent again: a question has about two seconds.
 const TRY: Duration = Duration::from_millis(600);
@@ -58,7 +58,7 @@ impl Library {
 
     async fn services(&self, name: &str) -> Answer {
         let service = |data: &RData| match data {
-            RData::SRV(srv) => Some(Service {
+            RData::SRV(srv) => Some(Srv {
                 priority: srv.priority,
                 weight: srv.weight,
                 port: srv.port,
@@ -72,7 +72,7 @@ impl Library {
     async fn pointers(&self, name: &str) -> Answer {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let pointer = |data: &RData| match data {
-            RData::NAPTR(naptr) => Some(Pointer {
+            RData::NAPTR(naptr) => Some(Naptr {
                 order: naptr.order,
                 preference: naptr.preference,
                 flags: text(&naptr.flags),
@@ -93,9 +93,9 @@ impl Library {
     ) -> Option<Vec<T>> {
         let (resolver, name) = self.resolver().zip(absolute(name))?;
         match resolver.lookup(name, kind).await {
-            Ok(found) => Some(
-                found.answers().iter().filter_map(|record| read(&record.data)).take(RECORDS).collect(),
-            ),
+            Ok(found) => {
+                Some(found.answers().iter().filter_map(|record| read(&record.data)).take(RECORDS).collect())
+            }
             Err(error) => is_none(&error).then(Vec::new),
         }
     }

@@ -278,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn rfc3261_20_33_retry_after() {
+        let read = |text: &str| {
+            let mut headers = Headers::new();
+            headers.push("Retry-After", text);
+            retry_after(&headers)
+        };
+        for text in ["18000;duration=3600", "18000", " 18000 (I'm in a meeting)"] {
+            assert_eq!(read(text), Some(Duration::from_secs(18_000)), "{text}");
+        }
+        for text in ["", "soon", "-1", "99999999999999999999", "(5)"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn rfc3262_7_rseq_and_rack() {
         assert_eq!(rseq("988789"), Ok(988_789));
         for text in ["0", "", "+1", "2147483648"] {

@@ -43,15 +43,15 @@ pub enum Question {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Answer {
     Addresses(Vec<IpAddr>),
-    Services(Vec<Service>),
-    Pointers(Vec<Pointer>),
+    Services(Vec<Srv>),
+    Pointers(Vec<Naptr>),
     /// It gave none in time, or an error.
     Failed,
 }
 
 /// An SRV record (RFC 2782).
 #[derive(Clone, PartialEq, Eq)]
-pub struct Service {
+pub struct Srv {
     pub priority: u16,
     pub weight: u16,
     pub port: u16,
@@ -61,7 +61,7 @@ pub struct Service {
 
 /// A NAPTR record (RFC 3403 4).
 #[derive(Clone, PartialEq, Eq)]
-pub struct Pointer {
+pub struct Naptr {
     pub order: u16,
     pub preference: u16,
     pub flags: String,
@@ -70,7 +70,7 @@ pub struct Pointer {
 }
 
 /// One place to try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hop {
     pub transport: Transport,
     pub peer: SocketAddr,
@@ -240,9 +240,9 @@ impl Search {
 
     /// RFC 3263 4.1: the services that we speak, the lowest order first and in it the lowest preference. Those
     /// that come after the first are for when it fails (4.3).
-    fn follow(&mut self, mut pointers: Vec<Pointer>) {
+    fn follow(&mut self, mut pointers: Vec<Naptr>) {
         pointers.sort_by_key(|pointer| (pointer.order, pointer.preference));
-        let transport = |pointer: &Pointer| {
+        let transport = |pointer: &Naptr| {
             let kind = match pointer.services.to_ascii_uppercase().as_str() {
                 "SIPS+D2T" => Transport::Tls,
                 "SIP+D2U" if !self.secure => Transport::Udp,
@@ -258,7 +258,7 @@ impl Search {
         self.now = jobs.take(MOST_RECORDS).collect();
     }
 
-    fn serve(&mut self, transport: Transport, services: Vec<Service>, rng: &mut Rng) {
+    fn serve(&mut self, transport: Transport, services: Vec<Srv>, rng: &mut Rng) {
         self.is_served |= !services.is_empty();
         let chosen = in_turn(services, rng).into_iter();
         let fits = chosen.filter(|service| is_name(&service.target) && service.port != 0);
@@ -307,7 +307,7 @@ fn is_name(name: &str) -> bool {
 
 /// SRV records in the order in which they are to be tried: the lowest priority first, and in it a draw
 /// without putting back in which each has the chance of its weight (RFC 2782, "Usage rules").
-fn in_turn(mut services: Vec<Service>, rng: &mut Rng) -> Vec<Service> {
+fn in_turn(mut services: Vec<Srv>, rng: &mut Rng) -> Vec<Srv> {
     // A weight of 0 stands first, so that it has a small chance beside others.
     services.sort_by_key(|service| (service.priority, service.weight != 0));
     let mut chosen = Vec::with_capacity(services.len());
@@ -346,29 +346,35 @@ mod tests {
                 let name = words[0].to_owned();
                 let text = |at: usize| words[at].to_owned();
                 match words[1] {
-                    "A" => match names.entry(Question::Addresses(name)).or_insert(Answer::Addresses(vec![])) {
-                        Answer::Addresses(list) => list.push(words[2].parse().unwrap()),
-                        _ => unreachable!(),
-                    },
-                    "SRV" => match names.entry(Question::Services(name)).or_insert(Answer::Services(vec![])) {
-                        Answer::Services(list) => list.push(Service {
-                            priority: number(2),
-                            weight: number(3),
-                            port: number(4),
-                            target: text(5),
-                        }),
-                        _ => unreachable!(),
-                    },
-                    "NAPTR" => match names.entry(Question::Pointers(name)).or_insert(Answer::Pointers(vec![])) {
-                        Answer::Pointers(list) => list.push(Pointer {
-                            order: number(2),
-                            preference: number(3),
-                            flags: "s".into(),
-                            services: text(4),
-                            replacement: text(5),
-                        }),
-                        _ => unreachable!(),
-                    },
+                    "A" => {
+                        match names.entry(Question::Addresses(name)).or_insert(Answer::Addresses(vec![])) {
+                            Answer::Addresses(list) => list.push(words[2].parse().unwrap()),
+                            _ => unreachable!(),
+                        }
+                    }
+                    "SRV" => {
+                        match names.entry(Question::Services(name)).or_insert(Answer::Services(vec![])) {
+                            Answer::Services(list) => list.push(Srv {
+                                priority: number(2),
+                                weight: number(3),
+                                port: number(4),
+                                target: text(5),
+                            }),
+                            _ => unreachable!(),
+                        }
+                    }
+                    "NAPTR" => {
+                        match names.entry(Question::Pointers(name)).or_insert(Answer::Pointers(vec![])) {
+                            Answer::Pointers(list) => list.push(Naptr {
+                                order: number(2),
+                                preference: number(3),
+                                flags: "s".into(),
+                                services: text(4),
+                                replacement: text(5),
+                            }),
+                            _ => unreachable!(),
+                        }
+                    }
                     kind => {
                         let question = match kind {
                             "fails-srv" => Question::Services(name),
@@ -492,21 +498,23 @@ mod tests {
             "server3.example.com A 192.0.2.3",
         ];
         let tls = ("_sips._tcp.example.com server3.example.com", "TLS 192.0.2.3:5061");
-        let tcp =
-            ("_sip._tcp.example.com server1.example.com server2.example.com", "TCP 192.0.2.1:5060, TCP 192.0.2.2:5060");
+        let tcp = (
+            "_sip._tcp.example.com server1.example.com server2.example.com",
+            "TCP 192.0.2.1:5060, TCP 192.0.2.2:5060",
+        );
         let udp = ("_sip._udp.example.com server1.example.com", "UDP 192.0.2.1:5062");
         let names = Names::new(&records);
-        let cases: [(&str, &[Transport], &[(&str, &str)]); 4] = [
-            ("sip:example.com", &ALL, &[tls, tcp, udp]),
-            ("sip:example.com", &[Transport::Udp, Transport::Tcp], &[tcp, udp]),
-            ("sip:example.com", &[Transport::Udp], &[udp]),
-            ("sips:example.com", &ALL, &[tls]),
+        let cases = [
+            ("sip:example.com", ALL.to_vec(), vec![tls, tcp, udp]),
+            ("sip:example.com", vec![Transport::Udp, Transport::Tcp], vec![tcp, udp]),
+            ("sip:example.com", vec![Transport::Udp], vec![udp]),
+            ("sips:example.com", ALL.to_vec(), vec![tls]),
         ];
         for (uri, spoken, parts) in cases {
             let asked: Vec<&str> = parts.iter().map(|part| part.0).collect();
             let found = parts.iter().map(|part| part.1).collect::<Vec<_>>().join(", ");
             // One job after the other: a service, then the addresses of its targets.
-            let got = names.search(uri, spoken, &mut Rng::from_number(1));
+            let got = names.search(uri, &spoken, &mut Rng::from_number(1));
             assert_eq!(got, (format!("example.com? {}", asked.join(" ")), found), "{uri} {}", spoken.len());
         }
     }
@@ -538,7 +546,8 @@ mod tests {
 
     #[test]
     fn a_broken_name_service_is_asked_twice_and_then_only_for_the_host() {
-        let records = ["h fails-naptr", "_sip._udp.h fails-srv", "h A 192.0.2.9", "_sip._tcp.h SRV 1 1 5060 h"];
+        let records =
+            ["h fails-naptr", "_sip._udp.h fails-srv", "h A 192.0.2.9", "_sip._tcp.h SRV 1 1 5060 h"];
         check(&records, &[("sip:h", &ALL, "h? _sip._udp.h h", "UDP 192.0.2.9:5060")]);
         let no_naptr = ["h fails-naptr", "_sip._udp.h SRV 1 1 5070 h", "h A 192.0.2.9"];
         check(&no_naptr, &[("sip:h", &[Transport::Udp], "h? _sip._udp.h h", "UDP 192.0.2.9:5070")]);
@@ -558,12 +567,8 @@ mod tests {
 
     #[test]
     fn rfc_2782_the_first_of_a_priority_is_drawn_by_weight() {
-        let service = |priority, weight, target: &str| Service {
-            priority,
-            weight,
-            port: 5060,
-            target: target.to_owned(),
-        };
+        let service =
+            |priority, weight, target: &str| Srv { priority, weight, port: 5060, target: target.to_owned() };
         let all = vec![
             service(2, 100, "later"),
             service(1, 60, "a"),

@@ -83,7 +83,7 @@ enum What {
     Join,
     /// A leg has rung long enough.
     Ring,
-    /// A peer has given no sign of life to our INVITE.
+    /// A peer has given no sign of life to our INVITE, or a carrier none to a request.
     Heard,
     /// A telephone has not pressed 1.
     Confirm,
@@ -242,6 +242,7 @@ impl Switch {
                 (Owner::Leg(leg), _) => self.rang_out(now, leg),
                 (Owner::Line(line), _) => self.line_changed(now, line),
                 (Owner::Late(number), _) => self.refuse_late(now, number),
+                (Owner::Trunk(trunk), What::Heard) => self.trunk_unheard(now, trunk),
                 (Owner::Trunk(trunk), _) => self.trunk_due(now, trunk),
                 (Owner::Switch, What::Drain) => self.drain_over(now),
                 (Owner::Switch, _) => self.bindings_due(now),

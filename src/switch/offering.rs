@@ -352,13 +352,7 @@ impl Switch {
     }
 
     /// Our INVITE failed.
-    pub(super) fn failed(
-        &mut self,
-        now: Now,
-        dialog: DialogKey,
-        status: u16,
-        retry_after: Option<Duration>,
-    ) {
+    pub(super) fn failed(&mut self, now: Now, dialog: DialogKey, status: u16, retry_after: Option<Duration>) {
         let Some(key) = self.leg_of(dialog) else { return };
         self.dialogs.remove(&dialog);
         match (status, self.place_of(key)) {
@@ -377,7 +371,18 @@ impl Switch {
             408 | 487 => Miss::NoAnswer,
             _ => Miss::Unreachable,
         };
+        if status != 503 {
+            self.leave_siblings(key);
+        }
         self.attempt_failed(now, key, miss);
+    }
+
+    /// Somebody answered for all places of this address (RFC 3263 4.3): only other phones and carriers are left.
+    fn leave_siblings(&mut self, key: LegKey) {
+        let target = self.legs.get_mut(&key).and_then(|leg| leg.target.as_mut());
+        if let Some(Target { place: Place::Known(Destination::Address { .. }), uri, others, .. }) = target {
+            others.retain(|other| other.uri != *uri);
+        }
     }
 
     /// The first to answer has the caller; the others are taken back.

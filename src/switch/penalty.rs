@@ -123,7 +123,10 @@ mod tests {
         box_.failed(now, &to, None);
         assert!(!box_.is_set_aside(now + seconds(60), &to), "after an answer it begins anew");
         box_.failed(now + seconds(60 + 600), &to, None);
-        assert!(!box_.is_set_aside(now + seconds(60 + 600 + 60), &to), "and after a long time without failure");
+        assert!(
+            !box_.is_set_aside(now + seconds(60 + 600 + 60), &to),
+            "and after a long time without failure"
+        );
     }
 
     #[test]

@@ -49,9 +49,8 @@ impl Places {
 
     /// No carrier waits for an answer any more.
     pub(super) fn forget_trunks(&mut self) {
-        let of_trunk = |(key, lookup): (&QueryKey, &Lookup)| {
-            matches!(lookup.asker, Asker::Trunk(_)).then_some(*key)
-        };
+        let of_trunk =
+            |(key, lookup): (&QueryKey, &Lookup)| matches!(lookup.asker, Asker::Trunk(_)).then_some(*key);
         let keys: Vec<QueryKey> = self.lookups.iter().filter_map(of_trunk).collect();
         for key in keys {
             self.lookups.remove(&key);

@@ -23,6 +23,8 @@ use crate::telemetry::notice::Notice;
 const EXPIRES: Duration = Duration::from_secs(600);
 /// The longest pause between two attempts at a carrier that refuses or does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long a carrier's place may be silent when there is another; else the transaction's whole 32 s.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// Answers that say that nobody is there: none came, or the network refused.
 const GONE: [u16; 2] = [408, 503];
 
@@ -145,6 +147,9 @@ impl Switch {
     fn try_trunk(&mut self, now: Now, index: u32) {
         let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
         let Some((to, local)) = trunk.ways.front().copied() else { return self.trunk_failed(now, index) };
+        if trunk.ways.len() > 1 {
+            self.timers.set(Owner::Trunk(index), What::Heard, now.at + UNHEARD);
+        }
         if !trunk.config.register.value {
             return self.ask_trunk(now, index, to, local);
         }
@@ -168,12 +173,20 @@ impl Switch {
     }
 
     /// Nobody was reached at a place: the next one is tried at once (RFC 3263 4.3).
-    fn trunk_gone(&mut self, now: Now, index: u32, headers: &Headers) {
+    fn trunk_gone(&mut self, now: Now, index: u32, retry_after: Option<Duration>) {
         let way = self.trunks.list.get_mut(index as usize).and_then(|trunk| trunk.ways.pop_front());
         if let Some((to, _)) = way {
-            self.place_failed(now, &to, retry_after(headers));
+            self.place_failed(now, &to, retry_after);
         }
         self.try_trunk(now, index);
+    }
+
+    /// A place is silent, and there is another. What it may say yet is nobody's answer any more.
+    pub(super) fn trunk_unheard(&mut self, now: Now, index: u32) {
+        if let Some(trunk) = self.trunks.list.get_mut(index as usize) {
+            trunk.probe = None;
+            self.trunk_gone(now, index, None);
+        }
     }
 
     fn register_trunk(&mut self, now: Now, index: u32) {
@@ -217,15 +230,20 @@ impl Switch {
             let Some(trunk) = self.trunks.list.get_mut(index) else { return };
             let (index, options) = (index as u32, trunk.config.options.value);
             if trunk.probe == Some(number) {
+                self.timers.cancel(Owner::Trunk(index), What::Heard);
                 trunk.probe = None;
                 if GONE.contains(&status) {
-                    return self.trunk_gone(now, index, headers);
+                    return self.trunk_gone(now, index, retry_after(headers));
                 }
                 self.trunk_answers(index);
                 return self.timers.set(Owner::Trunk(index), What::Trunk, now.at + options);
             }
             let Some(registration) = &mut trunk.registration else { continue };
-            match registration.replied(number, status, headers) {
+            let reply = registration.replied(number, status, headers);
+            if reply != Reply::NotOurs {
+                self.timers.cancel(Owner::Trunk(index), What::Heard);
+            }
+            match reply {
                 Reply::NotOurs => {}
                 Reply::Held { granted, .. } => {
                     self.trunk_answers(index);
@@ -236,7 +254,7 @@ impl Switch {
                 }
                 Reply::Again => return self.register_trunk(now, index),
                 Reply::Refused { status } if GONE.contains(&status) => {
-                    return self.trunk_gone(now, index, headers);
+                    return self.trunk_gone(now, index, retry_after(headers));
                 }
                 Reply::Refused { .. } => return self.trunk_failed(now, index),
                 Reply::Left { .. } => return,

@@ -103,7 +103,11 @@ impl Metrics {
             missed: counters(r, "missed_total", "Offers that a line did not take.", &["line", "reason"])?,
             lines: gauges(r, "lines", "Lines, by state.", "state")?,
             trunk_up: gauges(r, "trunk_up", "1 when the carrier answers, by trunk.", "trunk")?,
-            set_aside: counter(r, "places_set_aside_total", "Addresses that failed and are tried last for a while.")?,
+            set_aside: counter(
+                r,
+                "places_set_aside_total",
+                "Addresses that failed and are tried last for a while.",
+            )?,
             lines_registered: gauge(r, "lines_registered", "Lines with a registered phone.")?,
             messages: counter(r, "messages_total", "Messages that callers left.")?,
             messages_interrupted: counter(

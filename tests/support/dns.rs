@@ -118,9 +118,7 @@ fn data(record: &[String]) -> Vec<u8> {
             IpAddr::V6(v6) => v6.octets().to_vec(),
         },
         "SRV" => [number(2), number(3), number(4), labels(&record[5])].concat(),
-        "NAPTR" => {
-            [number(2), number(3), text("s"), text(&record[4]), text(""), labels(&record[5])].concat()
-        }
+        "NAPTR" => [number(2), number(3), text("s"), text(&record[4]), text(""), labels(&record[5])].concat(),
         _ => Vec::new(),
     }
 }

@@ -7,8 +7,8 @@
 
 pub mod certificates;
 pub mod dialog;
-pub mod dns;
 pub mod digest;
+pub mod dns;
 pub mod message;
 pub mod peer;
 pub mod place;
