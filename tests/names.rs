@@ -37,12 +37,12 @@ fn started(server: &NameServer) -> (Dns, mpsc::Receiver<Resolved>) {
     Dns::start(DnsConfig { server: Some(server.address), ..DnsConfig::default() }).expect("a runtime")
 }
 
-async fn ask(dns: &(Dns, mpsc::Receiver<Resolved>), question: Question) -> Result<(), ()> {
+fn ask(dns: &(Dns, mpsc::Receiver<Resolved>), question: Question) -> Result<(), ()> {
     dns.0.resolve(QueryKey(1), question, Duration::from_secs(2)).map_err(|_| ())
 }
 
 async fn answer(dns: &mut (Dns, mpsc::Receiver<Resolved>), question: Question) -> Answer {
-    ask(dns, question).await.expect("room");
+    ask(dns, question).expect("room");
     dns.1.recv().await.expect("an answer").answer
 }
 

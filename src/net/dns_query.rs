@@ -23,7 +23,10 @@ use crate::sip::target::{Answer, Naptr, Question, Srv};
 /// How long one packet is waited for, and how often it is sent again: a question has about two seconds.
 const TRY: Duration = Duration::from_millis(600);
 const TRIES: usize = 3;
-/// How long `resolv.conf` counts as read.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// As many as the system itself asks.
+const SERVERS: usize = 3;
+/// How long it counts as read.
 const READ: Duration = Duration::from_secs(60);
 
 /// See the head of the file.
@@ -109,13 +112,16 @@ impl Library {
                 return Some(resolver.clone());
             }
         }
-        let mut builder = match self.server {
-            Some(server) => {
-                let provider = TokioRuntimeProvider::default();
-                TokioResolver::builder_with_config(only(server), provider)
-            }
-            None => TokioResolver::builder_tokio().ok()?,
+        let servers = match self.server {
+            Some(server) => vec![server],
+            None => name_servers(&std::fs::read_to_string(RESOLV_CONF).ok()?),
         };
+        if servers.is_empty() {
+            return None;
+        }
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.into_iter().map(server).collect());
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = TokioResolver::builder_with_config(config, provider);
         tune(builder.options_mut());
         let resolver = builder.build().ok()?;
         *made = Some((Instant::now(), resolver.clone()));
@@ -123,14 +129,24 @@ impl Library {
     }
 }
 
-/// One server, at its port.
-fn only(server: SocketAddr) -> ResolverConfig {
+/// The name servers of resolv.conf(5). Its other lines are about names without a dot and about patience; names are
+/// asked for as they are written, and the patience is ours.
+fn name_servers(conf: &str) -> Vec<SocketAddr> {
+    let server = |line: &str| {
+        let mut words = line.split_whitespace();
+        let address = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
+        Some(SocketAddr::new(address.parse().ok()?, 53))
+    };
+    conf.lines().filter_map(server).take(SERVERS).collect()
+}
+
+fn server(at: SocketAddr) -> NameServerConfig {
     let at_port = |mut connection: ConnectionConfig| {
-        connection.port = server.port();
+        connection.port = at.port();
         connection
     };
     let connections = vec![at_port(ConnectionConfig::udp()), at_port(ConnectionConfig::tcp())];
-    ResolverConfig::from_parts(None, Vec::new(), vec![NameServerConfig::new(server.ip(), true, connections)])
+    NameServerConfig::new(at.ip(), true, connections)
 }
 
 fn tune(options: &mut ResolverOpts) {
@@ -175,4 +191,19 @@ fn absolute(name: &str) -> Option<Name> {
 fn bare(name: &Name) -> String {
     let text = name.to_ascii();
     text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_servers_of_the_system_are_read() {
+        let conf = "# comment\nsearch example.org\nnameserver 192.0.2.53\n nameserver\t2001:db8::53 # two\n\
+                    nameserver fe80::1%eth0\nnameserver\nnameservers 192.0.2.1\noptions timeout:1\n\
+                    nameserver 192.0.2.54\nnameserver 192.0.2.55\n";
+        let found: Vec<String> = name_servers(conf).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.53:53", "[2001:db8::53]:53", "192.0.2.54:53"]);
+        assert!(name_servers("").is_empty());
+    }
 }

@@ -48,7 +48,7 @@ fn is_connected(world: &mut World, caller: &str, to: &str, within: u64) -> Durat
     world.until_hears(caller, "music");
     let began = world.elapsed();
     world.until(within, &format!("{caller} with {to}"), |world| world.hears(caller) == to);
-    world.elapsed() - began
+    world.elapsed().saturating_sub(began)
 }
 
 fn set_aside(world: &World) -> usize {
