@@ -23,7 +23,7 @@ unit:
 
 # About a minute and a half, on a quiet machine with two cores or more.
 bench:
-	$(CARGO) bench --locked --bench calls --bench bridge --bench relay
+	$(CARGO) bench --locked --bench calls --bench registrations --bench bridge --bench relay
 
 # Each target for FUZZ_SECONDS, from the messages of the torture set.
 FUZZ_SECONDS ?= 600

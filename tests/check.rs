@@ -55,6 +55,28 @@ fn an_unknown_name_with_the_nearest_one() {
 }
 
 #[test]
+fn a_password_that_is_kept_as_a_digest() {
+    use std::io::Write as _;
+    let site = Site::new(HELPLINE);
+    let mut command = binary();
+    command.arg("password").arg("anna").arg("--config").arg(site.config());
+    let pipe = std::process::Stdio::piped;
+    let mut child = command.stdin(pipe()).stdout(pipe()).spawn().expect("started");
+    child.stdin.take().expect("a pipe").write_all(b"geheim-anna\n").expect("written");
+    let made = String::from_utf8(child.wait_with_output().expect("ended").stdout).expect("text");
+    assert!(made.starts_with("password = \"ha1:sha-256:") && made.contains(" md5:"), "{made}");
+    let with = |line: &str| HELPLINE.replace("password = \"geheim-anna\"", line);
+    let server = Site::new(&with(made.trim())).start();
+    let mut phone = server.phone(4);
+    let mut registration = support::Registration::new(&phone, "anna", "geheim-anna");
+    registration.succeed(&mut phone, support::Algorithm::Sha256);
+    registration.succeed(&mut phone, support::Algorithm::Md5);
+    finds("geheim-anna", "ha1:sha-256:12", "ha1:", &["`anna`", "hulplijn password anna"]);
+    let one = format!("ha1:md5:{}", "0".repeat(32));
+    finds("geheim-anna", &one, "ha1:", &["has none for sha-256"]);
+}
+
+#[test]
 fn a_missing_prompt() {
     let words = ["`welkome`", "missing", "`nl`"];
     finds("prompts = [\"welcome\", ", "prompts = [\"welkome\", ", "welkome", &words);

@@ -8,6 +8,7 @@ pub mod doubts;
 pub mod exit;
 pub mod make;
 pub mod messages;
+pub mod password;
 pub mod phone;
 pub mod prompts;
 pub mod reload;
@@ -41,6 +42,7 @@ enum Command {
     Phone(phone::Arguments),
     /// Lists, plays, exports, marks and deletes the messages that callers left.
     Messages(messages::Arguments),
+    Password(password::Arguments),
     /// Makes the spoken prompts from their texts, or checks them.
     Prompts(prompts::Arguments),
 }
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Call(arguments) => call::run(&arguments, out),
         Command::Phone(arguments) => phone::run(&arguments, out),
         Command::Messages(arguments) => messages::run(&arguments, out),
+        Command::Password(arguments) => password::run(&arguments, out),
         Command::Prompts(arguments) => prompts::run(&arguments, out),
     };
     match result {

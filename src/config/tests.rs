@@ -611,6 +611,17 @@ fn an_address_that_no_listener_can_call_is_an_error_where_it_is_written() {
         "{:?}",
         said(trunk)
     );
+    // Which transport a host name leads to, only the name service knows; over TLS UDP is not needed.
+    let tcp = SITE.replace("transport = \"udp\"", "transport = \"tcp\"");
+    assert_ne!(tcp, SITE);
+    for (uri, mistakes) in [("sip:a@pbx.example", 0), ("sip:a@pbx.example:5060", 1), ("sip:a@192.0.2.1", 1)] {
+        let said = findings(&[("site.toml", &tcp), ("x.toml", &line(uri))]);
+        assert_eq!(
+            said.iter().filter(|said| said.contains("can't be called")).count(),
+            mistakes,
+            "{uri}: {said:?}"
+        );
+    }
     // A listener with a slip in it is told alone.
     let slip = format!(
         "[[listen]]\ntransport = \"tpc\"\naddress = \"127.0.0.1:5070\"\n{}",

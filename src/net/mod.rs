@@ -5,6 +5,7 @@
 //!   life, `carrier` TCP or TLS below it.
 //! * `tls`: certificates, and whom we trust; `websocket`: SIP in the frames of a browser.
 //! * `inlet`: the queues to the core; a flood from strangers never stands before a carrier's call.
+//! * `stun`: keeps flows of datagrams alive.
 //! * `place`: which of our addresses a peer sees, and which listener speaks to it.
 //! * `report`: drops and failures on their way to the core, counted together when the core is behind.
 //! * `dns`: answers `sip::target`'s questions.
@@ -20,6 +21,7 @@ mod link;
 mod place;
 mod report;
 mod stream;
+mod stun;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -93,6 +93,21 @@ async fn datagrams_go_both_ways_in_both_families() {
 }
 
 #[tokio::test]
+async fn rfc_5626_4_4_2_a_binding_request_on_the_sip_port_is_answered_and_the_core_hears_nothing() {
+    let (net, mut inputs) = start(config(&[(Transport::Udp, V4)])).expect("start");
+    let phone = UdpSocket::bind(V4).await.expect("bind");
+    let request = [b"\x00\x01\x00\x00\x21\x12\xa4\x42".as_slice(), b"twelve bytes"].concat();
+    phone.send_to(&request, bound(&net, 0)).await.expect("send");
+    let mut buffer = [0; 100];
+    let (length, _) = soon(phone.recv_from(&mut buffer)).await.expect("answer");
+    assert_eq!((length, &buffer[..2], &buffer[8..20]), (32, &b"\x01\x01"[..], &b"twelve bytes"[..]));
+    let port = phone.local_addr().expect("address").port() ^ 0x2112;
+    assert_eq!(buffer[26..28], port.to_be_bytes());
+    phone.send_to(b"hello", bound(&net, 0)).await.expect("send");
+    assert_eq!(message(&mut inputs).await.1, b"hello");
+}
+
+#[tokio::test]
 async fn datagrams_past_the_limits_are_dropped_and_counted() {
     let mut config = config(&[(Transport::Udp, V4)]);
     config.inputs = 1;

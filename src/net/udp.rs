@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use super::inlet::{Entrance, Taken};
 use super::place::Places;
 use super::report::Reporter;
-use super::{NetInput, bind_error};
+use super::{NetInput, bind_error, stun};
 use crate::base::id::FlowKey;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::telemetry::notice;
@@ -93,6 +93,12 @@ impl Socket {
                 continue;
             }
             let Some(flow) = self.flow(peer) else { continue };
+            if stun::is_stun(bytes) {
+                if let Some(answer) = stun::answer(bytes, peer) {
+                    self.send(&Destination::Flow(flow), &answer);
+                }
+                continue;
+            }
             match inputs.datagram(peer.ip(), NetInput::Message { flow, bytes: bytes.to_vec() }) {
                 Taken::Yes => {}
                 Taken::No => self.reporter.dropped(notice::Drop::Flood),

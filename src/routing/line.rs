@@ -94,6 +94,11 @@ impl Line {
         self.misses = 0;
     }
 
+    /// Its phone calls somebody.
+    pub fn calls_out(&mut self) {
+        self.talking += 1;
+    }
+
     /// An offer ended without a call. Busy, lost to another line, withdrawn, or no room of ours is no fault of
     /// the line.
     pub fn missed(&mut self, miss: Miss, now: Instant, rule: MissRule) {

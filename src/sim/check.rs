@@ -294,6 +294,7 @@ impl Check {
             ("recordings", snapshot.takes),
             ("lookups", snapshot.lookups),
             ("codes", snapshot.codes),
+            ("consultations", snapshot.consultations),
             ("dialogs of calls", snapshot.dialogs),
             ("dialogs", sip.dialogs),
             ("transactions", sip.transactions),

@@ -138,6 +138,12 @@ impl World {
         self.with(index, |phone, now| phone.act(now, deed));
     }
 
+    /// Does something with a phone's oldest call.
+    pub fn does_first(&mut self, name: &str, deed: Deed) {
+        let index = self.index(name);
+        self.with(index, |phone, now| phone.act_on_first(now, deed));
+    }
+
     pub fn presses(&mut self, name: &str, keys: &str) {
         for key in keys.chars() {
             self.does(name, Deed::Press(key));

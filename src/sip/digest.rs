@@ -65,6 +65,33 @@ pub enum Secret {
     Ha1(Vec<(Algorithm, String)>),
 }
 
+/// How a secret of the configuration begins that is no password: `ha1:sha-256:HEX md5:HEX`.
+pub const HA1: &str = "ha1:";
+
+impl Secret {
+    /// Reads what the configuration has. `None`: it begins as HA1 and is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some(rest) = text.strip_prefix(HA1) else { return Some(Self::Password(text.to_owned())) };
+        let part = |part: &str| {
+            let (name, value) = part.split_once(':')?;
+            let algorithm = Algorithm::from_name(name)?;
+            let digits = if algorithm == Algorithm::Md5 { 32 } else { 64 };
+            let sound = value.len() == digits && value.bytes().all(|b| b.is_ascii_hexdigit());
+            sound.then(|| (algorithm, value.to_ascii_lowercase()))
+        };
+        let all: Option<Vec<_>> = rest.split_whitespace().map(part).collect();
+        all.filter(|all| !all.is_empty()).map(Self::Ha1)
+    }
+
+    /// Whether it can prove an account by this algorithm.
+    pub fn has(&self, algorithm: Algorithm) -> bool {
+        match self {
+            Self::Password(_) => true,
+            Self::Ha1(all) => all.iter().any(|(a, _)| *a == algorithm),
+        }
+    }
+}
+
 impl From<String> for Secret {
     fn from(password: String) -> Self {
         Self::Password(password)

@@ -2,7 +2,7 @@
 //! done before; a line's name here is already proven.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::flow::Flow;
@@ -86,12 +86,20 @@ pub struct Registrar {
     due: BTreeSet<(Instant, String)>,
     /// Lines by their connections.
     streams: BTreeMap<FlowKey, BTreeSet<String>>,
+    /// Lines by the sources of their flows.
+    sources: BTreeMap<IpAddr, BTreeSet<String>>,
 }
 
 impl Registrar {
     /// `capacity`: lines that may have a binding.
     pub fn new(capacity: usize, limits: Limits) -> Self {
-        Self { lines: BoundedMap::new(capacity), limits, due: BTreeSet::new(), streams: BTreeMap::new() }
+        Self {
+            lines: BoundedMap::new(capacity),
+            limits,
+            due: BTreeSet::new(),
+            streams: BTreeMap::new(),
+            sources: BTreeMap::new(),
+        }
     }
 
     /// Carries out a REGISTER of a proven line. `ours` are the addresses that the switch listens on.
@@ -150,6 +158,13 @@ impl Registrar {
         }
     }
 
+    /// Whether a phone is registered from there.
+    pub fn is_bound_at(&self, now: Instant, source: IpAddr) -> bool {
+        let lines = self.sources.get(&source).into_iter().flatten();
+        let mut all = lines.filter_map(|line| self.lines.get(line)).flatten();
+        all.any(|b| b.expires > now && b.flow.source() == source)
+    }
+
     /// Where a line is reached, the binding that was updated last first: a phone that has started anew is where it
     /// said last, however long its former address may stand.
     pub fn bindings(&self, line: &str, now: Instant) -> Vec<Binding> {
@@ -205,8 +220,11 @@ impl Registrar {
             self.lines.remove(line);
             return Ok(());
         }
-        for binding in bindings.iter().filter(|b| b.flow.transport.is_reliable()) {
-            self.streams.entry(binding.flow.key).or_default().insert(line.to_owned());
+        for flow in bindings.iter().map(|b| b.flow) {
+            self.sources.entry(flow.source()).or_default().insert(line.to_owned());
+            if flow.transport.is_reliable() {
+                self.streams.entry(flow.key).or_default().insert(line.to_owned());
+            }
         }
         self.due.extend(bindings.iter().map(|b| b.expires).min().map(|at| (at, line.to_owned())));
         self.lines.insert(line.to_owned(), bindings).map(|_| ()).map_err(|_| Refusal::Full)
@@ -216,12 +234,8 @@ impl Registrar {
     fn unlist(&mut self, line: &str) {
         for binding in self.lines.get(line).into_iter().flatten() {
             self.due.remove(&(binding.expires, line.to_owned()));
-            if let Some(lines) = self.streams.get_mut(&binding.flow.key) {
-                lines.remove(line);
-                if lines.is_empty() {
-                    self.streams.remove(&binding.flow.key);
-                }
-            }
+            take_out(&mut self.streams, &binding.flow.key, line);
+            take_out(&mut self.sources, &binding.flow.source(), line);
         }
     }
 
@@ -244,6 +258,15 @@ impl Registrar {
             }
         }
         gone
+    }
+}
+
+fn take_out<K: Ord>(index: &mut BTreeMap<K, BTreeSet<String>>, key: &K, line: &str) {
+    if let Some(lines) = index.get_mut(key) {
+        lines.remove(line);
+        if lines.is_empty() {
+            index.remove(key);
+        }
     }
 }
 
@@ -454,9 +477,11 @@ mod tests {
     fn bindings_run_out_and_a_closed_stream_takes_its_own() {
         let (now, mut r) = (Now::read().at, registrar());
         assert!(register(&mut r, now, 1, &[("Contact", "<sip:an@192.0.2.1>;expires=600")]).is_ok());
+        let here = flow(Transport::Udp).source();
+        assert!(r.is_bound_at(now, here) && !r.is_bound_at(now + S(600), here));
         assert_eq!(r.flow_closed(FlowKey(4)), Vec::<String>::new(), "datagrams have no connection to lose");
         assert_eq!(r.next_expiry(), Some(now + S(600)));
         assert_eq!((r.expire(now + S(599)), r.expire(now + S(600))), (vec![], vec!["an".to_owned()]));
-        assert!(r.is_empty());
+        assert!(r.is_empty() && !r.is_bound_at(now, here) && r.sources.is_empty() && r.due.is_empty());
     }
 }

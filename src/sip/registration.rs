@@ -59,6 +59,8 @@ pub struct Registration {
     state: State,
     pause: Duration,
     longest_pause: Duration,
+    /// The registrar has had its longer time since it last took us.
+    raised: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,7 @@ impl Registration {
             state: State::Without,
             pause: FIRST_PAUSE,
             longest_pause,
+            raised: false,
         }
     }
 
@@ -120,7 +123,7 @@ impl Registration {
         match self.state {
             State::Asking { number: asked, refresh } if asked == number => match status {
                 200..=299 => {
-                    (self.state, self.pause) = (State::Held, FIRST_PAUSE);
+                    (self.state, self.pause, self.raised) = (State::Held, FIRST_PAUSE, false);
                     Reply::Held { granted: self.granted(headers), first: !refresh }
                 }
                 423 if self.takes_longer(headers) => Reply::Again,
@@ -190,8 +193,9 @@ impl Registration {
     /// The registrar wants fewer refreshes (10.3 step 7); asked for its own least, it must be content.
     fn takes_longer(&mut self, headers: &Headers) -> bool {
         let least = headers.get("Min-Expires").and_then(|v| seconds(v).ok()).map(u64::from);
-        let longer = least.map(Duration::from_secs).filter(|least| *least > self.expires);
+        let longer = least.map(Duration::from_secs).filter(|least| *least > self.expires && !self.raised);
         self.expires = longer.unwrap_or(self.expires);
+        self.raised |= longer.is_some();
         longer.is_some()
     }
 
@@ -204,5 +208,84 @@ impl Registration {
         let of_contact = own.and_then(|c| number_below(c.params.get("expires")?, 1 << 32).ok());
         let of_header = headers.get("Expires").and_then(|v| seconds(v).ok()).map(u64::from);
         of_contact.or(of_header).map_or(self.expires, Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::flow::Transport;
+
+    fn registration() -> Registration {
+        let at: SocketAddr = ([192, 0, 2, 1], 5060).into();
+        let account = Account {
+            registrar: "sip:carrier.example".into(),
+            aor: "sip:u@carrier.example".into(),
+            contact: "sip:u@192.0.2.9:5060".into(),
+            to: Destination::address(Transport::Udp, at),
+            local: at,
+            credentials: None,
+        };
+        Registration::new(
+            account,
+            Duration::from_secs(600),
+            Duration::from_secs(60),
+            &mut Rng::from_number(1),
+        )
+    }
+
+    fn headers(fields: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::new();
+        fields.iter().for_each(|(name, value)| headers.push(name, *value));
+        headers
+    }
+
+    #[test]
+    fn rfc_3261_10_2_asked_held_refreshed_and_taken_back() {
+        let mut r = registration();
+        let first = r.ask();
+        r.asked(Some(1));
+        assert!(!r.is_held() && r.replied(9, 200, &Headers::new()) == Reply::NotOurs);
+        let listed = headers(&[("Contact", "<sip:x@h>;expires=9, <sip:u@192.0.2.9:5060>;expires=300")]);
+        let granted = Duration::from_secs(300);
+        assert_eq!(r.replied(1, 200, &listed), Reply::Held { granted, first: true });
+        let second = r.ask();
+        assert!(
+            first.call_id == second.call_id && second.cseq > first.cseq + 1,
+            "room for the answer to a challenge"
+        );
+        r.asked(Some(2));
+        assert!(r.is_held(), "it holds while it is refreshed");
+        assert_eq!(r.replied(2, 200, &listed), Reply::Held { granted, first: false });
+        let last = r.leave();
+        assert!(last.is_some_and(|last| last.extra.contains(&("Expires", "0".to_owned()))));
+        r.left(Some(3));
+        assert_eq!(r.replied(3, 200, &Headers::new()), Reply::Left { said: true });
+        assert!(r.is_over() && r.leave().is_none());
+    }
+
+    #[test]
+    fn rfc_3261_10_3_a_registrar_has_its_own_least_once_and_is_then_refused() {
+        let mut r = registration();
+        r.ask();
+        for (number, least, reply) in [
+            (1, "900", Reply::Again),
+            (2, "901", Reply::Refused { status: 423 }),
+            (3, "902", Reply::Refused { status: 423 }),
+        ] {
+            r.asked(Some(number));
+            assert_eq!(r.replied(number, 423, &headers(&[("Min-Expires", least)])), reply, "{least}");
+        }
+        assert!(r.ask().extra.contains(&("Expires", "900".to_owned())));
+    }
+
+    #[test]
+    fn the_pauses_after_failures_grow_to_their_bound_and_begin_anew_once_it_holds() {
+        let mut r = registration();
+        let pauses: Vec<u64> = (0..7).map(|_| r.lost().as_secs()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
+        r.asked(Some(1));
+        assert!(matches!(r.replied(1, 200, &Headers::new()), Reply::Held { .. }));
+        assert_eq!(r.lost().as_secs(), 2);
     }
 }

@@ -20,6 +20,13 @@ use std::time::Duration;
 /// a call: a caller in danger may be silent on purpose.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
+/// What our 200 says, until it is sent.
+pub(super) struct Answer {
+    sdp: Vec<u8>,
+    /// The INVITE had no offer: this is ours.
+    offered: bool,
+}
+
 impl Switch {
     /// What is in no transaction and no dialog. Only a carrier's call, and what a phone has proven, gets a
     /// transaction. All else is answered once and forgotten (RFC 3261 26.3.2.4): a stranger fills no table, and
@@ -39,12 +46,15 @@ impl Switch {
             return self.service_call(now, arrival, &dialled);
         }
         let flow = arrival.flow;
-        if !self.policy.is_trunk(flow.peer.ip()) && !self.trunks.serves(flow.peer.ip()) {
-            return self.endpoint.reply(&arrival, 403, &[]);
-        }
-        let dialled = self.number_called(&arrival, dialled);
-        let Some((number, program)) = self.policy.number(&dialled) else {
-            return self.endpoint.reply(&arrival, 404, &[]);
+        let carried = self.policy.is_trunk(flow.peer.ip()) || self.trunks.serves(flow.peer.ip());
+        let called = carried.then(|| self.number_called(&arrival, dialled.clone()));
+        let number = called.and_then(|called| self.policy.number(&called));
+        let Some((number, program)) = number else {
+            // Asked for a password whatever it dials, so that nobody learns the lines' names by dialling them.
+            if self.gate.registrar.is_bound_at(now.at, flow.source()) {
+                return self.consult(now, arrival, &dialled);
+            }
+            return self.endpoint.reply(&arrival, if carried { 404 } else { 403 }, &[]);
         };
         if self.state.is_draining() || self.calls.is_full() || self.legs.is_full() || !self.admit(now) {
             return self.overloaded(&arrival);
@@ -62,19 +72,9 @@ impl Switch {
         self.attach(caller, dialog);
         let machine = Machine::new(program);
         let call = Call {
-            policy: self.policy.clone(),
-            facts,
-            caller,
             number: Some(number),
             machine: Some(machine),
-            phase: Phase::Arriving,
-            arrived: now.at,
-            answered: false,
-            outcome: None,
-            talked: Duration::ZERO,
-            play: None,
-            take: None,
-            queue: None,
+            ..Call::new(self.policy.clone(), facts, caller, now.at)
         };
         let _ = self.calls.insert(key, call);
         self.timers.set(Owner::Call(key), What::Length, now.at + self.policy.config.limits.call_length.value);
@@ -156,8 +156,13 @@ impl Switch {
         });
         self.working_for(call);
         let Some(leg) = self.legs.get_mut(&key) else { return };
+        let leg_consults = matches!(leg.role, Role::Consulting(_));
         match std::mem::replace(&mut leg.description, Description::Settled) {
-            Description::Theirs(offer) => self.answer_caller(now, key, offer.as_deref()),
+            Description::Theirs(offer) => match self.describe(now, key, offer.as_deref()) {
+                Some(answer) if leg_consults => self.call_colleague(now, key, answer),
+                Some(answer) => self.accept(now, key, answer),
+                None => {}
+            },
             Description::Ours => self.call_out(now, key),
             Description::Settled => {}
         }
@@ -167,12 +172,12 @@ impl Switch {
         self.notice(Notice::MediaFailed);
         let Some(leg) = self.legs.get(&key) else { return };
         match (leg.role, leg.dialog) {
-            (Role::Caller | Role::Service(_), Some(dialog)) => {
+            (Role::Caller | Role::Service(_) | Role::Consulting(_), Some(dialog)) => {
                 let call = leg.call;
                 self.endpoint.reject(now, dialog, 503, &[("Retry-After", "10".into())]);
                 self.end_call(now, call, Outcome::Failed);
             }
-            (Role::Caller | Role::Service(_) | Role::Line(_) | Role::Destination, _) => {
+            (_, _) => {
                 self.attempt_failed(now, key, Miss::NoRoom);
             }
         }
@@ -185,14 +190,17 @@ impl Switch {
         let Some((call, role)) = self.legs.get(&key).map(|leg| (leg.call, leg.role)) else { return };
         self.working_for(call);
         match role {
-            Role::Caller | Role::Service(_) => self.end_call(now, call, Outcome::Failed),
+            Role::Caller | Role::Service(_) | Role::Consulting(_) => {
+                self.end_call(now, call, Outcome::Failed);
+            }
             Role::Line(_) | Role::Destination => self.other_left(now, call, key),
         }
     }
 
-    fn answer_caller(&mut self, now: Now, key: LegKey, offer: Option<&[u8]>) {
-        let Some(leg) = self.legs.get_mut(&key) else { return };
-        let (Some(dialog), call) = (leg.dialog, leg.call) else { return };
+    /// Our side of the session, written but not sent. `None`: the offer can't be taken, and the call is refused.
+    fn describe(&mut self, now: Now, key: LegKey, offer: Option<&[u8]>) -> Option<Answer> {
+        let leg = self.legs.get_mut(&key)?;
+        let (dialog, call) = (leg.dialog?, leg.call);
         let described = match offer {
             Some(offer) => leg.make_answer(offer).map(|(sdp, stream)| (sdp, Some(stream))),
             None => leg.make_offer().map(|sdp| (sdp, None)).ok_or(SdpError::NoAudio),
@@ -200,18 +208,27 @@ impl Switch {
         match described {
             Ok((sdp, stream)) => {
                 leg.agreed = stream;
-                self.endpoint.accept(now, dialog, sdp, offer.is_none());
-                if let Some(call) = self.calls.get_mut(&call) {
-                    call.answered = true;
-                }
-                self.notice(Notice::Answered { call });
+                Some(Answer { sdp, offered: offer.is_none() })
             }
             Err(error) => {
                 let status = refusal(error);
                 self.endpoint.reject(now, dialog, status, &[]);
                 self.notice(Notice::Refused { status });
                 self.end_call(now, call, Outcome::Refused);
+                None
             }
+        }
+    }
+
+    /// The 200. What it says was described before.
+    pub(super) fn accept(&mut self, now: Now, key: LegKey, answer: Answer) {
+        let Some(leg) = self.legs.get(&key) else { return };
+        let (Some(dialog), key) = (leg.dialog, leg.call) else { return };
+        self.endpoint.accept(now, dialog, answer.sdp, answer.offered);
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        call.answered = true;
+        if !self.is_consultation(key) {
+            self.notice(Notice::Answered { call: key });
         }
     }
 
@@ -232,13 +249,18 @@ impl Switch {
             }
         }
         self.media(MediaCommand::Watch { leg: key, after: Some(SILENCE) });
+        if matches!(role, Role::Consulting(_)) {
+            return self.join_consultation(now, call);
+        }
         if !self.calls.get(&call).is_some_and(|c| matches!(c.phase, Phase::Arriving)) {
             return;
         }
         self.enter(now, call, Phase::InFlow);
         match role {
             Role::Service(line) => self.serve_code(now, call, line),
-            Role::Caller | Role::Line(_) | Role::Destination => self.start_flow(now, call),
+            Role::Caller | Role::Line(_) | Role::Destination | Role::Consulting(_) => {
+                self.start_flow(now, call);
+            }
         }
     }
 

@@ -38,17 +38,23 @@ impl Switch {
         self.flow(now, key, FlowEvent::Connected);
         let outcome = match role {
             Role::Line(line) => {
-                if let Some(line) = self.floor.line_mut(line) {
+                // A colleague who was asked first talks already.
+                let asked = self.legs.get(&other).is_some_and(|leg| leg.load == Some(Load::Talking));
+                if let Some(line) = self.floor.line_mut(line).filter(|_| !asked) {
                     line.answered();
                 }
                 if let Some(leg) = self.legs.get_mut(&other) {
                     leg.load = Some(Load::Talking);
                 }
-                self.notice(Notice::Joined { call: key, line, waited, rang });
+                if asked {
+                    self.notice(Notice::HandedOver { call: key, line });
+                } else if !self.is_consultation(key) {
+                    self.notice(Notice::Joined { call: key, line, waited, rang });
+                }
                 self.tell_line(now, line);
                 Outcome::Joined
             }
-            Role::Destination | Role::Caller | Role::Service(_) => Outcome::Referred,
+            Role::Destination | Role::Caller | Role::Service(_) | Role::Consulting(_) => Outcome::Referred,
         };
         if let Some(call) = self.calls.get_mut(&key) {
             call.outcome = Some(outcome);
@@ -56,12 +62,17 @@ impl Switch {
         self.refresh_bridge(key, caller, other);
     }
 
-    /// Bridged, or music for a caller whom the counsellor holds.
+    /// Bridged, or music for a caller whom the counsellor holds, and for a colleague who waits.
     fn refresh_bridge(&mut self, key: CallKey, caller: LegKey, other: LegKey) {
-        let held = self.legs.get(&other).is_some_and(|l| l.held);
-        if held {
+        let held = |leg: &LegKey| self.legs.get(leg).is_some_and(|l| l.held);
+        if held(&other) {
             self.media(MediaCommand::Unbridge { leg: caller });
             self.music(key);
+        } else if held(&caller) && self.is_consultation(key) {
+            self.media(MediaCommand::Unbridge { leg: caller });
+            let play = PlayKey(self.mint.serial.next());
+            let clips = vec![self.policy.own_clip("music")];
+            self.media(MediaCommand::Play { leg: other, play, clips, repeat: true });
         } else {
             self.media(MediaCommand::Bridge { a: caller, b: other });
         }
@@ -135,7 +146,8 @@ impl Switch {
         let Some(call) = self.calls.get(&call_key) else { return };
         let caller = call.caller;
         if let Phase::Together(Together { other, bridged: true, .. }) = &call.phase {
-            if *other == key && held != was_held {
+            let concerns = *other == key || (caller == key && self.is_consultation(call_key));
+            if concerns && held != was_held {
                 let other = *other;
                 self.refresh_bridge(call_key, caller, other);
             }
@@ -147,6 +159,9 @@ impl Switch {
         let Some(call) = self.calls.get(&key) else { return self.close_leg(now, leg) };
         match &call.phase {
             Phase::Together(together) if together.other == leg => {
+                if !together.bridged && self.is_consultation(key) {
+                    return self.end_call(now, key, Outcome::Joined);
+                }
                 if !together.bridged {
                     return self.fell_through(now, key);
                 }

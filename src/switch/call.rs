@@ -69,7 +69,7 @@ pub struct Call {
     pub policy: Arc<Policy>,
     pub facts: CallFacts,
     pub caller: LegKey,
-    /// Place of the dialled number in the config; `None` for a `*` code of a line.
+    /// Place of the dialled number in the config; `None` for a `*` code or a consultation of a line.
     pub number: Option<usize>,
     pub machine: Option<Machine>,
     pub phase: Phase,
@@ -85,6 +85,27 @@ pub struct Call {
     pub take: Option<TakeKey>,
     /// The last queue, to go back to when a transfer falls through.
     pub queue: Option<Arc<str>>,
+}
+
+impl Call {
+    /// A call that has just come in.
+    pub fn new(policy: Arc<Policy>, facts: CallFacts, caller: LegKey, arrived: Instant) -> Self {
+        Self {
+            policy,
+            facts,
+            caller,
+            number: None,
+            machine: None,
+            phase: Phase::Arriving,
+            arrived,
+            answered: false,
+            outcome: None,
+            talked: Duration::ZERO,
+            play: None,
+            take: None,
+            queue: None,
+        }
+    }
 }
 
 impl Switch {
@@ -117,6 +138,7 @@ impl Switch {
         self.leave_phase(now, key);
         let Some(call) = self.calls.remove(&key) else { return };
         self.state.codes.retain(|_, code| code.call != key);
+        self.consultation_over(now, key);
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
         for leg in self.legs.of(key) {
             self.close_leg(now, leg);
@@ -175,12 +197,14 @@ impl Switch {
         let (call, role) = (leg.call, leg.role);
         self.working_for(call);
         match role {
-            super::leg::Role::Caller | super::leg::Role::Service(_) => self.caller_left(now, call),
+            super::leg::Role::Caller | super::leg::Role::Service(_) | super::leg::Role::Consulting(_) => {
+                self.caller_left(now, call);
+            }
             super::leg::Role::Line(_) | super::leg::Role::Destination => self.other_left(now, call, key),
         }
     }
 
-    /// The caller gave up before the answer.
+    /// The caller, or a line that called a colleague, gave up before the answer.
     pub(super) fn cancelled(&mut self, now: Now, dialog: crate::base::id::DialogKey) {
         let Some(key) = self.leg_of(dialog) else { return };
         let Some(call) = self.legs.get(&key).map(|l| l.call) else { return };
@@ -212,11 +236,16 @@ impl Switch {
         self.floor.leave_all(key);
         self.look_everywhere();
         self.state.codes.retain(|_, code| code.call != key);
+        self.state.consultations.retain(|_, consultation| consultation.call != key);
         self.timers.cancel_owner(Owner::Call(key), FIRST_WHAT);
         if let Some(call) = self.calls.remove(&key) {
             self.rescue_take(now, &call);
             let lasted = now.at.saturating_duration_since(call.arrived);
-            self.notice(Notice::Ended { call: key, outcome: Outcome::Failed, lasted, talked: call.talked });
+            // Whose beginning was not told as a caller's has no end as one.
+            if call.number.is_some() {
+                let outcome = Outcome::Failed;
+                self.notice(Notice::Ended { call: key, outcome, lasted, talked: call.talked });
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum Role {
     Destination,
     /// A counsellor's phone that dialled a `*` code.
     Service(LineKey),
+    /// A counsellor's phone that calls a colleague or a destination, for a word before a transfer.
+    Consulting(LineKey),
 }
 
 /// How far a leg that we call has come.
@@ -161,7 +163,7 @@ impl Leg {
 
     pub fn line(&self) -> Option<LineKey> {
         match self.role {
-            Role::Line(line) | Role::Service(line) => Some(line),
+            Role::Line(line) | Role::Service(line) | Role::Consulting(line) => Some(line),
             Role::Caller | Role::Destination => None,
         }
     }

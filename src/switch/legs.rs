@@ -35,6 +35,13 @@ impl Legs {
         Some(leg)
     }
 
+    /// A leg goes over to another call.
+    pub fn rehome(&mut self, key: LegKey, call: CallKey) {
+        let Some(leg) = self.all.get_mut(&key) else { return };
+        self.of_calls.remove(&(std::mem::replace(&mut leg.call, call), key));
+        self.of_calls.insert((call, key));
+    }
+
     pub fn get(&self, key: &LegKey) -> Option<&Leg> {
         self.all.get(key)
     }
@@ -76,6 +83,9 @@ mod tests {
         }
         assert!(legs.is_full() && !legs.insert(LegKey(4), leg(7)));
         assert_eq!((legs.of(CallKey(7)), legs.of(CallKey(8))), (vec![LegKey(1), LegKey(3)], vec![LegKey(2)]));
+        legs.rehome(LegKey(2), CallKey(7));
+        assert_eq!((legs.of(CallKey(7)).len(), legs.of(CallKey(8))), (3, vec![]));
+        legs.rehome(LegKey(2), CallKey(8));
         assert!(legs.remove(&LegKey(1)).is_some() && legs.remove(&LegKey(1)).is_none());
         assert_eq!((legs.of(CallKey(7)), legs.of(CallKey(9)), legs.len()), (vec![LegKey(3)], vec![], 2));
         assert_eq!(legs.of_calls.len(), 2);

@@ -12,6 +12,7 @@ pub mod policy;
 mod arriving;
 mod bridge;
 mod call;
+mod consult;
 mod floor;
 mod flowing;
 mod legs;

@@ -227,7 +227,8 @@ impl Switch {
     }
 
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
-        let shown = self.policy.config.helpline.name.value.clone();
+        let Some(leg) = self.legs.get(&key) else { return };
+        let shown = self.shown_name(leg);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let (Some(target), Some(sdp)) = (leg.target.clone(), leg.make_offer()) else { return };
         leg.progress = Progress::Calling;
@@ -419,7 +420,9 @@ impl Switch {
                 together.ticket = Some(ticket);
             }
         }
-        self.begin_join(now, call_key, key);
+        if !self.answer_consultation(now, call_key) {
+            self.begin_join(now, call_key, key);
+        }
     }
 
     /// A leg that had answered is gone before both heard each other: for the caller it is as if it had not
@@ -447,7 +450,7 @@ impl Switch {
         }
         let line = self.legs.get(&key).and_then(super::leg::Leg::line);
         self.withdraw(now, key, miss);
-        if self.transfer_lost(now, call, key, miss) {
+        if self.transfer_lost(now, call, key, miss) || self.colleague_lost(now, call, miss) {
             return;
         }
         let Some(Phase::Offering(attempts)) = self.calls.get_mut(&call).map(|c| &mut c.phase) else { return };

@@ -1,6 +1,7 @@
 //! One configuration, compiled: what every decision of the core is taken by. Immutable; a call keeps the
 //! one that it began with.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::media::command::Clip;
 use crate::media::prompt_bank::PromptBank;
 use crate::privacy::screen::{BELGIUM, ZoneTable};
 use crate::sdp::offer_answer::Codec;
+use crate::sip::digest::{Algorithm, Secret};
 use crate::sip::flow::Transport;
 
 /// A compiled configuration.
@@ -36,6 +38,8 @@ pub struct Policy {
     pub beep: Arc<Clip>,
     numbers: IndexMap<String, (usize, Arc<Program>)>,
     lines: IndexMap<LineKey, usize>,
+    /// Found in the same time whether there is such a line or not.
+    line_names: BTreeMap<String, LineKey>,
     next_line: u64,
     domains: Domains,
 }
@@ -62,10 +66,13 @@ impl Policy {
                 Vec::new()
             }
         };
+        found.extend(secrets(&config));
         let (Some(schedule), false) = (schedule, found.iter().any(|d| d.severity == Severity::Error)) else {
             return Err(found);
         };
         let (lines, next_line) = line_keys(&config, old);
+        let named = |(key, at): (&LineKey, &usize)| Some((config.lines.get(*at)?.name.value.clone(), *key));
+        let line_names = lines.iter().filter_map(named).collect();
         let domains = Domains::new(&config, old.map(|p| &p.domains));
         let zone_names: Vec<&str> =
             config.lines.iter().flat_map(|l| l.zones.iter().map(|z| z.value.as_str())).collect();
@@ -80,6 +87,7 @@ impl Policy {
             beep: audio::beep(),
             numbers: numbers(&config, &programs),
             lines,
+            line_names,
             next_line,
             domains,
             prompts,
@@ -108,7 +116,7 @@ impl Policy {
     }
 
     pub fn line_named(&self, name: &str) -> Option<LineKey> {
-        self.lines().find(|(_, line)| line.name.value == name).map(|(key, _)| key)
+        self.line_names.get(name).copied()
     }
 
     pub fn destination(&self, name: &str) -> Option<&raw::Destination> {
@@ -222,6 +230,26 @@ fn line_keys(config: &raw::Config, old: Option<&Policy>) -> (IndexMap<LineKey, u
         keys.insert(key, at);
     }
     (keys, next)
+}
+
+/// Passwords that are kept as HA1 must be that, and for each algorithm that a phone may choose.
+fn secrets(config: &raw::Config) -> Vec<Diagnostic> {
+    let offered = || config.registrar.algorithms.iter();
+    let fault = |line: &raw::Line| {
+        let raw::Reach::Registers { password } = &line.reach else { return None };
+        let make = format!("what `hulplijn password {}` prints", line.name.value);
+        let Some(secret) = Secret::parse(&password.value.0) else {
+            let what = format!("the password of `{}` begins with `ha1:` and is none", line.name.value);
+            return Some(Diagnostic::error(&password.place, what).allowed(make));
+        };
+        let lacks =
+            |word: &&raw::At<String>| Algorithm::from_name(&word.value).is_some_and(|a| !secret.has(a));
+        let missing = offered().find(lacks)?;
+        let what =
+            format!("the `ha1:` of `{}` has none for {}, which is offered", line.name.value, missing.value);
+        Some(Diagnostic::error(&password.place, what).allowed(make))
+    };
+    config.lines.iter().filter_map(fault).collect()
 }
 
 fn numbers(config: &raw::Config, programs: &[Arc<Program>]) -> IndexMap<String, (usize, Arc<Program>)> {

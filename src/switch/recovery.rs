@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use indexmap::IndexMap;
 
+use super::consult::Consultation;
 use super::io::Output;
 use super::policy::Policy;
 use super::service::CodeCall;
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub free_mebibytes: Option<u64>,
     /// Lines that dial a `*` code, at most one a line.
     pub codes: IndexMap<LineKey, CodeCall>,
+    /// Lines that call a colleague, at most one call a line.
+    pub consultations: IndexMap<LineKey, Consultation>,
     pub admission: Admission,
     draining: Option<Stop>,
     calendar: Option<Known>,
@@ -83,6 +86,7 @@ impl State {
             breaks: None,
             free_mebibytes: None,
             codes: IndexMap::new(),
+            consultations: IndexMap::new(),
             admission: Admission { since: now, taken: 0 },
             draining: None,
             calendar: None,

@@ -19,7 +19,7 @@ use crate::base::bounded::BoundedMap;
 use crate::base::id::{FlowKey, LineKey, Rng};
 use crate::base::time::Now;
 use crate::config::raw::Reach;
-use crate::sip::digest::{Algorithm, Authenticator, Verdict};
+use crate::sip::digest::{Algorithm, Authenticator, Secret, Verdict};
 use crate::sip::endpoint::Arrival;
 use crate::sip::flow::Flow;
 use crate::sip::header::{NameAddr, split_list};
@@ -251,7 +251,7 @@ impl Switch {
         let password = |name: &str| {
             let line = policy.line(policy.line_named(name)?)?;
             match &line.reach {
-                Reach::Registers { password } => Some(password.value.0.clone()),
+                Reach::Registers { password } => Secret::parse(&password.value.0),
                 Reach::Fixed { .. } | Reach::Telephone { .. } => None,
             }
         };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Phase};
+use super::call::Call;
 use super::io::Output;
 use super::leg::{Description, Role};
 use super::{Owner, Switch, What};
@@ -61,21 +61,7 @@ impl Switch {
         let caller = self.open_leg(now, key, Role::Service(line), flow.local, Description::Theirs(offer));
         self.meets(caller, flow.peer);
         self.attach(caller, dialog);
-        let call = Call {
-            policy: self.policy.clone(),
-            facts,
-            caller,
-            number: None,
-            machine: None,
-            phase: Phase::Arriving,
-            arrived: now.at,
-            answered: false,
-            outcome: None,
-            talked: Duration::ZERO,
-            play: None,
-            take: None,
-            queue: None,
-        };
+        let call = Call::new(self.policy.clone(), facts, caller, now.at);
         let _ = self.calls.insert(key, call);
         self.state.codes.insert(line, CodeCall { call: key, code });
         self.timers.set(Owner::Call(key), What::Length, now.at + CODE_LENGTH);

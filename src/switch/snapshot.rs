@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub dialogs: usize,
     /// `*` codes that are being served.
     pub codes: usize,
+    /// Lines that call a colleague.
+    pub consultations: usize,
     pub sip: Counts,
     /// Timers of calls, legs and lines.
     pub timers: usize,
@@ -33,13 +35,18 @@ impl Switch {
     pub fn snapshot(&self, now: Now) -> Snapshot {
         Snapshot {
             calls: self.calls.len(),
-            joined: self.calls.iter().filter(|(_, c)| matches!(c.phase, Phase::Together(_))).count(),
+            joined: self
+                .calls
+                .iter()
+                .filter(|(_, c)| matches!(c.phase, Phase::Together(_)) && c.number.is_some())
+                .count(),
             legs: self.legs.len(),
             waiting: self.floor.waiting(),
             takes: self.takes.len(),
             lookups: self.places.searches(),
             dialogs: self.dialogs.len(),
             codes: self.state.codes.len(),
+            consultations: self.state.consultations.len(),
             sip: self.endpoint.counts(),
             timers: self.timers.len(),
             lines: self.floor.lines().map(|l| (l.settings.key, l.word(now.at))).collect(),

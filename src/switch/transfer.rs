@@ -1,6 +1,6 @@
-//! Blind transfer by a line's phone (REFER, RFC 3515 and 5589): to another line or to a destination that
+//! Transfer by a line's phone (REFER, RFC 3515 and 5589): blind, to another line or to a destination that
 //! the config allows; anything else is refused. The caller stays with the first line until the second
-//! answers, or hears music when the first has hung up.
+//! answers, or hears music when the first has hung up. With Replaces it is an attended one: `consult`.
 
 use std::time::Duration;
 
@@ -15,28 +15,54 @@ use crate::sip::wire::message::Method;
 use crate::telemetry::notice::Miss;
 
 /// How long the target of a transfer rings.
-const RING: Duration = Duration::from_secs(30);
+pub(super) const RING: Duration = Duration::from_secs(30);
 
-/// Where a transfer may go.
-enum Goal {
+/// Where a transfer, or a consultation, may go.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Goal {
     Line(LineKey),
     Destination(String),
 }
 
 impl Switch {
     pub(super) fn refer(&mut self, now: Now, dialog: DialogKey, refer_to: &str) {
-        let ringing = self.leg_of(dialog).ok_or(481).and_then(|leg| self.begin_transfer(now, leg, refer_to));
-        self.endpoint.refer_answer(now, dialog, ringing);
+        let Some(leg) = self.leg_of(dialog) else {
+            return self.endpoint.refer_answer(now, dialog, Err(481));
+        };
+        let target = match ReferTo::parse(refer_to) {
+            Ok(target) if target.method == Method::INVITE => target,
+            // We send nothing else for somebody (RFC 3515 2.4.2).
+            Ok(_) => return self.endpoint.refer_answer(now, dialog, Err(501)),
+            Err(_) => return self.endpoint.refer_answer(now, dialog, Err(400)),
+        };
+        let Some(replaces) = &target.replaces else {
+            let ringing = self.begin_transfer(now, leg, &target);
+            return self.endpoint.refer_answer(now, dialog, ringing);
+        };
+        match self.judge_handover(leg, replaces) {
+            Ok(handover) => {
+                self.endpoint.refer_answer(now, dialog, Ok(()));
+                self.hand_over(now, dialog, handover);
+            }
+            // A phone takes 481 for the end of the dialog that its REFER was in (RFC 5057 5.1), and that is the one
+            // with the caller. So it hears as from a target that knows no such dialog: by NOTIFY.
+            Err(481) => {
+                self.endpoint.refer_answer(now, dialog, Ok(()));
+                self.endpoint.refer_progress(now, dialog, 481, true);
+            }
+            Err(status) => self.endpoint.refer_answer(now, dialog, Err(status)),
+        }
     }
 
-    fn begin_transfer(&mut self, now: Now, from: LegKey, refer_to: &str) -> Result<(), u16> {
+    fn begin_transfer(&mut self, now: Now, from: LegKey, target: &ReferTo) -> Result<(), u16> {
         let leg = self.legs.get(&from).ok_or(481u16)?;
         let key = leg.call;
         self.state.current = Some(key);
         if !matches!(self.legs.get(&from).map(|l| l.role), Some(Role::Line(_))) {
             return Err(403);
         }
-        let goal = self.goal(refer_to)?;
+        let user = target.target.uri.user().ok_or(403u16)?;
+        let goal = self.goal_named(&user).ok_or(403u16)?;
         let call = self.calls.get(&key).ok_or(481u16)?;
         let free =
             matches!(&call.phase, Phase::Together(t) if t.other == from && t.bridged && t.transfer.is_none());
@@ -60,24 +86,15 @@ impl Switch {
         Ok(())
     }
 
-    /// Reads Refer-To: the user part names a line, or a destination by name or number.
-    fn goal(&self, refer_to: &str) -> Result<Goal, u16> {
-        let target = ReferTo::parse(refer_to).map_err(|_| 400u16)?;
-        if target.method != Method::INVITE {
-            return Err(501); // we send nothing else for somebody (RFC 3515 2.4.2)
-        }
-        if target.replaces.is_some() {
-            // An attended transfer needs a second call of the line, which a line does not have here.
-            return Err(501);
-        }
-        let user = target.target.uri.user().ok_or(403u16)?;
-        if let Some(line) = self.policy.line_named(&user) {
-            return Ok(Goal::Line(line));
+    /// A user part names a line, or a destination by name or number.
+    pub(super) fn goal_named(&self, user: &str) -> Option<Goal> {
+        if let Some(line) = self.policy.line_named(user) {
+            return Some(Goal::Line(line));
         }
         let destinations = self.policy.config.destinations.iter();
         let mut allowed = destinations.filter(|d| d.transfer.value);
-        let found = allowed.find(|d| d.name.value == user || d.number.value == user).ok_or(403u16)?;
-        Ok(Goal::Destination(found.name.value.clone()))
+        let found = allowed.find(|d| d.name.value == user || d.number.value == user)?;
+        Some(Goal::Destination(found.name.value.clone()))
     }
 
     /// The target answered: true when this leg was a transfer's.

@@ -194,7 +194,7 @@ impl Metrics {
             }
             Notice::AuthFailed { .. } => self.auth_failures.inc(),
             // What it does is seen in the line's state.
-            Notice::LineCode { .. } => {}
+            Notice::LineCode { .. } | Notice::Consulted { .. } | Notice::HandedOver { .. } => {}
             Notice::Registered { line } => self.change(|present| {
                 present.registered.insert(*line);
             }),

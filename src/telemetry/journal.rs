@@ -77,7 +77,9 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         }
         Notice::Refused { status } => Fields { status: Some(*status), ..none },
         Notice::Queued { call, length } => Fields { call: Some(call.0), length: Some(*length), ..none },
-        Notice::Offered { call, line } => {
+        Notice::Offered { call, line }
+        | Notice::Consulted { call, line }
+        | Notice::HandedOver { call, line } => {
             Fields { call: Some(call.0), line: Some(names.line(*line)), ..none }
         }
         Notice::Missed { call, line, miss, rang } => Fields {

@@ -99,6 +99,16 @@ pub enum Notice {
         waited: Duration,
         rang: Duration,
     },
+    /// A counsellor has a colleague on the line.
+    Consulted {
+        call: CallKey,
+        line: LineKey,
+    },
+    /// After a consultation the caller has gone over to this line.
+    HandedOver {
+        call: CallKey,
+        line: LineKey,
+    },
     Ended {
         call: CallKey,
         outcome: Outcome,
@@ -238,6 +248,8 @@ impl Notice {
             ),
             Self::Missed { .. } => ("missed", Info, "a line did not take the call that it was offered"),
             Self::Joined { .. } => ("joined", Info, "caller and line hear each other"),
+            Self::Consulted { .. } => ("consulted", Info, "a counsellor has called a colleague for advice"),
+            Self::HandedOver { .. } => ("handed_over", Info, "a counsellor gave a caller over to this line"),
             Self::Ended { outcome: Outcome::Failed, .. } => {
                 ("ended", Warn, "a call ended by a fault of ours; the lines before it say which")
             }

@@ -187,6 +187,7 @@ const LOOKED_AT: &[(&str, &str)] = &[
     ("callflow/program.rs Step", "the configuration"),
     ("cli/call.rs Arguments", "arguments of the test caller"),
     ("cli/phone.rs Arguments", "arguments of the built-in phone"),
+    ("cli/password.rs Arguments", "a line's name"),
     ("cli/make.rs Made", "prompts"),
     ("cli/make.rs Entry", "prompts"),
     ("cli/messages.rs Command", "arguments of the operator"),

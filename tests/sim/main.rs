@@ -3,7 +3,9 @@
 
 mod random;
 mod story_closed;
+mod story_consult;
 mod story_first_call;
+mod story_handover;
 mod story_lines;
 mod story_message;
 mod story_names;

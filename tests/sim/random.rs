@@ -74,7 +74,7 @@ fn life(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     }
     for _ in 0..rng.below(40) + 10 {
         world.try_run(Duration::from_millis(rng.below(15_000)))?;
-        happening(world, rng);
+        happening(world, rng)?;
     }
     calm(world)?;
     world.try_finish()
@@ -87,7 +87,7 @@ fn calm(world: &mut World) -> Result<(), String> {
     world.set_weather(Weather::FAIR);
     world.try_run(Duration::from_secs(15 * 60))?;
     let snapshot = world.snapshot();
-    let stranded = snapshot.calls - snapshot.joined;
+    let stranded = snapshot.calls - snapshot.joined - snapshot.consultations;
     if stranded > 0 {
         return Err(format!("{stranded} callers are neither with somebody nor told"));
     }
@@ -126,7 +126,7 @@ fn counsellor(rng: &mut Rng) -> Script {
     let mut script = Script::manner(manner);
     for _ in 0..rng.below(4) {
         let after = within(rng, 60);
-        let deed = match rng.below(8) {
+        let deed = match rng.below(9) {
             0 => Deed::Reinvite("sendonly"),
             1 => Deed::Reinvite("sendrecv"),
             2 => Deed::MoveMedia,
@@ -136,6 +136,7 @@ fn counsellor(rng: &mut Rng) -> Script {
             )),
             4 => Deed::AskForOffer,
             5 => Deed::Vanish,
+            6 => Deed::HandOver("sip:bart@10.0.0.1".to_owned()),
             _ => Deed::HangUp,
         };
         script.deeds.push((after, deed));
@@ -174,9 +175,31 @@ fn caller(rng: &mut Rng) -> Script {
     script
 }
 
-fn happening(world: &mut World, rng: &mut Rng) {
+/// A counsellor with a call asks a colleague, or whom no counsellor may, and mostly hands the caller over, sooner or
+/// later than the colleague answers.
+fn asks(world: &mut World, rng: &mut Rng) -> Result<(), String> {
+    let there = |world: &World, at: &usize| {
+        let phone = &world.phones[*at].1;
+        phone.script.registers.is_some() && phone.calls_up() > 0
+    };
+    let there: Vec<usize> = (0..world.phones.len()).filter(|at| there(world, at)).collect();
+    let Some(index) = there.get(rng.below(1 + there.len() as u64) as usize).copied() else { return Ok(()) };
+    let whom = ["anna", "bart", "cleo", "centre", "eva", "dirk", "106", "0900"][rng.below(8) as usize];
+    world.with(index, |phone, now| phone.dial(now, whom));
+    world.try_run(within(rng, 20))?;
+    let deed = Deed::HandOver("sip:bart@10.0.0.1".to_owned());
+    match rng.below(6) {
+        0 => {}
+        1 => world.with(index, |phone, now| phone.act(now, deed)),
+        _ => world.with(index, |phone, now| phone.act_on_first(now, deed)),
+    }
+    Ok(())
+}
+
+fn happening(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     let any = |world: &World, rng: &mut Rng| rng.below(world.phones.len() as u64) as usize;
-    match rng.below(10) {
+    match rng.below(13) {
+        10..=12 => return asks(world, rng),
         0..=4 => {
             let name = format!("caller-{}", world.phones.len());
             let numbers = [
@@ -218,4 +241,5 @@ fn happening(world: &mut World, rng: &mut Rng) {
             world.reload(next);
         }
     }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use script::{Deed, Identity, Manner, Script, Seen};
 
-use super::text::Text;
+use super::text::{Text, parameter};
 use crate::base::id::Rng;
 use crate::sip::flow::Transport;
 
@@ -180,6 +180,14 @@ impl Phone {
         }
     }
 
+    /// Does something with the oldest call that lives.
+    pub fn act_on_first(&mut self, now: Instant, deed: Deed) {
+        let oldest = self.talks.iter().find(|(_, t)| t.stage != Stage::Gone).map(|(key, _)| *key);
+        if let Some(key) = oldest {
+            self.do_deed(now, key, deed);
+        }
+    }
+
     /// Hangs up everything.
     pub fn hang_up_all(&mut self, now: Instant) {
         let keys: Vec<u64> =
@@ -321,6 +329,19 @@ impl Phone {
             }
             Deed::Refer(target) => {
                 let extra = format!("Refer-To: <{target}>\r\n");
+                self.send_request(now, key, "REFER", &extra, "");
+            }
+            Deed::HandOver(target) => {
+                let up = |(other, talk): &(&u64, &Talk)| **other != key && talk.stage == Stage::Up;
+                let Some((_, other)) = self.talks.iter().rev().find(up) else { return };
+                let tag = |value: &str| parameter(value, "tag").unwrap_or("").to_owned();
+                let named = format!(
+                    "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
+                    other.id.replace('@', "%40"),
+                    tag(&other.remote),
+                    tag(&other.local)
+                );
+                let extra = format!("Refer-To: <{target}?Replaces={named}>\r\n");
                 self.send_request(now, key, "REFER", &extra, "");
             }
         }

@@ -17,6 +17,8 @@ pub enum Deed {
     MoveMedia,
     /// REFER to this URI.
     Refer(String),
+    /// REFER to this URI with a Replaces that names this phone's newest other call (RFC 3891, 5589).
+    HandOver(String),
     /// BYE; before an answer CANCEL or a refusal.
     HangUp,
     /// Stops to answer anything, as a phone whose battery is empty.

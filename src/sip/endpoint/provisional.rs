@@ -20,12 +20,15 @@ pub(super) const TAG: &str = "100rel";
 
 /// Branches of one INVITE of ours that may ring at once; provisional responses of further ones are not confirmed.
 const MOST_EARLY: usize = 8;
+/// Provisional responses of one branch that are confirmed: each takes a transaction, and a peer may send them without end.
+const MOST_CONFIRMED: u32 = 50;
 
 /// A branch of our INVITE that has answered reliably and not finally (RFC 3261 12.1.2).
 pub(super) struct Early {
     pub dialog: Dialog,
     /// Whose order the peer keeps (RFC 3262 4).
     last: u32,
+    confirmed: u32,
     /// The answer to our offer, should the 2xx not repeat it (RFC 3262 5).
     pub sdp: Option<Vec<u8>>,
 }
@@ -158,12 +161,13 @@ impl Endpoint {
                 return true;
             }
             let _ = self.by_id.insert(dialog.id.clone(), key);
-            call.early.push(Early { dialog, last: number - 1, sdp: None });
+            call.early.push(Early { dialog, last: number - 1, confirmed: 0, sdp: None });
         }
         let at = known.unwrap_or(call.early.len().saturating_sub(1));
         let early = call.early.get_mut(at);
-        let Some(early) = early.filter(|early| number == early.last + 1) else { return false };
-        early.last = number;
+        let next = |early: &&mut Early| number == early.last + 1 && early.confirmed < MOST_CONFIRMED;
+        let Some(early) = early.filter(next) else { return false };
+        (early.last, early.confirmed) = (number, early.confirmed + 1);
         if early.sdp.is_none() {
             early.sdp = session_in(&response.headers, &response.body).unwrap_or(None);
         }

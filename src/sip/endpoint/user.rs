@@ -7,8 +7,9 @@ use super::{
     ALLOW, DialogKey, Endpoint, Event, Full, Headers, Invite, Machine, Method, Now, OutRequest, Owner,
     Request, ServerTxKey, TxId, User, What, invite_client,
 };
+use crate::sip::dialog::DialogId;
 use crate::sip::header::CSeq;
-use crate::sip::header_ext::Reason;
+use crate::sip::header_ext::{Reason, Replaces};
 use crate::sip::transaction::T1;
 use crate::sip::uri::Uri;
 
@@ -106,6 +107,12 @@ impl Endpoint {
         let Some(Call { stage: Stage::Outgoing { tx, .. }, .. }) = self.calls.get(&key) else { return true };
         !matches!(self.slots.get(tx).map(|s| &s.machine),
             Some(Machine::InviteClient(m)) if m.state() == invite_client::State::Calling)
+    }
+
+    /// The dialog that a Replaces names: its tags are those of who is asked (RFC 3891 3), so `to-tag` is ours.
+    pub fn dialog_named(&self, replaces: &Replaces) -> Option<DialogKey> {
+        let Replaces { call_id, to_tag, from_tag, .. } = replaces.clone();
+        self.by_id.get(&DialogId { call_id, local_tag: to_tag, remote_tag: from_tag }).copied()
     }
 
     // --- any call ------------------------------------------------------------------------------------

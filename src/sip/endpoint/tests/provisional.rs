@@ -132,6 +132,18 @@ fn rfc_3262_4_theirs_are_taken_in_order_and_once() {
 }
 
 #[test]
+fn a_peer_that_rings_reliably_without_end_takes_no_more_transactions() {
+    let (mut pair, _, invite) = calling();
+    let pracks: usize = (1..=100)
+        .map(|number| {
+            let extra = format!("Require: 100rel\r\nRSeq: {number}\r\n");
+            hears(&mut pair, &response(&invite, "183 Progress", "a", &extra, "")).len()
+        })
+        .sum();
+    assert_eq!((pracks, pair.ends[0].counts().transactions), (50, 51), "with the INVITE itself");
+}
+
+#[test]
 fn rfc_3262_5_a_session_that_was_answered_reliably_need_not_be_answered_again() {
     let (mut pair, ours, invite) = calling();
     let early = response(&invite, "183 Progress", "a", "Require: 100rel\r\nRSeq: 1\r\n", "v=0\r\nearly");
