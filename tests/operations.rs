@@ -98,6 +98,7 @@ fn what_needs_a_restart_is_refused_whole_and_said() {
         ("NET.1:9712", "NET.1:9713", "[metrics]"),
         ("ports = \"20000-20399\"", "ports = \"21000-21399\"", "[media]"),
         ("calls = 50", "calls = 60", "[limits]"),
+        ("[metrics]", "[dns]\nserver = \"NET.53:53\"\n[metrics]", "[dns]"),
         ("data = \"../data\"", "data = \"../other\"", "[site] data"),
     ];
     for (n, (from, to, what)) in changes.into_iter().enumerate() {

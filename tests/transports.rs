@@ -10,6 +10,7 @@ use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
 use support::certificates::{Authority, Wire, answer, certificate};
+use support::dns::NameServer;
 use support::peer::{accepted, connect};
 use support::rtp::FRAME;
 use support::server::HELPLINE;
@@ -211,6 +212,39 @@ fn rfc_5922_a_line_is_called_by_its_name_and_only_who_bears_it_hears_of_the_call
     let (_, invite, _) = Dialog::answer(&mut centre, &Sdp::pcma(ear.local));
     assert!(invite.text.starts_with("INVITE sip:centre@localhost:"), "{}", invite.text);
     assert!(invite.header("Via").starts_with("SIP/2.0/TLS "), "{}", invite.text);
+    dialog.bye(&mut carrier);
+    centre.wait("BYE over the same connection", |m| m.is("BYE"));
+}
+
+#[test]
+fn rfc_5922_4_the_name_of_the_address_counts_wherever_naptr_and_srv_lead() {
+    let authority = Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = listener.local_addr().expect("bound").port();
+    let more = MORE.replace("sip:centre@localhost:PORT;transport=tls", "sip:centre@centre.test");
+    let site = Site::new(&format!("{HELPLINE}\n{more}\n[dns]\nserver = \"NET.53:5353\"\n"));
+    let folder = site.config();
+    authority.write(&folder, "ca.pem");
+    authority.sign(&folder, "switch", &["switch.example"]);
+    authority.sign(&folder, "of-srv", &["a.centre.test"]);
+    authority.sign(&folder, "of-address", &["centre.test"]);
+    let records = format!(
+        "centre.test NAPTR 1 1 SIPS+D2T _sips._tcp.centre.test\n\
+         _sips._tcp.centre.test SRV 1 1 {port} a.centre.test\na.centre.test A 127.0.0.1"
+    );
+    let _names = NameServer::start((site.place.host(53), 5353).into(), &records);
+    let server = site.start();
+    let mut carrier = server.carrier();
+    let ear = Rtp::bind(server.place().host(2));
+    let (dialog, _) = Dialog::call(&mut carrier, "centre", &Sdp::pcma(ear.local));
+    assert!(answer(accepted(&listener).0, &folder, "of-srv").is_none(), "a name that DNS gave is taken");
+    server.wait_metric(r#"hulplijn_dropped_total{reason="peer_certificate"}"#, 1.0);
+    dialog.await_bye(&mut carrier);
+    let (mut dialog, _) = Dialog::call(&mut carrier, "centre", &Sdp::pcma(ear.local));
+    let (socket, from) = accepted(&listener);
+    let mut centre = Peer::tls(answer(socket, &folder, "of-address").expect("a handshake"), from);
+    let (_, invite, _) = Dialog::answer(&mut centre, &Sdp::pcma(ear.local));
+    assert!(invite.text.starts_with("INVITE sip:centre@centre.test SIP"), "{}", invite.text);
     dialog.bye(&mut carrier);
     centre.wait("BYE over the same connection", |m| m.is("BYE"));
 }

@@ -5,6 +5,7 @@ mod support;
 use rustix::process::Signal;
 
 use support::dialog::reply;
+use support::dns::NameServer;
 use support::message::Message;
 use support::server::HELPLINE;
 use support::{Dialog, Peer, Rtp, Sdp, Server, Site};
@@ -161,4 +162,81 @@ fn a_carrier_that_is_known_not_to_answer_is_called_last() {
     second.wait("INVITE at the second at once", |m| m.is("INVITE"));
     assert!(!first.history().contains("INVITE sip:106"), "{}", first.history());
     call.bye(&mut caller);
+}
+
+/// A carrier whose name service is a server of the test's own.
+fn by_name(records: &str, trunk: &str) -> (Site, NameServer) {
+    let toml = format!("{}\n[dns]\nserver = \"NET.53:5353\"\n", refers(trunk));
+    let site = Site::new(&toml);
+    let at = (site.place.host(53), 5353).into();
+    let names = NameServer::start(at, &site.place.fill(records));
+    (site, names)
+}
+
+#[test]
+fn rfc_3263_4_3_a_carrier_is_found_by_srv_and_the_second_port_has_the_call_when_the_first_is_closed() {
+    let records = "_sip._udp.carrier.test SRV 10 5 5070 a.carrier.test\n\
+                   _sip._udp.carrier.test SRV 20 5 5080 b.carrier.test\n\
+                   a.carrier.test A NET.8\nb.carrier.test A NET.9";
+    let trunk = "[[trunk]]\nname = \"first\"\nsources = [\"NET.8\"]\ntarget = \"sip:carrier.test\"\n";
+    let (site, names) = by_name(records, trunk);
+    let server = site.start();
+    let second = (server.place().host(9), 5080).into();
+    let (mut caller, mut second) = (server.carrier(), Peer::udp(second, server.sip()));
+    for n in 1..=2 {
+        let ear = Rtp::bind(server.place().host(2));
+        let (mut call, _) = Dialog::call(&mut caller, "refer", &Sdp::pcma(ear.local));
+        let there = Rtp::bind(server.place().host(9));
+        let (_dialog, invite, _) = Dialog::answer(&mut second, &Sdp::pcma(there.local));
+        assert_eq!(invite.request_uri(), "sip:106@carrier.test", "{n}");
+        call.bye(&mut caller);
+        second.wait("BYE", |m| m.is("BYE"));
+    }
+    let asked = names.asked();
+    for question in
+        ["NAPTR carrier.test", "SRV _sip._udp.carrier.test", "A a.carrier.test", "A b.carrier.test"]
+    {
+        assert!(asked.iter().any(|line| line == question), "{question}: {asked:?}");
+    }
+    server.wait_metric_is("hulplijn_places_set_aside_total", 1.0);
+    server.wait_log("event=\"set_aside\"");
+}
+
+#[test]
+fn rfc_3263_a_registration_goes_to_the_next_place_when_the_first_is_silent() {
+    let records = "_sip._udp.carrier.test SRV 10 5 5070 a.carrier.test\n\
+                   _sip._udp.carrier.test SRV 20 5 5080 b.carrier.test\n\
+                   a.carrier.test A NET.8\nb.carrier.test A NET.9";
+    let trunk = "[[trunk]]\nname = \"first\"\ntarget = \"sip:carrier.test\"\nusername = \"0781712\"\npassword = \"geheim\"\n\
+                 register = true\n";
+    let (site, _names) = by_name(records, trunk);
+    let server = site.start();
+    let peer = |last, port| Peer::udp((server.place().host(last), port).into(), server.sip());
+    let mut second = peer(9, 5080);
+    let register = second.wait("REGISTER", |m| m.is("REGISTER"));
+    assert_eq!(register.request_uri(), "sip:carrier.test");
+    accept(&mut second, &register, 600);
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="first"}"#, 1.0);
+}
+
+#[test]
+fn rfc_3263_4_3_the_next_place_may_be_of_another_transport() {
+    let records = "carrier.test NAPTR 10 10 SIP+D2T _sip._tcp.carrier.test\n\
+                   carrier.test NAPTR 20 10 SIP+D2U _sip._udp.carrier.test\n\
+                   _sip._tcp.carrier.test SRV 10 5 5070 a.carrier.test\n\
+                   _sip._udp.carrier.test SRV 10 5 5080 a.carrier.test\n\
+                   a.carrier.test A NET.8";
+    let trunk = "[[trunk]]\nname = \"first\"\nsources = [\"NET.8\"]\ntarget = \"sip:carrier.test\"\n";
+    let (site, _names) = by_name(records, trunk);
+    let server = site.start();
+    let mut datagrams = Peer::udp((server.place().host(8), 5080).into(), server.sip());
+    let mut caller = server.carrier();
+    let ear = Rtp::bind(server.place().host(2));
+    let (mut call, _) = Dialog::call(&mut caller, "refer", &Sdp::pcma(ear.local));
+    let there = Rtp::bind(server.place().host(8));
+    let (_dialog, invite, _) = Dialog::answer(&mut datagrams, &Sdp::pcma(there.local));
+    assert!(invite.header("Via").contains("SIP/2.0/UDP"), "the connection was refused: {}", invite.text);
+    server.wait_metric_is("hulplijn_places_set_aside_total", 1.0);
+    call.bye(&mut caller);
+    datagrams.wait("BYE", |m| m.is("BYE"));
 }

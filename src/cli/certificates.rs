@@ -81,11 +81,12 @@ fn targets(config: &Config) -> impl Iterator<Item = &At<String>> {
 }
 
 fn is_tls(target: &At<String>) -> bool {
-    let transport = Uri::parse(&target.value).ok().and_then(|uri| match plan(&uri).ok()? {
-        Plan::Known(to) => Some(to.transport()),
-        Plan::Ask { transport, .. } => Some(transport),
-    });
-    transport == Some(Transport::Tls)
+    let plan = Uri::parse(&target.value).ok().and_then(|uri| plan(&uri, &[Transport::Udp]).ok());
+    match plan {
+        Some(Plan::Known(to)) => to.transport() == Transport::Tls,
+        Some(Plan::Search(search)) => search.is_secure(),
+        None => false,
+    }
 }
 
 fn finding(fault: &Fault, shown: Option<&Certificate>, ca: Option<&At<PathBuf>>) -> Diagnostic {

@@ -66,6 +66,7 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
         )
     };
     let metrics = |config: &raw::Config| config.metrics.listen.as_ref().map(|l| l.value);
+    let dns = |config: &raw::Config| config.dns.server.as_ref().map(|server| server.value);
     let log = |config: &raw::Config| (config.log.level.value.clone(), config.log.json.value);
     let place =
         |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
@@ -78,6 +79,11 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
             metrics(old) != metrics(new),
             "[metrics]",
             new.metrics.listen.as_ref().map(|l| l.place.clone()).unwrap_or_default(),
+        ),
+        (
+            dns(old) != dns(new),
+            "[dns]",
+            new.dns.server.as_ref().map(|server| server.place.clone()).unwrap_or_default(),
         ),
         (log(old) != log(new), "[log]", new.log.level.place.clone()),
         (old.site.data.value != new.site.data.value, "[site] data", new.site.data.place.clone()),

@@ -32,6 +32,7 @@ use crate::net::{self, Inlet, Net, NetInput};
 use crate::privacy::memory;
 use crate::privacy::redact::{self, Log};
 use crate::sip::flow::Transport;
+use crate::sip::target::Answer;
 use crate::sip::uri::{Host, Uri};
 use crate::store::database::StoreError;
 use crate::store::request::{StoreReply, StoreRequest};
@@ -128,7 +129,9 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     let names = Arc::new(RwLock::new(names(&policy)));
     let (net, net_inlet) =
         net::start(net_config(config, ready.security)).context("SIP can't be listened to")?;
-    let (dns, dns_inlet) = Dns::start(DnsConfig::default()).context("no name service")?;
+    let server = config.dns.server.as_ref().map(|server| server.value);
+    let (dns, dns_inlet) =
+        Dns::start(DnsConfig { server, ..DnsConfig::default() }).context("no name service")?;
     let (plane, media_inlet) =
         Plane::start(plane_config(config, seed()?)).context("audio can't be started")?;
     let data = config.site.data.value.clone();
@@ -231,7 +234,7 @@ async fn turn(
             Some(event) = inlets.media.recv() => switch.handle(Now::read(), Input::Media(event)),
             Some(input) = inlets.net.recv() => switch.handle(Now::read(), from_net(input)),
             Some(answer) = inlets.dns.recv() => {
-                let input = Input::Resolved { query: answer.query, addresses: answer.addresses };
+                let input = Input::Resolved { query: answer.query, answer: answer.answer };
                 switch.handle(Now::read(), input);
             }
             Some(reply) = next_reply(&mut inlets.store) => world.stored(switch, reply),
@@ -267,9 +270,9 @@ impl World {
             while let Some(output) = switch.poll() {
                 match output {
                     Output::Transmit { to, bytes } => self.net.send(&to, bytes.to_vec()),
-                    Output::Resolve { query, host, port } => {
-                        if self.dns.resolve(query, &host, port).is_err() {
-                            self.back.push(Input::Resolved { query, addresses: Vec::new() });
+                    Output::Resolve { query, question, within } => {
+                        if self.dns.resolve(query, question, within).is_err() {
+                            self.back.push(Input::Resolved { query, answer: Answer::Failed });
                         }
                     }
                     Output::Media(command) => self.command(command),

@@ -27,7 +27,7 @@ use crate::phone::happening::Happening;
 use crate::phone::io::{Act, Ending, Input, Output, Place, Plan, Record, Sound, Step};
 use crate::sdp::offer_answer::Codec;
 use crate::sip::flow::{Destination, Transport};
-use crate::sip::target::{self, Plan as Target};
+use crate::sip::target::{self, Answer, Hop, Plan as Target, Step as SearchStep};
 use crate::sip::uri::Uri;
 
 /// The pause between keys of one `KEYS@MOMENT`.
@@ -38,6 +38,8 @@ const LONGEST: Duration = Duration::from_secs(4 * 3600);
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 200;
 const LAST_PORT: u16 = 19_999;
+/// Patience with one question to the name service.
+const LOOK_UP: Duration = Duration::from_secs(2);
 /// Bytes of one message.
 const MESSAGE_SIZE: usize = 65_536;
 
@@ -208,17 +210,27 @@ pub fn run(
 
 /// The address of a URI's host.
 async fn find(uri: &Uri, bind: Option<SocketAddr>) -> anyhow::Result<Destination> {
-    let (host, port, transport) = match target::plan(uri)? {
+    let mut search = match target::plan(uri, &[Transport::Udp, Transport::Tcp])? {
         Target::Known(to) => return Ok(to),
-        Target::Ask { host, port, transport } => (host, port, transport),
+        Target::Search(search) => search,
     };
     let (dns, mut answers) = Dns::start(DnsConfig::default()).context("no name service")?;
-    let asked = dns.resolve(QueryKey(1), &host, port).is_ok();
-    let addresses =
-        if asked { answers.recv().await.map(|a| a.addresses).unwrap_or_default() } else { Vec::new() };
-    let fits = |peer: &SocketAddr| bind.is_none_or(|bind| bind.is_ipv4() == peer.is_ipv4());
-    let peer = addresses.into_iter().find(fits).with_context(|| format!("{host} has no address"))?;
-    Ok(Destination::address(transport, peer))
+    let mut rng = Rng::from_seed(seed()?);
+    let mut step = search.step();
+    let hops = loop {
+        match step {
+            SearchStep::Found(hops) => break hops,
+            SearchStep::Ask(question) => {
+                let asked = dns.resolve(QueryKey(1), question, LOOK_UP).is_ok();
+                let answer = if asked { answers.recv().await.map(|a| a.answer) } else { None };
+                step = search.answer(answer.unwrap_or(Answer::Failed), &mut rng);
+            }
+        }
+    };
+    let fits = |hop: &Hop| bind.is_none_or(|bind| bind.is_ipv4() == hop.peer.is_ipv4());
+    let host = search.host();
+    let hop = hops.into_iter().find(fits).with_context(|| format!("{host} has no address"))?;
+    Ok(Destination::address(hop.transport, hop.peer))
 }
 
 fn any_address(to: Option<Destination>) -> SocketAddr {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::raw::{
-    At, Certificate, Config, Destination, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
+    At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
     ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy,
     Tls, Trunk, Voicemail,
 };
@@ -30,6 +30,7 @@ pub(super) fn config(root: &mut Section<'_, '_, '_>) -> Config {
         site: root.table("site", site),
         listen: listeners(root),
         tls: root.table("tls", tls),
+        dns: root.table("dns", |s| Dns { server: s.optional("server", socket) }),
         media: root.table("media", media),
         trunks: root.each("trunk", trunk),
         registrar: root.table("registrar", registrar),

@@ -324,13 +324,21 @@ pub fn unserved(config: &Config) -> Vec<Diagnostic> {
 }
 
 fn no_listener_for(config: &Config, uri: &At<String>) -> Option<Diagnostic> {
-    let host = sip_address::parse(&uri.value).ok()?.host;
-    let transport = sip_address::transport(&uri.value);
+    let Address { host, transport, .. } = sip_address::parse(&uri.value).ok()?;
+    let transport = match transport {
+        Way::Udp => ListenTransport::Udp,
+        Way::Tcp => ListenTransport::Tcp,
+        // `listens_for` has told.
+        Way::Tls => return None,
+    };
+    let is_open = sip_address::is_open(&uri.value);
     // Of a name only the name service knows the family.
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
     let serves = |listen: &Listen| {
         let family = address.is_none_or(|to| listen.address.value.is_ipv4() == to.is_ipv4());
-        listen.transport.value == transport && family
+        // The name service may name any transport that there is a listener for.
+        let open = is_open && !listen.transport.value.is_websocket();
+        (listen.transport.value == transport || open) && family
     };
     if config.listen.iter().any(serves) {
         return None;

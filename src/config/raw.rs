@@ -37,6 +37,7 @@ pub struct Config {
     pub site: Site,
     pub listen: Vec<Listen>,
     pub tls: Tls,
+    pub dns: Dns,
     pub media: Media,
     pub trunks: Vec<Trunk>,
     pub registrar: Registrar,
@@ -97,6 +98,13 @@ pub struct Tls {
     pub ca: Option<At<PathBuf>>,
     /// What we show to who asks for it.
     pub shown: Option<Certificate>,
+}
+
+/// `[dns]`
+#[derive(Debug, Clone)]
+pub struct Dns {
+    /// This name server alone is asked, instead of the system's.
+    pub server: Option<At<SocketAddr>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

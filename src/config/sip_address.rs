@@ -3,8 +3,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::raw::ListenTransport;
-
 const FORM: &str = "sip:name@host:port, such as sip:front@192.0.2.20:5060";
 
 /// What makes two addresses one: host without case, default port spelled out, transport.
@@ -58,10 +56,13 @@ pub(super) fn parse(text: &str) -> Result<Address, &'static str> {
     Ok(Address { user, host: host.to_ascii_lowercase(), port, transport })
 }
 
-/// Over what an address is called: UDP, unless it says `transport=tcp`.
-pub(super) fn transport(text: &str) -> ListenTransport {
-    let tcp = text.split(';').skip(1).any(|param| param == "transport=tcp");
-    if tcp { ListenTransport::Tcp } else { ListenTransport::Udp }
+/// Whether the name service says by which transport and port it is called: a host name with neither (RFC 3263 4.1).
+pub(super) fn is_open(text: &str) -> bool {
+    let (address, params) = text.split_once(';').unwrap_or((text, ""));
+    let place = address.rsplit(['@', ':']).next().unwrap_or_default();
+    let is_port = !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit());
+    let is_address = place.ends_with(']') || place.parse::<Ipv4Addr>().is_ok();
+    !is_port && !is_address && !params.split(';').any(|param| param.starts_with("transport="))
 }
 
 /// An address as it may be shown: a password in it (`sip:user:password@host`) is not.
@@ -143,6 +144,16 @@ mod tests {
             "sip:a..b",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_alone_is_open() {
+        for text in ["sip:carrier.example", "sip:front@carrier.example", "sips:h;lr"] {
+            assert!(is_open(text), "{text}");
+        }
+        for text in ["sip:h:5060", "sip:192.0.2.1", "sip:[::1]", "sip:[::1]:5060", "sip:h;transport=udp"] {
+            assert!(!is_open(text), "{text}");
         }
     }
 

@@ -132,6 +132,12 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
         ),
         ("[log]\njson = \"yes\"\n", "x.toml:2: error: `json` is a text; allowed: true or false, without quotes".into()),
         (
+            "[dns]\nserver = \"ns.example\"\n",
+            "x.toml:2: error: `server` is `ns.example`; allowed: an IP address and a port, such as \
+             192.0.2.10:5060 or [2001:db8::10]:5060"
+                .into(),
+        ),
+        (
             "[metrics]\nlisten = \"localhost:9712\"\n",
             "x.toml:2: error: `listen` is `localhost:9712`; allowed: an IP address and a port, such as \
              192.0.2.10:5060 or [2001:db8::10]:5060"
@@ -605,6 +611,17 @@ fn an_address_that_no_listener_can_call_is_an_error_where_it_is_written() {
         "{:?}",
         said(trunk)
     );
+    // Which transport a host name leads to, only the name service knows; over TLS UDP is not needed.
+    let tcp = SITE.replace("transport = \"udp\"", "transport = \"tcp\"");
+    assert_ne!(tcp, SITE);
+    for (uri, mistakes) in [("sip:a@pbx.example", 0), ("sip:a@pbx.example:5060", 1), ("sip:a@192.0.2.1", 1)] {
+        let said = findings(&[("site.toml", &tcp), ("x.toml", &line(uri))]);
+        assert_eq!(
+            said.iter().filter(|said| said.contains("can't be called")).count(),
+            mistakes,
+            "{uri}: {said:?}"
+        );
+    }
     // A listener with a slip in it is told alone.
     let slip = format!(
         "[[listen]]\ntransport = \"tpc\"\naddress = \"127.0.0.1:5070\"\n{}",

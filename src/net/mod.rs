@@ -15,6 +15,7 @@
 mod carrier;
 mod connection;
 pub mod dns;
+mod dns_query;
 mod inlet;
 mod link;
 mod place;

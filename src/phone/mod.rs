@@ -180,7 +180,7 @@ impl Phone {
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
             Event::Progress { dialog, status, sdp } => self.progress(dialog, status, sdp),
             Event::Answered { dialog, sdp } => self.answered(now, dialog, sdp),
-            Event::Failed { dialog, status } => self.failed(now, dialog, status),
+            Event::Failed { dialog, status, .. } => self.failed(now, dialog, status),
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),
             Event::OfferAnswered { dialog, sdp } => self.offer_answered(dialog, sdp.as_deref()),
             Event::OfferFailed { dialog, status } => self.offer_failed(dialog, status),

@@ -80,7 +80,7 @@ fn frames(bytes: &[u8], cuts: &[usize]) -> Vec<Frame> {
 pub fn uri(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(parsed) = Uri::parse(text) else { return };
-    let _ = (parsed.user(), parsed.transport(), crate::sip::target::plan(&parsed));
+    let _ = (parsed.user(), parsed.transport(), crate::sip::target::plan(&parsed, &[Transport::Udp]));
     let printed = parsed.to_string();
     let Ok(again) = Uri::parse(&printed) else { panic!("a printed URI can't be read") };
     assert!(again.to_string() == printed, "a URI changes each time it is printed");

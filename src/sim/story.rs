@@ -12,6 +12,7 @@ use super::phone::{Deed, Identity, Phone, Script, Seen};
 use super::world::{SWITCH, Setup, World};
 use crate::config::raw::Config;
 use crate::media::prompt_bank::PromptBank;
+use crate::sip::target::{Answer, Question};
 use crate::store::request::{MessageRow, StoreRequest};
 use crate::switch::policy::Policy;
 use crate::telemetry::notice::{LineWord, Notice, Outcome};
@@ -83,7 +84,8 @@ impl World {
     }
 
     pub fn know_names(&mut self) {
-        self.names.insert("phones.example".to_owned(), vec![address("10.0.2.5:5060")]);
+        let host = Question::Addresses("phones.example".to_owned());
+        self.names.insert(host, Answer::Addresses(vec![address("10.0.2.5:5060").ip()]));
     }
 
     /// The phone of a line of the config; a line that registers has done so a second later.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::text::Text;
 use crate::media::command::MediaCommand;
+use crate::sip::target::Answer;
 use crate::switch::io::Input;
 use crate::telemetry::notice::Notice;
 
@@ -55,8 +56,14 @@ impl Trace {
             Input::FlowNamed { flow, domain } => self.line(at, format!("net      > flow {flow} is {domain}")),
             Input::FlowClosed { flow } => self.line(at, format!("net      > flow {flow} closed")),
             Input::TransmitFailed { .. } => self.line(at, "net      > transmit failed".to_owned()),
-            Input::Resolved { addresses, .. } => {
-                self.line(at, format!("dns      > {} addresses", addresses.len()));
+            Input::Resolved { answer, .. } => {
+                let words = match answer {
+                    Answer::Addresses(list) => format!("{} addresses", list.len()),
+                    Answer::Services(list) => format!("{} services", list.len()),
+                    Answer::Pointers(list) => format!("{} pointers", list.len()),
+                    Answer::Failed => "nothing".to_owned(),
+                };
+                self.line(at, format!("dns      > {words}"));
             }
             Input::Policy(policy) => self.line(at, format!("operator > policy {}", policy.generation)),
             Input::Operator(command) => self.line(at, format!("operator > {command:?}")),

@@ -21,6 +21,7 @@ use crate::base::id::{FlowKey, QueryKey, Rng};
 use crate::base::time::Now;
 use crate::media::command::MediaCommand;
 use crate::sip::flow::{Destination, Flow, Transport};
+use crate::sip::target::{Answer, Question};
 use crate::store::request::{StoreReply, StoreRequest};
 use crate::switch::io::{Command, Input, Output};
 use crate::switch::policy::Policy;
@@ -74,8 +75,8 @@ pub struct World {
     pub media: Media,
     pub check: Check,
     pub faults: Faults,
-    /// What the name service knows.
-    pub names: BTreeMap<String, Vec<SocketAddr>>,
+    /// What the name service knows; of all else it has no record.
+    pub names: BTreeMap<Question, Answer>,
     pub notices: Vec<(Duration, Notice)>,
     pub stored: Vec<StoreRequest>,
     pub wire: Vec<Wire>,
@@ -292,7 +293,7 @@ impl World {
             self.check.leaves(self.now.at, &output, &self.media);
             match output {
                 Output::Transmit { to, bytes } => self.transmit(to, bytes.to_vec()),
-                Output::Resolve { query, host, .. } => self.resolve(query, &host),
+                Output::Resolve { query, question, .. } => self.resolve(query, &question),
                 Output::Media(command) => self.command(command),
                 Output::Store(request) => self.store(request),
                 Output::Notice(notice) => {
@@ -343,11 +344,17 @@ impl World {
         if there { out.datagram() } else { back.datagram() }
     }
 
-    fn resolve(&mut self, query: QueryKey, host: &str) {
+    fn resolve(&mut self, query: QueryKey, question: &Question) {
         let failed = self.faults.dns();
-        let addresses = if failed { Vec::new() } else { self.names.get(host).cloned().unwrap_or_default() };
-        self.trace.line(self.elapsed(), format!("dns {host}{}", if failed { " fails" } else { "" }));
-        self.arrive_after(NAMES, Arrival::Input(Input::Resolved { query, addresses }));
+        let (kind, name, none) = match question {
+            Question::Addresses(name) => ("addresses", name, Answer::Addresses(Vec::new())),
+            Question::Services(name) => ("services", name, Answer::Services(Vec::new())),
+            Question::Pointers(name) => ("pointers", name, Answer::Pointers(Vec::new())),
+        };
+        let known = self.names.get(question).cloned().unwrap_or(none);
+        let answer = if failed { Answer::Failed } else { known };
+        self.trace.line(self.elapsed(), format!("dns {kind} {name}{}", if failed { " fails" } else { "" }));
+        self.arrive_after(NAMES, Arrival::Input(Input::Resolved { query, answer }));
     }
 
     fn command(&mut self, command: MediaCommand) {

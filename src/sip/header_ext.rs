@@ -2,6 +2,7 @@
 //! and Replaces (3515, 3891), Reason (3326), Privacy (3323, 3325).
 
 use std::fmt;
+use std::time::Duration;
 
 use super::header::{HeaderError, NameAddr, Params, is_token, number_below, split_list, trim, words};
 use super::uri::unescape;
@@ -53,6 +54,13 @@ impl fmt::Display for SessionExpires {
 /// `Min-SE: 90` (RFC 4028 5), also `Expires`, `Min-Expires`: seconds, generic parameters passed over.
 pub fn seconds(text: &str) -> Result<u32, HeaderError> {
     Ok(number_below(with_params(text).0, SECONDS)? as u32)
+}
+
+/// `Retry-After: 120 (in a meeting);duration=60` (RFC 3261 20.33); none when it says nothing that can be read.
+pub fn retry_after(headers: &Headers) -> Option<Duration> {
+    let value = headers.get("Retry-After")?;
+    let end = value.find(['(', ';']).unwrap_or(value.len());
+    Some(Duration::from_secs(number_below(value.get(..end)?, SECONDS).ok()?))
 }
 
 /// `RSeq: 988789` (RFC 3262 7.1); from 1.
@@ -267,6 +275,21 @@ mod tests {
         let value = SessionExpires { seconds: 90, refresher: Some(Refresher::Uac) };
         assert_eq!(value.to_string(), "90;refresher=uac");
         assert_eq!(seconds("90;lr"), Ok(90));
+    }
+
+    #[test]
+    fn rfc3261_20_33_retry_after() {
+        let read = |text: &str| {
+            let mut headers = Headers::new();
+            headers.push("Retry-After", text);
+            retry_after(&headers)
+        };
+        for text in ["18000;duration=3600", "18000", " 18000 (I'm in a meeting)"] {
+            assert_eq!(read(text), Some(Duration::from_secs(18_000)), "{text}");
+        }
+        for text in ["", "soon", "-1", "99999999999999999999", "(5)"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl Registration {
         }
     }
 
+    /// The same at another place: the registrar's next machine.
+    pub fn move_to(&mut self, account: Account) {
+        self.account = account;
+    }
+
     /// The request that asks for it or refreshes it; say with `asked` what number it was sent under.
     pub fn ask(&mut self) -> OutRequest {
         self.request(self.expires)

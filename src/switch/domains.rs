@@ -18,10 +18,13 @@ impl Domains {
     /// The names of `config`, and those that were there before.
     pub fn new(config: &Config, old: Option<&Self>) -> Self {
         let mut names = old.map(|old| old.0.clone()).unwrap_or_default();
+        let spoken = super::policy::spoken(config);
         for uri in targets(config) {
-            if let Some(Ok(Plan::Ask { host, transport: Transport::Tls, .. })) = uri.map(|uri| plan(&uri)) {
+            let Some(Ok(Plan::Search(search))) = uri.map(|uri| plan(&uri, &spoken)) else { continue };
+            // A name without a transport may turn out to be called over TLS, too.
+            if search.transports().contains(&Transport::Tls) {
                 let next = DomainKey(names.len() as u64 + 1);
-                names.entry(host).or_insert(next);
+                names.entry(search.host().to_owned()).or_insert(next);
             }
         }
         for name in config.trunks.iter().filter_map(|trunk| trunk.certificate_name.as_ref()) {

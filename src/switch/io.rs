@@ -1,12 +1,13 @@
 //! The whole contract of the core with the world, on one page.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::policy::Policy;
 use crate::base::id::{DomainKey, FlowKey, QueryKey};
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::sip::flow::{Destination, Flow};
+use crate::sip::target::{Answer, Question};
 use crate::sip::transaction::Bytes;
 use crate::store::request::{StoreReply, StoreRequest};
 use crate::telemetry::notice::{Drop, Notice};
@@ -36,10 +37,10 @@ pub enum Input {
         reason: Drop,
         count: u64,
     },
-    /// The answer to `Output::Resolve`; empty when the name has no address.
+    /// The answer to `Output::Resolve`.
     Resolved {
         query: QueryKey,
-        addresses: Vec<SocketAddr>,
+        answer: Answer,
     },
     Media(MediaEvent),
     Stored(StoreReply),
@@ -72,11 +73,11 @@ pub enum Output {
         to: Destination,
         bytes: Bytes,
     },
-    /// Look up the addresses of a host (A, AAAA). `Input::Resolved` must follow.
+    /// Ask the name service. `Input::Resolved` must follow, within about that time.
     Resolve {
         query: QueryKey,
-        host: String,
-        port: u16,
+        question: Question,
+        within: Duration,
     },
     Media(MediaCommand),
     Store(StoreRequest),

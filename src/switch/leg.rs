@@ -11,6 +11,7 @@ use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer};
 use crate::sdp::session::{SdpError, Way};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
+use crate::sip::target::Search;
 
 /// A press that comes by INFO and by RFC 4733 does so within this time.
 const SAME_PRESS: Duration = Duration::from_secs(2);
@@ -81,7 +82,7 @@ impl Target {
 #[derive(Clone)]
 pub enum Place {
     Known(Destination),
-    Named { host: String, port: u16, transport: crate::sip::flow::Transport },
+    Named(Search),
 }
 
 /// What the leg's description waits for.

@@ -21,6 +21,8 @@ mod legs;
 mod line_invite;
 mod message_taking;
 mod offering;
+mod penalty;
+mod places;
 mod recovery;
 mod registering;
 mod service;
@@ -36,7 +38,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::bounded::BoundedMap;
-use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, QueryKey, Rng, Serial, SubscriptionKey, TakeKey};
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, Rng, Serial, SubscriptionKey, TakeKey};
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent, Origin};
 use crate::sip::endpoint::{Config as EndpointConfig, Dropped, Endpoint, Event};
@@ -47,6 +49,7 @@ use floor::Floor;
 use io::{Command, Input, Output, Why};
 use legs::Legs;
 use message_taking::Take;
+use places::Places;
 use policy::Policy;
 use registering::Gate;
 use trunks::Trunks;
@@ -86,7 +89,7 @@ enum What {
     Join,
     /// A leg has rung long enough.
     Ring,
-    /// A peer has given no sign of life to our INVITE.
+    /// A peer has given no sign of life to our INVITE, or a carrier none to a request.
     Heard,
     /// A telephone has not pressed 1.
     Confirm,
@@ -105,13 +108,6 @@ enum What {
 }
 
 const FIRST_WHAT: What = What::Flow;
-
-/// Who waits for a name to be looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asker {
-    Leg(LegKey),
-    Trunk(u32),
-}
 
 /// Everything random and every new number.
 struct Mint {
@@ -132,7 +128,7 @@ pub struct Switch {
     calls: BoundedMap<CallKey, Call>,
     legs: Legs,
     dialogs: BoundedMap<DialogKey, LegKey>,
-    lookups: BoundedMap<QueryKey, Asker>,
+    places: Places,
     trunks: Trunks,
     takes: BoundedMap<TakeKey, Take>,
     floor: Floor,
@@ -167,7 +163,7 @@ impl Switch {
             calls: BoundedMap::new(calls),
             legs: Legs::new(legs),
             dialogs: BoundedMap::new(legs),
-            lookups: BoundedMap::new(legs + policy.config.trunks.len()),
+            places: Places::new(legs + policy.config.trunks.len()),
             trunks: Trunks::new(policy.config.limits.connections.value as usize),
             takes: BoundedMap::new(calls),
             floor,
@@ -229,7 +225,7 @@ impl Switch {
             }
             Input::TransmitFailed { to } => self.endpoint.handle_transmit_failed(now, to),
             Input::NetDropped { reason, count } => self.notice(Notice::Dropped { reason, count }),
-            Input::Resolved { query, addresses } => self.resolved(now, query, &addresses),
+            Input::Resolved { query, answer } => self.resolved(now, query, answer),
             Input::Media(event) => self.media_event(now, event),
             Input::Stored(reply) => self.stored(&reply),
             Input::Policy(policy) => self.apply_policy(now, policy),
@@ -262,6 +258,7 @@ impl Switch {
                 (Owner::Leg(leg), _) => self.rang_out(now, leg),
                 (Owner::Line(line), _) => self.line_changed(now, line),
                 (Owner::Late(number), _) => self.refuse_late(now, number),
+                (Owner::Trunk(trunk), What::Heard) => self.trunk_unheard(now, trunk),
                 (Owner::Trunk(trunk), _) => self.trunk_due(now, trunk),
                 (Owner::Watcher(key), _) => self.tell_watcher(now, key),
                 (Owner::Switch, What::Drain) => self.drain_over(now),
@@ -307,7 +304,7 @@ impl Switch {
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
             Event::Progress { dialog, .. } => self.progress(dialog),
             Event::Answered { dialog, sdp } => self.answered(now, dialog, sdp.as_deref()),
-            Event::Failed { dialog, status } => self.failed(now, dialog, status),
+            Event::Failed { dialog, status, retry_after } => self.failed(now, dialog, status, retry_after),
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),
             Event::OfferAnswered { dialog, sdp } => self.offer_answered(now, dialog, sdp.as_deref()),
             Event::OfferFailed { dialog, .. } => self.offer_failed(dialog),

@@ -1,16 +1,14 @@
 //! A call is offered: lines ring, one answers, the others are taken back. Crossings are the endpoint's.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::arriving::SILENCE;
 use super::call::{Attempts, Phase, Ticket, Together};
-use super::io::Output;
 use super::leg::{Description, Place, Progress, Role, Target, connect};
 use super::line_invite;
-use super::{Asker, Owner, Switch, What};
-use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, PlayKey, QueryKey};
+use super::places::Asker;
+use super::{Owner, Switch, What};
+use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, PlayKey};
 use crate::base::time::Now;
 use crate::callflow::machine::FlowEvent;
 use crate::config::raw::{Reach, Trunk};
@@ -18,7 +16,6 @@ use crate::media::command::MediaCommand;
 use crate::routing::line::Load;
 use crate::sip::flow::{Destination, Transport};
 use crate::sip::header_ext::{Reason, ReasonProtocol};
-use crate::sip::target::{Plan, plan};
 use crate::sip::uri::{Host, Uri};
 use crate::telemetry::notice::{Miss, Notice, Outcome};
 
@@ -27,8 +24,6 @@ const DIRECT_RING: Duration = Duration::from_secs(45);
 /// How long a peer may take for a first sign of life, by when INVITE was sent four times: a phone without
 /// network or power is passed over at once, and not after its whole time to ring.
 const UNHEARD: Duration = Duration::from_secs(5);
-/// Addresses of one host name that are tried after its first.
-const MOST_ADDRESSES: usize = 4;
 /// How long a telephone has for the 1.
 const CONFIRM: Duration = Duration::from_secs(15);
 
@@ -81,7 +76,7 @@ impl Switch {
         let destination = self.policy.destination(name)?;
         let (number, trunk, ring) =
             (&destination.number.value, &destination.trunk.value, destination.ring.value);
-        let target = self.trunk_target(trunk, number, false)?;
+        let target = self.trunk_target(now, trunk, number, false)?;
         self.call_leg(now, key, Role::Destination, target, ring).ok()
     }
 
@@ -141,19 +136,6 @@ impl Switch {
         Ok(leg)
     }
 
-    /// Our address towards it.
-    fn signalling_for(&self, place: &Place) -> Option<SocketAddr> {
-        match place {
-            Place::Known(Destination::Flow(flow)) => Some(flow.local),
-            Place::Known(Destination::Address { transport, peer, .. }) => {
-                self.policy.signalling(*transport, peer.ip())
-            }
-            Place::Named { transport, .. } => {
-                self.policy.signalling(*transport, std::net::Ipv4Addr::UNSPECIFIED.into())
-            }
-        }
-    }
-
     // --- targets --------------------------------------------------------------------------------------
 
     fn line_target(&self, now: Now, key: LineKey) -> Option<Target> {
@@ -170,19 +152,48 @@ impl Switch {
             }
             Reach::Fixed { uri } => {
                 let parsed = Uri::parse(&uri.value).ok()?;
-                let place = place(plan(&parsed).ok()?);
+                let place = self.place(&parsed)?;
                 Some(Target::new(uri.value.clone(), format!("<{}>", uri.value), place))
             }
-            Reach::Telephone { number, trunk } => self.trunk_target(&trunk.value, &number.value, true),
+            Reach::Telephone { number, trunk } => self.trunk_target(now, &trunk.value, &number.value, true),
         }
     }
 
     /// A number over a trunk, else over its backups; those that are known not to answer come last.
-    fn trunk_target(&self, trunk: &str, number: &str, confirm: bool) -> Option<Target> {
-        let (up, down): (Vec<_>, Vec<_>) =
-            self.policy.trunk_and_backups(trunk).into_iter().partition(|t| self.trunks.is_up(&t.name.value));
-        let targets = up.into_iter().chain(down).filter_map(|trunk| over_trunk(trunk, number));
-        first_of(targets.map(|target| Target { confirm, ..target }))
+    fn trunk_target(&self, now: Now, trunk: &str, number: &str, confirm: bool) -> Option<Target> {
+        let trunks = self.policy.trunk_and_backups(trunk).into_iter();
+        let target = |trunk: &Trunk| {
+            let target = Target { confirm, ..self.over_trunk(trunk, number)? };
+            Some((self.trunks.is_up(&trunk.name.value) && !self.is_set_aside(now, &target.place), target))
+        };
+        let (up, down): (Vec<_>, Vec<_>) = trunks.filter_map(target).partition(|(up, _)| *up);
+        first_of(up.into_iter().chain(down).map(|(_, target)| target))
+    }
+
+    fn over_trunk(&self, trunk: &Trunk, number: &str) -> Option<Target> {
+        let base = Uri::parse(&trunk.target.as_ref()?.value).ok()?;
+        let place = self.place(&base)?;
+        let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
+        uri.scheme = base.scheme;
+        if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
+            uri.params.set("transport", Some(transport.as_param()));
+        }
+        let identity = trunk.identity.as_ref().map(|identity| match Uri::parse(&identity.value) {
+            Ok(uri) if uri.host().is_some() => uri.to_string(),
+            Ok(_) | Err(_) => {
+                Uri::sip(&identity.value, base.host().cloned().unwrap_or(Host::Name("invalid".into())), None)
+                    .to_string()
+            }
+        });
+        Some(Target {
+            credentials: line_invite::credentials(trunk),
+            identity,
+            ..Target::new(uri.to_string(), format!("<{uri}>"), place)
+        })
+    }
+
+    fn is_set_aside(&self, now: Now, place: &Place) -> bool {
+        matches!(place, Place::Known(to) if self.places.is_set_aside(now, to))
     }
 
     // --- out ------------------------------------------------------------------------------------------
@@ -192,38 +203,27 @@ impl Switch {
         let Some(target) = self.legs.get(&key).and_then(|l| l.target.clone()) else { return };
         match target.place {
             Place::Known(to) => self.send_invite(now, key, to),
-            Place::Named { host, port, .. } => {
-                let query = QueryKey(self.mint.serial.next());
-                let _ = self.lookups.insert(query, Asker::Leg(key));
-                self.outputs.push_back(Output::Resolve { query, host, port });
-            }
+            Place::Named(search) => self.search(now, Asker::Leg(key), search),
         }
     }
 
-    pub(super) fn resolved(&mut self, now: Now, query: QueryKey, addresses: &[SocketAddr]) {
-        let key = match self.lookups.remove(&query) {
-            Some(Asker::Leg(key)) => key,
-            Some(Asker::Trunk(trunk)) => return self.trunk_found(now, trunk, addresses),
-            None => return,
-        };
-        let Some(leg) = self.legs.get(&key) else { return };
-        let Some(Target { place: Place::Named { host, transport, .. }, .. }) = &leg.target else { return };
-        let (transport, domain) = (*transport, self.policy.domains().key(host));
-        let family = leg.signalling.is_ipv4();
-        let peers: Vec<&SocketAddr> = addresses.iter().filter(|a| a.is_ipv4() == family).collect();
-        let mut peers = peers.into_iter();
-        let Some(first) = peers.next() else { return self.attempt_failed(now, key, Miss::Unreachable) };
-        // A host with several addresses is tried at each (RFC 3263 4.3).
+    /// The name is looked up: its places are tried one after the other (RFC 3263 4.3), and after those of other
+    /// carriers the ones that failed a short while ago.
+    pub(super) fn leg_found(&mut self, now: Now, key: LegKey, places: Vec<Destination>) {
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        if let Some(target) = &mut leg.target {
-            let place =
-                |peer: &SocketAddr| Place::Known(Destination::Address { transport, peer: *peer, domain });
-            let bare = Target { others: VecDeque::new(), ..target.clone() };
-            for peer in peers.take(MOST_ADDRESSES).rev() {
-                target.others.push_front(Target { place: place(peer), ..bare.clone() });
-            }
+        let Some(target) = &mut leg.target else { return };
+        let others = std::mem::take(&mut target.others);
+        let bare = target.clone();
+        let (late, soon): (Vec<Target>, Vec<Target>) = places
+            .into_iter()
+            .map(|to| Target { place: Place::Known(to), ..bare.clone() })
+            .partition(|target| self.is_set_aside(now, &target.place));
+        if let Some(target) = self.legs.get_mut(&key).and_then(|leg| leg.target.as_mut()) {
+            target.others = soon.into_iter().chain(others).chain(late).collect();
         }
-        self.send_invite(now, key, Destination::Address { transport, peer: *first, domain });
+        if !self.call_next(now, key) {
+            self.attempt_failed(now, key, Miss::Unreachable);
+        }
     }
 
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
@@ -272,14 +272,28 @@ impl Switch {
     pub(super) fn unheard(&mut self, now: Now, key: LegKey) {
         let dialog = self.legs.get(&key).and_then(|leg| leg.dialog);
         if dialog.is_some_and(|dialog| !self.endpoint.is_heard(dialog)) {
+            if let Some(to) = self.place_of(key) {
+                self.place_failed(now, &to, None);
+            }
             self.attempt_failed(now, key, Miss::Unreachable);
+        }
+    }
+
+    fn place_of(&self, key: LegKey) -> Option<Destination> {
+        match &self.legs.get(&key)?.target.as_ref()?.place {
+            Place::Known(to) => Some(*to),
+            Place::Named(_) => None,
         }
     }
 
     // --- what comes of it -----------------------------------------------------------------------------
 
     pub(super) fn progress(&mut self, dialog: DialogKey) {
-        if let Some(leg) = self.leg_of(dialog).and_then(|key| self.legs.get_mut(&key)) {
+        let Some(key) = self.leg_of(dialog) else { return };
+        if let Some(to) = self.place_of(key) {
+            self.place_answers(&to);
+        }
+        if let Some(leg) = self.legs.get_mut(&key) {
             if leg.progress == Progress::Calling {
                 leg.progress = Progress::Ringing;
             }
@@ -289,6 +303,9 @@ impl Switch {
     /// A leg that we called has answered.
     pub(super) fn answered(&mut self, now: Now, dialog: DialogKey, sdp: Option<&[u8]>) {
         let Some(key) = self.leg_of(dialog) else { return };
+        if let Some(to) = self.place_of(key) {
+            self.place_answers(&to);
+        }
         let Some(leg) = self.legs.get_mut(&key) else { return };
         self.state.current = Some(leg.call);
         self.timers.cancel(Owner::Leg(key), What::Ring);
@@ -336,9 +353,16 @@ impl Switch {
     }
 
     /// Our INVITE failed.
-    pub(super) fn failed(&mut self, now: Now, dialog: DialogKey, status: u16) {
+    pub(super) fn failed(&mut self, now: Now, dialog: DialogKey, status: u16, retry_after: Option<Duration>) {
         let Some(key) = self.leg_of(dialog) else { return };
         self.dialogs.remove(&dialog);
+        match (status, self.place_of(key)) {
+            // From the peer, or because the network took nothing.
+            (503, Some(to)) => self.place_failed(now, &to, retry_after),
+            // Ours, when the peer gave no answer at all, or the peer's.
+            (408, _) | (_, None) => {}
+            (_, Some(to)) => self.place_answers(&to),
+        }
         if let Some(leg) = self.legs.get_mut(&key) {
             leg.dialog = None;
         }
@@ -348,7 +372,18 @@ impl Switch {
             408 | 487 => Miss::NoAnswer,
             _ => Miss::Unreachable,
         };
+        if status != 503 {
+            self.leave_siblings(key);
+        }
         self.attempt_failed(now, key, miss);
+    }
+
+    /// Somebody answered for all places of this address (RFC 3263 4.3): only other phones and carriers are left.
+    fn leave_siblings(&mut self, key: LegKey) {
+        let target = self.legs.get_mut(&key).and_then(|leg| leg.target.as_mut());
+        if let Some(Target { place: Place::Known(Destination::Address { .. }), uri, others, .. }) = target {
+            others.retain(|other| other.uri != *uri);
+        }
     }
 
     /// The first to answer has the caller; the others are taken back.
@@ -495,33 +530,4 @@ fn first_of(targets: impl Iterator<Item = Target>) -> Option<Target> {
     let mut targets = targets;
     let first = targets.next()?;
     Some(Target { others: targets.collect(), ..first })
-}
-
-fn over_trunk(trunk: &Trunk, number: &str) -> Option<Target> {
-    let base = Uri::parse(&trunk.target.as_ref()?.value).ok()?;
-    let place = place(plan(&base).ok()?);
-    let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
-    uri.scheme = base.scheme;
-    if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
-        uri.params.set("transport", Some(transport.as_param()));
-    }
-    let identity = trunk.identity.as_ref().map(|identity| match Uri::parse(&identity.value) {
-        Ok(uri) if uri.host().is_some() => uri.to_string(),
-        Ok(_) | Err(_) => {
-            Uri::sip(&identity.value, base.host().cloned().unwrap_or(Host::Name("invalid".into())), None)
-                .to_string()
-        }
-    });
-    Some(Target {
-        credentials: line_invite::credentials(trunk),
-        identity,
-        ..Target::new(uri.to_string(), format!("<{uri}>"), place)
-    })
-}
-
-fn place(plan: Plan) -> Place {
-    match plan {
-        Plan::Known(to) => Place::Known(to),
-        Plan::Ask { host, port, transport } => Place::Named { host, port, transport },
-    }
 }

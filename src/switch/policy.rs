@@ -171,6 +171,11 @@ impl Policy {
         Some(external.map_or(listen.address.value, |e| e.value))
     }
 
+    /// Transports that we can call by, in the order in which we like them.
+    pub fn spoken(&self) -> Vec<Transport> {
+        spoken(&self.config)
+    }
+
     /// Hosts to which calls go over TLS.
     pub fn domains(&self) -> &Domains {
         &self.domains
@@ -195,6 +200,17 @@ impl Policy {
     pub fn own_clip(&self, name: &str) -> Arc<Clip> {
         self.prompts.clip(self.languages.first().map_or("", String::as_str), name)
     }
+}
+
+/// The transports of the listeners that can be called by.
+pub fn spoken(config: &raw::Config) -> Vec<Transport> {
+    let all = [
+        (raw::ListenTransport::Udp, Transport::Udp),
+        (raw::ListenTransport::Tcp, Transport::Tcp),
+        (raw::ListenTransport::Tls, Transport::Tls),
+    ];
+    let has = |kind| config.listen.iter().any(|listen| listen.transport.value == kind);
+    all.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, transport)| transport).collect()
 }
 
 /// A network of the configuration.

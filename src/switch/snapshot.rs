@@ -43,7 +43,7 @@ impl Switch {
             legs: self.legs.len(),
             waiting: self.floor.waiting(),
             takes: self.takes.len(),
-            lookups: self.lookups.len(),
+            lookups: self.places.searches(),
             dialogs: self.dialogs.len(),
             codes: self.state.codes.len(),
             consultations: self.state.consultations.len(),

@@ -1,19 +1,22 @@
 //! The carriers: we register with those that want it, ask each whether it is there (OPTIONS), and know by which of
 //! them a call can go out.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::leg::Place;
+use super::places::Asker;
 use super::policy::Policy;
-use super::{Asker, Owner, Switch, What};
+use super::{Owner, Switch, What};
 use crate::base::bounded::BoundedMap;
-use crate::base::id::{DomainKey, FlowKey, QueryKey};
+use crate::base::id::{DomainKey, FlowKey};
 use crate::base::time::Now;
 use crate::config::raw;
 use crate::sip::endpoint::OutRequest;
 use crate::sip::flow::{Destination, Transport};
+use crate::sip::header_ext::retry_after;
 use crate::sip::registration::{Account, Registration, Reply};
-use crate::sip::target::{Plan, plan};
 use crate::sip::uri::{Host, Uri};
 use crate::sip::wire::message::{Headers, Method};
 use crate::telemetry::notice::Notice;
@@ -22,6 +25,8 @@ use crate::telemetry::notice::Notice;
 const EXPIRES: Duration = Duration::from_secs(600);
 /// The longest pause between two attempts at a carrier that refuses or does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long a carrier's place may be silent when there is another; else the transaction's whole 32 s.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// Answers that say that nobody is there: none came, or the network refused.
 const GONE: [u16; 2] = [408, 503];
 
@@ -36,6 +41,8 @@ struct Trunk {
     config: raw::Trunk,
     /// Where its target is, once that is known; several with a host name.
     peers: Vec<SocketAddr>,
+    /// Of them those that are still to be tried, the first of them now, with our addresses towards them.
+    ways: VecDeque<(Destination, SocketAddr)>,
     registration: Option<Registration>,
     /// An OPTIONS that waits for its answer.
     probe: Option<u64>,
@@ -102,17 +109,16 @@ impl Switch {
             return;
         }
         self.leave_trunks(now);
-        let asked: Vec<QueryKey> = self
-            .lookups
-            .iter()
-            .filter(|(_, who)| matches!(who, Asker::Trunk(_)))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in asked {
-            self.lookups.remove(&key);
-        }
+        self.places.forget_trunks();
         let configs = self.policy.config.trunks.clone();
-        let fresh = |config| Trunk { config, peers: Vec::new(), registration: None, probe: None, up: None };
+        let fresh = |config| Trunk {
+            config,
+            peers: Vec::new(),
+            ways: VecDeque::new(),
+            registration: None,
+            probe: None,
+            up: None,
+        };
         self.trunks.list = configs.into_iter().map(fresh).collect();
         for index in 0..self.trunks.list.len() {
             self.timers.cancel_owner(Owner::Trunk(index as u32), super::FIRST_WHAT);
@@ -139,49 +145,74 @@ impl Switch {
             return;
         };
         let target = trunk.config.target.as_ref().and_then(|target| Uri::parse(&target.value).ok());
-        match target.and_then(|uri| plan(&uri).ok()) {
-            Some(Plan::Known(to)) => self.trunk_found(now, index, &[to.peer()]),
-            Some(Plan::Ask { host, port, .. }) => {
-                let query = QueryKey(self.mint.serial.next());
-                let _ = self.lookups.insert(query, Asker::Trunk(index));
-                self.outputs.push_back(super::io::Output::Resolve { query, host, port });
-            }
+        match target.and_then(|uri| self.place(&uri)) {
+            Some(Place::Known(to)) => self.trunk_found(now, index, vec![to]),
+            Some(Place::Named(search)) => self.search(now, Asker::Trunk(index), search),
             None => {}
         }
     }
 
-    /// The name service has answered, or the address was known.
-    pub(super) fn trunk_found(&mut self, now: Now, index: u32, peers: &[SocketAddr]) {
-        let Some((to, local)) = self.way_to_trunk(index, peers) else {
-            return self.trunk_failed(now, index);
-        };
+    /// The name service has answered, or the address was known. Where it is registered it stays, as long as that
+    /// is one of its places; those that failed a short while ago come last.
+    pub(super) fn trunk_found(&mut self, now: Now, index: u32, places: Vec<Destination>) {
+        let held = self.trunks.list.get(index as usize).and_then(|trunk| trunk.registration.as_ref());
+        let held = held.filter(|registration| registration.is_held()).map(|r| r.account().to);
+        let local = |to: Destination| Some((to, self.policy.signalling(to.transport(), to.peer().ip())?));
+        let peers = places.iter().map(Destination::peer).collect();
+        let mut ways: Vec<_> = places.into_iter().filter_map(local).collect();
+        ways.sort_by_key(|(to, _)| (self.places.is_set_aside(now, to), Some(*to) != held));
         let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
-        trunk.peers = peers.to_vec();
-        if trunk.config.register.value {
-            let held =
-                trunk.registration.take().filter(|r| r.account().to == to && r.account().local == local);
-            let account = account(&trunk.config, to, local);
-            trunk.registration = held.or_else(|| {
-                let account = account?;
-                Some(Registration::new(account, EXPIRES, LONGEST_PAUSE, &mut self.mint.rng))
-            });
-            self.register_trunk(now, index);
-        } else {
-            self.ask_trunk(now, index, to, local);
+        if !ways.is_empty() {
+            trunk.peers = peers;
         }
+        trunk.ways = ways.into();
+        self.try_trunk(now, index);
     }
 
-    /// The first address that a listener of ours can reach.
-    fn way_to_trunk(&self, index: u32, peers: &[SocketAddr]) -> Option<(Destination, SocketAddr)> {
-        let target = self.trunks.list.get(index as usize)?.config.target.as_ref()?;
-        let (transport, domain) = match plan(&Uri::parse(&target.value).ok()?).ok()? {
-            Plan::Known(to) => (to.transport(), None),
-            Plan::Ask { host, transport, .. } => (transport, self.policy.domains().key(&host)),
-        };
-        peers.iter().find_map(|peer| {
-            let local = self.policy.signalling(transport, peer.ip())?;
-            Some((Destination::Address { transport, peer: *peer, domain }, local))
-        })
+    /// The first of the places that are left.
+    fn try_trunk(&mut self, now: Now, index: u32) {
+        let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
+        let Some((to, local)) = trunk.ways.front().copied() else { return self.trunk_failed(now, index) };
+        if trunk.ways.len() > 1 {
+            self.timers.set(Owner::Trunk(index), What::Heard, now.at + UNHEARD);
+        }
+        if !trunk.config.register.value {
+            return self.ask_trunk(now, index, to, local);
+        }
+        match (&mut trunk.registration, account(&trunk.config, to, local)) {
+            (Some(registration), Some(account)) => registration.move_to(account),
+            (None, Some(account)) => {
+                let rng = &mut self.mint.rng;
+                trunk.registration = Some(Registration::new(account, EXPIRES, LONGEST_PAUSE, rng));
+            }
+            (_, None) => {}
+        }
+        self.register_trunk(now, index);
+    }
+
+    fn trunk_answers(&mut self, index: u32) {
+        let way = self.trunks.list.get(index as usize).and_then(|trunk| trunk.ways.front().copied());
+        if let Some((to, _)) = way {
+            self.place_answers(&to);
+        }
+        self.tell_trunk(index, true);
+    }
+
+    /// Nobody was reached at a place: the next one is tried at once (RFC 3263 4.3).
+    fn trunk_gone(&mut self, now: Now, index: u32, retry_after: Option<Duration>) {
+        let way = self.trunks.list.get_mut(index as usize).and_then(|trunk| trunk.ways.pop_front());
+        if let Some((to, _)) = way {
+            self.place_failed(now, &to, retry_after);
+        }
+        self.try_trunk(now, index);
+    }
+
+    /// A place is silent, and there is another. What it may say yet is nobody's answer any more.
+    pub(super) fn trunk_unheard(&mut self, now: Now, index: u32) {
+        if let Some(trunk) = self.trunks.list.get_mut(index as usize) {
+            trunk.probe = None;
+            self.trunk_gone(now, index, None);
+        }
     }
 
     fn register_trunk(&mut self, now: Now, index: u32) {
@@ -225,24 +256,32 @@ impl Switch {
             let Some(trunk) = self.trunks.list.get_mut(index) else { return };
             let (index, options) = (index as u32, trunk.config.options.value);
             if trunk.probe == Some(number) {
+                self.timers.cancel(Owner::Trunk(index), What::Heard);
                 trunk.probe = None;
                 if GONE.contains(&status) {
-                    return self.trunk_failed(now, index);
+                    return self.trunk_gone(now, index, retry_after(headers));
                 }
-                self.tell_trunk(index, true);
+                self.trunk_answers(index);
                 return self.timers.set(Owner::Trunk(index), What::Trunk, now.at + options);
             }
             let Some(registration) = &mut trunk.registration else { continue };
-            match registration.replied(number, status, headers) {
+            let reply = registration.replied(number, status, headers);
+            if reply != Reply::NotOurs {
+                self.timers.cancel(Owner::Trunk(index), What::Heard);
+            }
+            match reply {
                 Reply::NotOurs => {}
                 Reply::Held { granted, .. } => {
-                    self.tell_trunk(index, true);
+                    self.trunk_answers(index);
                     // The OPTIONS between two registrations would only say the same later.
                     let next = Registration::refresh_in(granted);
                     let next = if options.is_zero() { next } else { next.min(options) };
                     return self.timers.set(Owner::Trunk(index), What::Trunk, now.at + next);
                 }
                 Reply::Again => return self.register_trunk(now, index),
+                Reply::Refused { status } if GONE.contains(&status) => {
+                    return self.trunk_gone(now, index, retry_after(headers));
+                }
                 Reply::Refused { .. } => return self.trunk_failed(now, index),
                 Reply::Left { .. } => return,
             }

@@ -67,6 +67,7 @@ pub struct Metrics {
     sip_refused: IntCounterVec,
     dropped: IntCounterVec,
     trunk_up: IntGaugeVec,
+    set_aside: IntCounter,
     auth_failures: IntCounter,
     failures: IntCounterVec,
     log_lines_lost: IntCounter,
@@ -103,6 +104,11 @@ impl Metrics {
             missed: counters(r, "missed_total", "Offers that a line did not take.", &["line", "reason"])?,
             lines: gauges(r, "lines", "Lines, by state.", "state")?,
             trunk_up: gauges(r, "trunk_up", "1 when the carrier answers, by trunk.", "trunk")?,
+            set_aside: counter(
+                r,
+                "places_set_aside_total",
+                "Addresses that failed and are tried last for a while.",
+            )?,
             lines_registered: gauge(r, "lines_registered", "Lines with a registered phone.")?,
             subscriptions: gauge(r, "subscriptions", "Subscriptions of phones that are open.")?,
             messages: counter(r, "messages_total", "Messages that callers left.")?,
@@ -165,6 +171,7 @@ impl Metrics {
             Notice::Trunk { trunk, up } => {
                 self.trunk_up.with_label_values(&[names.trunk(*trunk)]).set(i64::from(*up));
             }
+            Notice::SetAside { .. } => self.set_aside.inc(),
             Notice::LineState { line, state } => self.change(|present| {
                 present.lines.insert(*line, *state);
             }),

@@ -113,6 +113,7 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         Notice::Trunk { trunk, up } => {
             Fields { trunk: Some(names.trunk(*trunk)), what: Some(if *up { "up" } else { "down" }), ..none }
         }
+        Notice::SetAside { places } => Fields { count: Some(u64::from(*places)), ..none },
         Notice::LineCode { line, code } => {
             Fields { line: Some(names.line(*line)), what: Some(code.word()), ..none }
         }

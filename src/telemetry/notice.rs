@@ -128,6 +128,10 @@ pub enum Notice {
         trunk: u32,
         up: bool,
     },
+    /// An address of a carrier or a phone failed, and is tried after others for a while. `places`: as many are.
+    SetAside {
+        places: u32,
+    },
     MessageTaken {
         length: Duration,
     },
@@ -262,6 +266,11 @@ impl Notice {
                 Warn,
                 "a carrier does not answer, or refuses our registration: look at `target`, `username` and `password` of its \
                  [[trunk]]; it is tried again",
+            ),
+            Self::SetAside { .. } => (
+                "set_aside",
+                Info,
+                "an address of a carrier or phone did not answer and is tried after the others for a while",
             ),
             Self::MessageTaken { .. } => ("message_taken", Info, "a caller left a message"),
             Self::MessageInterrupted => (

@@ -198,7 +198,6 @@ const LOOKED_AT: &[(&str, &str)] = &[
     ("media/command.rs Origin", "our own stream"),
     ("media/prompt_bank.rs Voice", "names of languages"),
     ("media/rtcp.rs Reporter", "our own CNAME and SSRC"),
-    ("net/dns.rs Resolved", "only names of the configuration are looked up"),
     ("net/mod.rs ListenAt", "our own addresses"),
     ("net/mod.rs LocalAddress", "our own addresses"),
     ("net/place.rs Place", "our own addresses"),

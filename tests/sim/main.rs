@@ -9,5 +9,6 @@ mod story_first_call;
 mod story_handover;
 mod story_lines;
 mod story_message;
+mod story_names;
 mod story_races;
 mod story_together;

@@ -8,6 +8,7 @@
 pub mod certificates;
 pub mod dialog;
 pub mod digest;
+pub mod dns;
 pub mod message;
 pub mod peer;
 pub mod place;

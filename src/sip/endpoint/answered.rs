@@ -8,6 +8,7 @@ use super::{
 };
 use crate::sip::dialog::{Dialog, DialogId};
 use crate::sip::digest;
+use crate::sip::header_ext::retry_after;
 use crate::sip::transaction::top_via;
 
 /// Responses to a request within a dialog that say that the peer has forgotten it (12.2.1.2); 408 also for
@@ -71,7 +72,9 @@ impl Endpoint {
             return;
         }
         match user {
-            User::Invite(key) => self.end_call(now, key, Event::Failed { dialog: key, status }),
+            User::Invite(key) => {
+                self.end_call(now, key, Event::Failed { dialog: key, status, retry_after: None });
+            }
             User::Reinvite(key) | User::Minor(key) | User::Refer(key) | User::Refresh(key)
                 if status == 503 && self.send_elsewhere(now, id, key) => {}
             User::Reinvite(key) => self.offer_failed(now, key, status),
@@ -109,7 +112,10 @@ impl Endpoint {
         match response.status {
             100..=199 => self.provisional(now, id, key, &response),
             200..=299 => self.accepted(now, id, key, &response),
-            status => self.end_call(now, key, Event::Failed { dialog: key, status }),
+            status => {
+                let retry_after = retry_after(&response.headers);
+                self.end_call(now, key, Event::Failed { dialog: key, status, retry_after });
+            }
         }
     }
 
@@ -143,7 +149,7 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let Ok(mut dialog) = dialog else {
             // Answered by something that no dialog can be had with.
-            return self.end_call(now, key, Event::Failed { dialog: key, status: 500 });
+            return self.end_call(now, key, Event::Failed { dialog: key, status: 500, retry_after: None });
         };
         let answered_early = call.take_early(&mut dialog, response);
         call.stage = Stage::Up;

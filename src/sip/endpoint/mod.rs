@@ -120,9 +120,11 @@ pub enum Event {
         sdp: Option<Vec<u8>>,
     },
     /// Our INVITE failed: the status, 408 without an answer, 503 when the network refused.
+    /// `retry_after`: when the peer wants to be asked again (RFC 3261 20.33).
     Failed {
         dialog: DialogKey,
         status: u16,
+        retry_after: Option<Duration>,
     },
     /// The peer offers a new session (or asks for our offer, without a body): `answer_offer`.
     Offer {

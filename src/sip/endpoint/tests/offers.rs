@@ -74,6 +74,6 @@ fn rfc_3261_18_1_2_a_response_that_names_another_sender_is_dropped() {
     let ours = answer(&invite);
     pair.give(0, flow, ours.as_bytes());
     assert!(
-        matches!(pair.ends[0].poll_event(), Some(Event::Failed { dialog, status: 603 }) if dialog == key)
+        matches!(pair.ends[0].poll_event(), Some(Event::Failed { dialog, status: 603, .. }) if dialog == key)
     );
 }

@@ -120,7 +120,7 @@ fn rfc_4028_7_3_a_422_that_names_no_longer_interval_ends_the_attempt() {
     let brief = String::from_utf8_lossy(&transmit.bytes).replace("Expires: 1800", "Expires: 1");
     let flow = pair.flow(1);
     pair.give(1, flow, brief.as_bytes());
-    assert!(matches!(pair.event(0, LONG), Some(Event::Failed { dialog, status: 422 }) if dialog == ours));
+    assert!(matches!(pair.event(0, LONG), Some(Event::Failed { dialog, status: 422, .. }) if dialog == ours));
 }
 
 #[test]
