@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use super::arriving::Answer;
 use super::call::{Attempts, Call, Phase, Together};
-use super::leg::{Description, Leg, Role};
+use super::leg::{Leg, Role};
 use super::transfer::{Goal, RING};
 use super::{Owner, Switch, What};
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
 use crate::base::time::Now;
 use crate::media::command::MediaCommand;
-use crate::privacy::screen;
 use crate::routing::line::{Load, WhyNot};
 use crate::sip::endpoint::Arrival;
 use crate::sip::header_ext::Replaces;
@@ -52,16 +51,7 @@ impl Switch {
             Ok(goal) => goal,
             Err(status) => return self.endpoint.reply(&arrival, status, &[]),
         };
-        let Some(dialog) = self.endpoint.admit_call(now, &arrival) else { return };
-        let Arrival { request, flow, .. } = arrival;
-        let offer = self.endpoint.session(&request);
-        let key = CallKey(self.mint.serial.next());
-        self.working_for(key);
-        let (facts, _) = screen::screen(&request, &flow, &self.policy.zones);
-        let asking = self.open_leg(now, key, Role::Consulting(line), flow.local, Description::Theirs(offer));
-        self.meets(asking, flow.peer);
-        self.attach(asking, dialog);
-        let _ = self.calls.insert(key, Call::new(self.policy.clone(), facts, asking, now.at));
+        let Some((key, asking)) = self.admit_line(now, arrival, Role::Consulting(line)) else { return };
         self.state.consultations.insert(line, Consultation { call: key, goal, answer: None });
         let longest = self.policy.config.limits.call_length.value;
         self.timers.set(Owner::Call(key), What::Length, now.at + longest);

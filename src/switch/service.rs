@@ -8,7 +8,7 @@ use super::call::Call;
 use super::io::Output;
 use super::leg::{Description, Role};
 use super::{Owner, Switch, What};
-use crate::base::id::{CallKey, LineKey};
+use crate::base::id::{CallKey, LegKey, LineKey};
 use crate::base::time::Now;
 use crate::privacy::screen;
 use crate::routing::line::Line;
@@ -52,19 +52,24 @@ impl Switch {
         if self.state.codes.contains_key(&line) {
             return self.endpoint.reply(&arrival, 486, &[]);
         }
-        let Some(dialog) = self.endpoint.admit_call(now, &arrival) else { return };
+        let Some((key, _)) = self.admit_line(now, arrival, Role::Service(line)) else { return };
+        self.state.codes.insert(line, CodeCall { call: key, code });
+        self.timers.set(Owner::Call(key), What::Length, now.at + CODE_LENGTH);
+    }
+
+    /// Takes in a call that a line's own phone makes: the call, and the phone's leg of it.
+    pub(super) fn admit_line(&mut self, now: Now, arrival: Arrival, role: Role) -> Option<(CallKey, LegKey)> {
+        let dialog = self.endpoint.admit_call(now, &arrival)?;
         let Arrival { request, flow, .. } = arrival;
         let offer = self.endpoint.session(&request);
         let key = CallKey(self.mint.serial.next());
         self.working_for(key);
         let (facts, _) = screen::screen(&request, &flow, &self.policy.zones);
-        let caller = self.open_leg(now, key, Role::Service(line), flow.local, Description::Theirs(offer));
-        self.meets(caller, flow.peer);
-        self.attach(caller, dialog);
-        let call = Call::new(self.policy.clone(), facts, caller, now.at);
-        let _ = self.calls.insert(key, call);
-        self.state.codes.insert(line, CodeCall { call: key, code });
-        self.timers.set(Owner::Call(key), What::Length, now.at + CODE_LENGTH);
+        let leg = self.open_leg(now, key, role, flow.local, Description::Theirs(offer));
+        self.meets(leg, flow.peer);
+        self.attach(leg, dialog);
+        let _ = self.calls.insert(key, Call::new(self.policy.clone(), facts, leg, now.at));
+        Some((key, leg))
     }
 
     /// The phone is connected: the code takes effect and is confirmed by voice.

@@ -16,7 +16,7 @@ use crate::support::certificates::Authority;
 use crate::support::rtp::{FRAME, SILENCE, find, in_order};
 use crate::support::server::{HELPLINE, Program, wait_until};
 use crate::support::{Dialog, Peer, Rtp, Sdp, Server, Site, prompts};
-use crate::with_md5_only;
+use crate::{hears_counsellor, linear, spoken, with_md5_only};
 
 /// How a phone is set up.
 struct Account<'a> {
@@ -110,11 +110,6 @@ fn modules() -> &'static str {
     places.into_iter().find(|p| fs::exists(p).unwrap_or(false)).expect("baresip's modules")
 }
 
-/// What the phone says: 30 s, for when it is at its end baresip hangs up.
-fn spoken() -> Vec<u8> {
-    prompts::noise("counsellor", 1500 * FRAME)
-}
-
 /// A switch with a baresip, which knows the authority of its certificate.
 fn with_phone(account: &Account) -> (Server, Baresip) {
     let site = Site::new(&with_md5_only(&format!("{HELPLINE}{SECURE}")));
@@ -140,15 +135,6 @@ fn joined(server: &Server) -> (Peer, Rtp, Dialog, SocketAddr) {
     let (dialog, to) = Dialog::call(&mut carrier, "1712", &Sdp::pcma(caller.local));
     caller.stay_until(to, "the counsellor", hears_counsellor);
     (carrier, caller, dialog, to)
-}
-
-/// Whether the last frame heard is the counsellor's voice.
-fn hears_counsellor(ear: &Rtp) -> bool {
-    ear.heard.last().is_some_and(|p| p.payload.len() == FRAME && find(&spoken(), &p.payload).is_some())
-}
-
-fn linear(alaw: &[u8]) -> Vec<i16> {
-    alaw.iter().map(|octet| prompts::linear(*octet)).collect()
 }
 
 fn contains(heard: &[i16], said: &[i16]) -> bool {

@@ -9,9 +9,10 @@ use std::process::{ChildStdin, Command};
 
 use crate::support::certificates::Authority;
 use crate::support::place::free_port;
-use crate::support::rtp::{FRAME, SILENCE, find};
+use crate::support::rtp::{FRAME, SILENCE};
 use crate::support::server::{HELPLINE, Program};
 use crate::support::{Dialog, Peer, Rtp, Sdp, Server, Site, prompts};
+use crate::{hears_counsellor, linear, spoken};
 
 /// The helpline with a TLS listener.
 const SECURE: &str = r#"
@@ -91,11 +92,6 @@ impl Drop for Linphone {
     }
 }
 
-/// What the phone says: 30 s, over and over.
-fn spoken() -> Vec<u8> {
-    prompts::noise("counsellor", 1500 * FRAME)
-}
-
 /// A helpline with TLS at `localhost` (Linphone's TLS takes no certificate for an address), and that port.
 fn site() -> (Site, u16) {
     let port = free_port([127, 0, 0, 1].into());
@@ -126,15 +122,6 @@ fn joined(server: &Server, phone: &mut Linphone) -> (Peer, Rtp, Dialog, SocketAd
     phone.command("answer");
     caller.stay_until(to, "the counsellor", hears_counsellor);
     (carrier, caller, dialog, to)
-}
-
-/// Whether the last frame heard is the counsellor's voice.
-fn hears_counsellor(ear: &Rtp) -> bool {
-    ear.heard.last().is_some_and(|p| p.payload.len() == FRAME && find(&spoken(), &p.payload).is_some())
-}
-
-fn linear(alaw: &[u8]) -> Vec<i16> {
-    alaw.iter().map(|octet| prompts::linear(*octet)).collect()
 }
 
 /// Registers, is called, speaks and hears, and hangs up.

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use tungstenite::WebSocket;
 
@@ -295,18 +296,9 @@ pub fn connect(local: IpAddr, server: SocketAddr) -> TcpStream {
 
 /// The connection that the switch opens to this listener, and where it comes from.
 pub fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    listener.set_nonblocking(true).expect("a listener");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match listener.accept() {
-            Ok((stream, from)) => {
-                stream.set_nonblocking(false).expect("a stream");
-                return (stream, from);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => panic!("the switch did not connect: {error}"),
-        }
-    }
+    let mut waiting = [PollFd::new(listener, PollFlags::IN)];
+    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let ready = poll(&mut waiting, Some(&patience)).expect("waited");
+    assert!(ready > 0, "the switch did not connect");
+    listener.accept().expect("a connection")
 }

@@ -176,16 +176,9 @@ impl Endpoint {
             self.reply(arrival, 422, &[too_brief(brief)]);
             return None;
         }
-        let tag = self.rng.token(16);
-        let first_cseq = 1 + self.rng.u32() / 4;
-        let Ok(dialog) = Dialog::from_invite(request, &tag, first_cseq) else {
-            self.reply(arrival, 400, &[]);
-            return None;
-        };
+        let (dialog, tag, is_sips) = self.begin_dialog(arrival)?;
         let name = DialogKey(self.serial.next());
         let user = User::Invite(name);
-        let is_sips =
-            flow.transport != Transport::Udp && Uri::parse(&request.uri).is_ok_and(|uri| uri.is_sips());
         let tx = self.open_invite_server(now, flow, key.clone(), essence(request), tag, user)?;
         let _ = self.pending.insert(merge, tx);
         let _ = self.by_id.insert(dialog.id.clone(), name);
@@ -212,6 +205,21 @@ impl Endpoint {
         };
         let _ = self.calls.insert(name, call);
         Some(name)
+    }
+
+    /// The dialog that an arrival asks for, our tag in it, and whether our Contact is to be `sips:` (12.1.1). `None`: it
+    /// was refused here.
+    pub(super) fn begin_dialog(&mut self, arrival: &Arrival) -> Option<(Dialog, String, bool)> {
+        let Arrival { request, flow, .. } = arrival;
+        let tag = self.rng.token(16);
+        let first_cseq = 1 + self.rng.u32() / 4;
+        let Ok(dialog) = Dialog::from_invite(request, &tag, first_cseq) else {
+            self.reply(arrival, 400, &[]);
+            return None;
+        };
+        let secure = flow.transport != Transport::Udp;
+        let is_sips = secure && Uri::parse(&request.uri).is_ok_and(|uri| uri.is_sips());
+        Some((dialog, tag, is_sips))
     }
 
     /// Takes a REGISTER or OPTIONS in; `respond` answers it. `None`: it was refused here.

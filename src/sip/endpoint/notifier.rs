@@ -9,9 +9,7 @@ use super::{
 use crate::base::id::{FlowKey, SubscriptionKey};
 use crate::sip::dialog::{Dialog, DialogId, Order};
 use crate::sip::event::{Ending, Wish};
-use crate::sip::flow::Transport;
 use crate::sip::header::CSeq;
-use crate::sip::uri::Uri;
 use std::time::Instant;
 
 /// Answers to a NOTIFY after which the subscription is no more (RFC 6665 4.2.2, RFC 5057 5.1), with those that say
@@ -55,16 +53,9 @@ impl Endpoint {
             self.reply(arrival, 503, &[("Retry-After", "30".into())]);
             return None;
         }
-        let tag = self.rng.token(16);
-        let first_cseq = 1 + self.rng.u32() / 4;
-        let Ok(dialog) = Dialog::from_invite(request, &tag, first_cseq) else {
-            self.reply(arrival, 400, &[]);
-            return None;
-        };
+        let (dialog, tag, is_sips) = self.begin_dialog(arrival)?;
         let machine = Machine::Server(non_invite::Server::start(flow.transport.is_reliable()));
         let request = essence(request);
-        let is_sips =
-            flow.transport != Transport::Udp && Uri::parse(&request.uri).is_ok_and(|uri| uri.is_sips());
         let tx = self.open(now, flow, key.clone(), request, tag, User::Nobody, machine, Vec::new())?;
         let name = SubscriptionKey(self.serial.next());
         let contact = contact(self.config.agent, flow.local, flow.transport, is_sips);
