@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hulplijn::base::bounded::Full;
 use hulplijn::base::id::LegKey;
-use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Stream};
+use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Payloads, Stream};
 use hulplijn::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use support::cpu::{self, Cores};
 use support::number;
@@ -95,9 +95,8 @@ impl Bridges {
                 remote_rtcp: SocketAddr::new(remote.ip(), 9),
                 signalling: remote.ip(),
                 codec: Codec::Pcma,
-                pcma_pt: Some(8),
-                pcmu_pt: None,
-                dtmf_pt: Some(101),
+                payloads: Payloads::g711(),
+                rtcp_mux: false,
                 direction,
             };
             self.command(MediaCommand::Connect { leg: LegKey(index as u64), stream });

@@ -9,11 +9,10 @@ use super::command::Codec;
 pub const FRAME: usize = 160;
 
 impl Codec {
-    /// Static payload type (RFC 3551 6).
-    pub fn payload_type(self) -> u8 {
+    /// Units of its RTP timestamp a second.
+    pub fn clock(self) -> u32 {
         match self {
-            Self::Pcma => 8,
-            Self::Pcmu => 0,
+            Self::Pcma | Self::Pcmu => 8000,
         }
     }
 

@@ -17,6 +17,32 @@ pub enum Codec {
     Pcmu,
 }
 
+/// What a packet's payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sound {
+    Audio(Codec),
+    /// RFC 4733 telephone-event. Its clock is that of the audio beside it: 8000 or 48000.
+    Key {
+        clock: u32,
+    },
+    /// RFC 3389 comfort noise, at 8 kHz.
+    Noise,
+}
+
+/// One thing that was agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    pub sound: Sound,
+    /// By which the peer sends it.
+    pub receive: u8,
+    /// By which we send it.
+    pub send: u8,
+}
+
+/// All that was agreed on for one stream: a handful, so that looking through is quickest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Payloads(pub Vec<Payload>);
+
 /// A prompt, tone or piece of music, decoded once at load into every codec in use.
 /// Each codec's bytes are one byte a sample at 8 kHz.
 #[derive(PartialEq, Eq)]
@@ -60,7 +86,7 @@ impl Direction {
 }
 
 /// What a finished offer/answer exchange says about one leg's audio stream.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stream {
     /// Where the peer's SDP asks us to send RTP.
     pub remote: SocketAddr,
@@ -70,12 +96,10 @@ pub struct Stream {
     pub signalling: IpAddr,
     /// What we send.
     pub codec: Codec,
-    /// Payload types by which the peer may send each codec (`None`: not negotiated), and by which we
-    /// send `codec`.
-    pub pcma_pt: Option<u8>,
-    pub pcmu_pt: Option<u8>,
-    /// RFC 4733 telephone-event at 8 kHz, when negotiated.
-    pub dtmf_pt: Option<u8>,
+    /// What may be sent each way, and by which payload types; `codec` is among them.
+    pub payloads: Payloads,
+    /// RTCP goes over the RTP port (RFC 5761); `remote_rtcp` is then `remote`.
+    pub rtcp_mux: bool,
     pub direction: Direction,
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::codec::{self, FRAME};
-use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Stream};
+use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
 use super::dtmf::{self, KeyReader, KeyWriter};
 use super::lock::SourceLock;
 use super::player::Player;
@@ -60,13 +60,6 @@ pub struct Heard<'a> {
     pub marker: bool,
     pub sound: Sound,
     pub payload: &'a [u8],
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sound {
-    Audio(Codec),
-    /// RFC 4733.
-    Key,
 }
 
 /// What a recording gives to the writer, in order.
@@ -226,7 +219,7 @@ impl MediaLeg {
             return None;
         }
         let peer = self.peer.as_mut()?;
-        let known = rtp::read(bytes).and_then(|p| sound_of(&peer.stream, &p).map(|s| (p, s)));
+        let known = rtp::read(bytes).and_then(|p| peer.stream.payloads.sound(p.payload_type).map(|s| (p, s)));
         let Some((packet, sound)) = known else {
             let count = if peer.lock.is_known(from) { &mut self.malformed } else { &mut self.foreign };
             *count += 1;
@@ -273,26 +266,27 @@ impl MediaLeg {
             return None;
         }
         let to = peer.lock.target()?;
-        let stream = peer.stream;
-        if !self.sender.is_relaying(heard.source) {
-            self.run_on(now);
-            self.sender.mark();
-        }
+        let (payloads, ours) = (&peer.stream.payloads, peer.stream.codec);
         let (mut changed, key): ([u8; MAX_PAYLOAD], [u8; 4]);
         let (payload_type, payload) = match heard.sound {
-            Sound::Audio(codec) if codec == stream.codec => (payload_type(&stream, codec), heard.payload),
+            Sound::Audio(codec) if codec == ours => (payloads.send(heard.sound)?, heard.payload),
             Sound::Audio(codec) => {
                 changed = [0; MAX_PAYLOAD];
                 let changed = changed.get_mut(..heard.payload.len())?;
                 changed.copy_from_slice(heard.payload);
-                codec::convert(changed, codec, stream.codec);
-                (payload_type(&stream, stream.codec), &*changed)
+                codec::convert(changed, codec, ours);
+                (payloads.send(Sound::Audio(ours))?, &*changed)
             }
-            Sound::Key => {
+            Sound::Key { .. } => {
                 key = clean_key(heard.payload)?;
-                (stream.dtmf_pt?, &key[..])
+                (payloads.send(heard.sound)?, &key[..])
             }
+            Sound::Noise => (payloads.send(Sound::Noise)?, heard.payload),
         };
+        if !self.sender.is_relaying(heard.source) {
+            self.run_on(now);
+            self.sender.mark();
+        }
         let packet = Packet {
             ssrc: heard.source,
             sequence: 0,
@@ -319,20 +313,22 @@ impl MediaLeg {
     /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
     pub fn tick<'a>(&mut self, now: Now, out: &'a mut [u8]) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref()?;
-        let stream = peer.stream;
-        let to = peer.lock.target().filter(|_| stream.direction.sends());
-        if let Some((payload_type, key)) = stream.dtmf_pt.zip(self.next_key(&stream)) {
+        let Stream { codec, payloads, direction, .. } = &peer.stream;
+        let codec = *codec;
+        let to = peer.lock.target().filter(|_| direction.sends());
+        let (key_type, payload_type) = (payloads.send_key(codec), payloads.send(Sound::Audio(codec))?);
+        if let Some((key_type, key)) = key_type.zip(self.next_key(key_type.is_some())) {
             self.run_on(now);
-            return self.press(now, to, payload_type, key, out);
+            return self.press(now, to, key_type, key, out);
         }
         let mut frame = [0; FRAME];
-        self.next_frame(stream.codec, &mut frame)?;
+        self.next_frame(codec, &mut frame)?;
         let Some(to) = to else {
             // On hold a prompt goes on unheard, so that it ends.
             return None;
         };
         self.run_on(now);
-        let bytes = self.sender.write(out, payload_type(&stream, stream.codec), &frame)?;
+        let bytes = self.sender.write(out, payload_type, &frame)?;
         self.sent_at = now.at;
         Some(Datagram { to, bytes })
     }
@@ -370,6 +366,11 @@ impl MediaLeg {
         self.takes.pop_front()
     }
 
+    /// Whether reports go out by the RTP socket (RFC 5761).
+    pub fn muxes_control(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.stream.rtcp_mux)
+    }
+
     pub fn key(&self) -> LegKey {
         self.leg
     }
@@ -403,7 +404,8 @@ impl MediaLeg {
                     self.drain_recording();
                 }
             }
-            Sound::Key => {
+            Sound::Noise => {}
+            Sound::Key { .. } => {
                 let key = self.keys_in.on_packet(packet.ssrc, packet.timestamp, packet.payload);
                 if let Some(key) = key.filter(|_| self.may_press(now.at)) {
                     self.on_key(key);
@@ -470,9 +472,9 @@ impl MediaLeg {
     }
 
     /// The key packet that is due, begun when its turn has come.
-    fn next_key(&mut self, stream: &Stream) -> Option<(dtmf::KeyPacket, u32)> {
+    fn next_key(&mut self, agreed: bool) -> Option<(dtmf::KeyPacket, u32)> {
         let output = &mut self.output;
-        if stream.dtmf_pt.is_none() {
+        if !agreed {
             output.keys.clear();
             output.pressing = None;
             return None;
@@ -534,31 +536,13 @@ impl MediaLeg {
 
     fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT], last: bool) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref()?;
-        let to = peer.lock.control_target(peer.stream.remote_rtcp)?;
+        let Stream { rtcp_mux, remote_rtcp, .. } = peer.stream;
+        let to = if rtcp_mux { peer.lock.target()? } else { peer.lock.control_target(remote_rtcp)? };
         let pause = now.at.saturating_duration_since(self.sent_at).as_micros() / 125;
         let timestamp = self.sender.timestamp().wrapping_add(pause as u32);
         let length = self.reporter.write(out, now.utc, timestamp, &self.sender, &self.source, last);
         Some(Datagram { to, bytes: out.get(..length)? })
     }
-}
-
-fn sound_of(stream: &Stream, packet: &Packet<'_>) -> Option<Sound> {
-    let payload_type = Some(packet.payload_type);
-    if payload_type == stream.pcma_pt {
-        Some(Sound::Audio(Codec::Pcma))
-    } else if payload_type == stream.pcmu_pt {
-        Some(Sound::Audio(Codec::Pcmu))
-    } else {
-        (payload_type == stream.dtmf_pt).then_some(Sound::Key)
-    }
-}
-
-fn payload_type(stream: &Stream, codec: Codec) -> u8 {
-    let negotiated = match codec {
-        Codec::Pcma => stream.pcma_pt,
-        Codec::Pcmu => stream.pcmu_pt,
-    };
-    negotiated.unwrap_or(codec.payload_type())
 }
 
 /// A key's payload with nothing but key, end, volume and duration (RFC 4733 2.3); other events stay here.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::media::command::Direction;
+use crate::media::command::{Direction, Payloads};
 
 const CALLER: &str = "192.0.2.1:4000";
 const PHONE: &str = "198.51.100.2:6000";
@@ -17,9 +17,8 @@ fn stream(remote: &str, codec: Codec) -> Stream {
         remote_rtcp,
         signalling: remote.ip(),
         codec,
-        pcma_pt: Some(8),
-        pcmu_pt: Some(0),
-        dtmf_pt: Some(101),
+        payloads: Payloads::g711(),
+        rtcp_mux: false,
         direction: Direction::SendRecv,
     }
 }
@@ -194,7 +193,7 @@ fn a_prompt_is_played_sample_by_sample_between_silence_and_its_end_is_told_once(
         let expected: Vec<u8> = bytes.iter().map(|b| if codec == Codec::Pcma { *b } else { !b }).collect();
         assert_eq!(heard[..500], expected);
         assert!(heard[500..].iter().chain(&sent[0].payload).all(|b| *b == codec.silence()));
-        assert!(sent.iter().all(|r| r.kind == codec.payload_type() && r.payload.len() == 160));
+        assert!(sent.iter().all(|r| Some(r.kind) == Payloads::g711().send(Sound::Audio(codec)) && r.payload.len() == 160));
         assert_eq!(story.a.events(), [MediaEvent::PlayEnded { leg: LegKey(1), play: PlayKey(7) }]);
     }
 }
@@ -391,7 +390,7 @@ fn keys_that_we_send_take_the_place_of_sound_and_time_goes_on() {
     let last = sent.last().expect("one");
     assert_eq!((last.kind, (last.timestamp - 1000) / 160), (8, 20));
     // Without telephone-event the keys are dropped and silence goes on.
-    story.a.leg.connect(Stream { dtmf_pt: None, ..stream(CALLER, Codec::Pcma) });
+    story.a.leg.connect(Stream { payloads: Payloads::g711().without_keys(), ..stream(CALLER, Codec::Pcma) });
     story.a.leg.send_digit('1', Duration::from_millis(60));
     story.tick(2);
     assert!(story.a.take_sent().iter().all(|r| r.kind == 8));
@@ -484,6 +483,19 @@ fn closing_ends_the_recording_and_says_bye() {
     assert!(matches!(story.a.leg.poll_take(), Some(TakeOutput::Samples { .. })));
     assert!(matches!(story.a.leg.poll_take(), Some(TakeOutput::Ended { .. })));
     assert!(!story.a.leg.wants_tick() && story.a.leg.poll_take().is_none());
+}
+
+#[test]
+fn rfc5761_reports_go_to_the_rtp_port_when_that_was_agreed_on() {
+    let mut out = [0; MAX_REPORT];
+    for (muxed, port) in [(false, 4001), (true, 4000)] {
+        let mut story = Story::new();
+        let agreed = Stream { rtcp_mux: muxed, ..stream(CALLER, Codec::Pcma) };
+        story.a.leg.connect(agreed);
+        let now = story.now.plus(Duration::from_secs(3));
+        let to = story.a.leg.look(now, &mut out).map(|report| report.to.port());
+        assert_eq!((story.a.leg.muxes_control(), to), (muxed, Some(port)));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod command;
 pub mod dtmf;
 pub mod leg;
 pub mod lock;
+pub mod payloads;
 pub mod plane;
 mod plane_thread;
 pub mod player;

@@ -17,8 +17,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
-use super::command::{Clip, MediaCommand, MediaEvent};
-use super::leg::{Heard, Sound};
+use super::command::{Clip, MediaCommand, MediaEvent, Sound};
+use super::leg::Heard;
 use super::plane_thread::PlaneThread;
 use super::ports::PortPool;
 use super::rtp::MAX_PAYLOAD;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::base::id::TakeKey;
 use crate::media::audio;
-use crate::media::command::{Codec, Direction, Origin, RecordEnd, Stream};
+use crate::media::command::{Codec, Direction, Origin, Payloads, RecordEnd, Stream};
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Only a hang gets here.
@@ -83,9 +83,8 @@ impl Story {
             remote_rtcp: peer.rtcp.local_addr().expect("bound"),
             signalling: Ipv4Addr::LOCALHOST.into(),
             codec,
-            pcma_pt: Some(8),
-            pcmu_pt: Some(0),
-            dtmf_pt: Some(101),
+            payloads: Payloads::g711(),
+            rtcp_mux: false,
             direction: Direction::SendRecv,
         };
         self.send(MediaCommand::Connect { leg, stream });

@@ -212,8 +212,9 @@ impl PlaneThread {
             self.cursor = if self.cursor + 1 < self.legs.span { self.cursor + 1 } else { 0 };
             let Some(seat) = self.legs.seats.get_mut(self.cursor) else { continue };
             self.current = Some(self.cursor);
+            let muxed = seat.leg.muxes_control();
             if let Some(datagram) = seat.leg.look(now, &mut out) {
-                send(&seat.sockets.rtcp, datagram.bytes, datagram.to);
+                send(seat.sockets.control(muxed), datagram.bytes, datagram.to);
             }
             self.legs.settle(self.cursor, &mut self.courier);
         }
@@ -377,8 +378,9 @@ impl PlaneThread {
         self.unbridge(leg);
         let Some(mut seat) = self.legs.remove(leg) else { return };
         let mut out = [0; MAX_REPORT];
+        let muxed = seat.leg.muxes_control();
         if let Some(datagram) = seat.leg.close(now, &mut out) {
-            send(&seat.sockets.rtcp, datagram.bytes, datagram.to);
+            send(seat.sockets.control(muxed), datagram.bytes, datagram.to);
         }
         seat.settle(&mut self.courier);
         self.release(now, leg, seat);

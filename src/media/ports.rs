@@ -119,6 +119,11 @@ pub struct SocketPair {
 }
 
 impl SocketPair {
+    /// By which RTCP goes out.
+    pub fn control(&self, muxed: bool) -> &UdpSocket {
+        if muxed { &self.rtp } else { &self.rtcp }
+    }
+
     /// Binds the next pair that nobody else holds.
     pub fn open(pool: &mut PortPool, now: Instant, local: IpAddr) -> Option<Self> {
         for _ in 0..MAX_TRIES {

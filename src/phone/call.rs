@@ -94,8 +94,15 @@ impl Call {
 
     /// There is a port for its sound.
     pub(super) fn opened(&mut self, address: IpAddr, port: u16, session_id: u64, codecs: &[Codec]) {
-        let local =
-            Local { address, port, session_id, codecs: codecs.to_vec(), dtmf: true, own_ports: port..=port };
+        let local = Local {
+            address,
+            port,
+            session_id,
+            codecs: codecs.to_vec(),
+            dtmf: true,
+            rtcp_mux: false,
+            own_ports: port..=port,
+        };
         self.negotiation = Some(Negotiation::new(local, self.peer));
     }
 
@@ -135,6 +142,6 @@ impl Call {
 
     /// Whether we hear the other side: when not, it is held, by us or by itself.
     pub(super) fn is_heard_by_other(&self) -> bool {
-        self.stream.is_none_or(|s| s.direction.sends())
+        self.stream.as_ref().is_none_or(|s| s.direction.sends())
     }
 }

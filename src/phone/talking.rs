@@ -39,8 +39,8 @@ impl Phone {
     pub(super) fn begin_sound(&mut self) {
         let Some(call) = &mut self.call else { return };
         call.connected = true;
-        if let Some(stream) = call.stream {
-            self.tell(Happening::Answered { codec: stream.codec });
+        if let Some(codec) = call.stream.as_ref().map(|stream| stream.codec) {
+            self.tell(Happening::Answered { codec });
         }
         self.connect();
         self.record();
@@ -49,7 +49,7 @@ impl Phone {
     /// Tells media what was agreed.
     fn connect(&mut self) {
         let Some(call) = &self.call else { return };
-        if let Some(stream) = call.stream {
+        if let Some(stream) = call.stream.clone() {
             self.media(MediaCommand::Connect { leg: call.leg, stream });
         }
     }
@@ -120,7 +120,8 @@ impl Phone {
     /// By RFC 4733 where that was agreed on, else by INFO.
     fn press(&mut self, now: Now, dialog: DialogKey, key: char) {
         let Some(call) = &self.call else { return };
-        let by_info = self.plan.keys_by_info || call.stream.is_none_or(|s| s.dtmf_pt.is_none());
+        let by_info = self.plan.keys_by_info
+            || call.stream.as_ref().is_none_or(|s| s.payloads.send_key(s.codec).is_none());
         let leg = call.leg;
         if by_info {
             let body = format!("Signal={key}\r\nDuration={}\r\n", KEY.as_millis());

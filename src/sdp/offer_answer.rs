@@ -6,41 +6,8 @@ use std::ops::RangeInclusive;
 
 use crate::base::quiet::quiet_debug;
 
+pub use super::format::{Codec, Format, Mapped};
 use super::session::{Media, SdpError, Session, Way, Written, WrittenMedia};
-
-/// The codecs that we speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Codec {
-    Pcma,
-    Pcmu,
-}
-
-impl Codec {
-    /// Static payload type (RFC 3551 6).
-    fn payload_type(self) -> u8 {
-        match self {
-            Self::Pcma => 8,
-            Self::Pcmu => 0,
-        }
-    }
-
-    fn encoding(self) -> &'static str {
-        match self {
-            Self::Pcma => "PCMA/8000",
-            Self::Pcmu => "PCMU/8000",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Pcma => "pcma",
-            Self::Pcmu => "pcmu",
-        }
-    }
-}
-
-/// Our telephone-event payload type when we offer.
-const OUR_DTMF_PT: u8 = 101;
 
 /// Our side of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +19,20 @@ pub struct Local {
     /// In order of preference.
     pub codecs: Vec<Codec>,
     pub dtmf: bool,
+    /// Whether we offer RTCP on the RTP port (RFC 5761); a peer that offers it gets it in any case.
+    pub rtcp_mux: bool,
     /// Ports that our own streams have at `address`: no peer has its audio there.
     pub own_ports: RangeInclusive<u16>,
 }
 
 impl Local {
+    /// All that we would carry, in order of preference.
+    fn formats(&self) -> Vec<Format> {
+        let audio = self.codecs.iter().map(|codec| Format::Audio(*codec));
+        let keys = self.dtmf.then_some(Format::Keys { clock: 8000 });
+        audio.chain(keys).collect()
+    }
+
     /// Whether audio may be sent there. Not to groups, not to ourselves, not to this machine for somebody
     /// from outside it, and not in another family than our port's: nobody would hear it, or the wrong one.
     /// `0.0.0.0` is nowhere, which is hold (RFC 3264 8.4).
@@ -76,16 +52,17 @@ impl Local {
 }
 
 /// What an exchange agreed on, from our point of view. No `Debug`: it holds the peer's address.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Agreed {
     pub remote: SocketAddr,
     pub remote_rtcp: SocketAddr,
     /// Whence the peer's signalling comes.
     pub signalling: IpAddr,
     pub send_codec: Codec,
-    pub pcma_pt: Option<u8>,
-    pub pcmu_pt: Option<u8>,
-    pub dtmf_pt: Option<u8>,
+    /// What may be sent; `send_codec` is among it.
+    pub formats: Vec<Mapped>,
+    /// RTCP goes over the RTP port (RFC 5761); `remote_rtcp` is then `remote`.
+    pub rtcp_mux: bool,
     /// What we may do.
     pub way: Way,
 }
@@ -96,6 +73,8 @@ pub struct Agreed {
 pub struct PendingOffer {
     version: u64,
     way: Way,
+    /// By which numbers we receive.
+    numbers: Vec<(Format, u8)>,
 }
 
 /// The state of one dialog's offers and answers.
@@ -106,12 +85,16 @@ pub struct Negotiation {
     peer: IpAddr,
     version: u64,
     last: Option<Vec<WrittenMedia>>,
+    /// What each number stands for until the session ends (RFC 3264 8.3.2).
+    numbers: Vec<(Format, u8)>,
+    /// RTCP on the RTP port was agreed on.
+    muxed: bool,
 }
 
 impl Negotiation {
     /// `peer`: whence the other side's signalling comes.
     pub fn new(local: Local, peer: IpAddr) -> Self {
-        Self { local, peer, version: 0, last: None }
+        Self { local, peer, version: 0, last: None, numbers: Vec::new(), muxed: false }
     }
 
     /// The other side is found, or has moved.
@@ -121,13 +104,17 @@ impl Negotiation {
 
     /// Our offer: all our codecs. Sections of the session so far stay in their places (RFC 3264 8).
     pub fn offer(&mut self, way: Way) -> (Vec<u8>, PendingOffer) {
-        let formats = self.local.codecs.iter().map(|c| (c.payload_type(), c.encoding())).collect();
-        let dtmf = self.local.dtmf.then_some(OUR_DTMF_PT);
-        let audio = WrittenMedia::Audio { port: self.local.port, formats, dtmf, way };
+        let numbers: Vec<(Format, u8)> = self
+            .local
+            .formats()
+            .into_iter()
+            .filter_map(|format| Some((format, self.number(format)?)))
+            .collect();
+        let audio = self.audio(&numbers, way, self.local.rtcp_mux || self.muxed);
         let mut media = self.last.clone().unwrap_or_else(|| vec![audio.clone()]);
         media.iter_mut().filter(|m| is_audio(m)).for_each(|m| *m = audio.clone());
         let bytes = self.write(media);
-        (bytes, PendingOffer { version: self.version, way })
+        (bytes, PendingOffer { version: self.version, way, numbers })
     }
 
     /// Takes the answer to our offer.
@@ -141,10 +128,12 @@ impl Negotiation {
         if media.port == 0 {
             return Err(SdpError::NoAudio);
         }
-        // We send with the first codec of the answer that we know; the payload types are ours.
+        // We send with the first codec of the answer that we know.
         let send = first_common(media, &self.local.codecs).ok_or(SdpError::NoCommonCodec)?;
         let way = limit(offer.way, reverse(session.way_of(media)));
-        self.agree(&session, media, send, way)
+        let agreed = self.agree(&session, media, send, way, &offer.numbers)?;
+        self.muxed = agreed.rtcp_mux;
+        Ok(agreed)
     }
 
     /// Answers a peer's offer.
@@ -158,38 +147,75 @@ impl Negotiation {
         if session.address_of(media).is_some_and(|a| a.is_unspecified()) {
             way = limit(way, Way::RecvOnly); // hold as RFC 2543 had it: c=0.0.0.0
         }
-        let agreed = self.agree(&session, media, send, way)?;
-        let formats = common.iter().filter_map(|c| Some((pt_of(media, *c)?, c.encoding()))).collect();
-        let audio = WrittenMedia::Audio { port: self.local.port, formats, dtmf: agreed.dtmf_pt, way };
+        let agreed = self.agree(&session, media, send, way, &[])?;
+        let numbers: Vec<(Format, u8)> = agreed.formats.iter().map(|m| (m.format, m.receive)).collect();
+        numbers.iter().for_each(|(format, number)| self.keep(*format, *number));
+        self.muxed = agreed.rtcp_mux;
+        let audio = self.audio(&numbers, way, agreed.rtcp_mux);
         let section = |(i, m): (usize, &Media)| if i == index { audio.clone() } else { refuse(m) };
         let sections = session.media.iter().enumerate().map(section).collect();
         Ok((self.write(sections), agreed))
     }
 
-    fn agree(&self, session: &Session, media: &Media, send: Codec, way: Way) -> Result<Agreed, SdpError> {
+    /// `ours`: by which numbers we receive; what is not there we receive by the peer's.
+    fn agree(
+        &self,
+        session: &Session,
+        media: &Media,
+        send: Codec,
+        way: Way,
+        ours: &[(Format, u8)],
+    ) -> Result<Agreed, SdpError> {
         let address = session.address_of(media).ok_or(SdpError::NoAudio)?;
         let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
         let remote = SocketAddr::new(address, media.port);
-        let remote_rtcp = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
+        let rtcp_mux = media.rtcp_mux && (ours.is_empty() || self.local.rtcp_mux || self.muxed);
+        let apart = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
+        let remote_rtcp = if rtcp_mux { remote } else { apart };
         if ![remote, remote_rtcp].iter().all(|to| self.local.may_send_to(*to, self.peer)) {
             return Err(SdpError::NoAudio);
         }
-        let known = |c: Codec| self.local.codecs.contains(&c).then(|| pt_of(media, c)).flatten();
+        let mapped = |format: Format| {
+            let send = format.number_in(media)?;
+            let receive = ours.iter().find(|(f, _)| *f == format).map_or(send, |(_, number)| *number);
+            Some(Mapped { format, receive, send })
+        };
         Ok(Agreed {
             remote,
             remote_rtcp,
             signalling: self.peer,
             send_codec: send,
-            pcma_pt: known(Codec::Pcma),
-            pcmu_pt: known(Codec::Pcmu),
-            dtmf_pt: if self.local.dtmf { dtmf_pt(media) } else { None },
+            formats: self.local.formats().into_iter().filter_map(mapped).collect(),
+            rtcp_mux,
             way,
         })
     }
 
     /// Codecs in common, in our order of preference, so that both legs tend to the same one.
     fn common(&self, media: &Media) -> Vec<Codec> {
-        self.local.codecs.iter().copied().filter(|c| pt_of(media, *c).is_some()).collect()
+        self.local.codecs.iter().copied().filter(|c| Format::Audio(*c).number_in(media).is_some()).collect()
+    }
+
+    fn audio(&self, numbers: &[(Format, u8)], way: Way, rtcp_mux: bool) -> WrittenMedia {
+        let formats = numbers.iter().map(|(format, number)| format.written(*number)).collect();
+        WrittenMedia::Audio { port: self.local.port, formats, rtcp_mux, way }
+    }
+
+    /// The number by which we offer a format: what it was so far, else the usual one, else one that is free.
+    fn number(&mut self, format: Format) -> Option<u8> {
+        if let Some((_, number)) = self.numbers.iter().find(|(f, _)| *f == format) {
+            return Some(*number);
+        }
+        let is_free = |number: &u8| !self.numbers.iter().any(|(_, n)| n == number);
+        let number = [format.usual()].into_iter().chain(96..=127).find(is_free)?;
+        self.numbers.push((format, number));
+        Some(number)
+    }
+
+    /// A peer's number stands for this from now on.
+    fn keep(&mut self, format: Format, number: u8) {
+        self.numbers.retain(|(f, n)| *f != format && *n != number);
+        self.numbers.push((format, number));
     }
 
     /// The version rises only when the description changes (RFC 3264 8).
@@ -216,29 +242,10 @@ fn is_usable(media: &Media) -> bool {
     media.kind == "audio" && media.port != 0 && media.protocol == "RTP/AVP"
 }
 
-/// The payload type by which the peer names a codec: by `a=rtpmap`, else the static one.
-fn pt_of(media: &Media, codec: Codec) -> Option<u8> {
-    let listed = |pt: &u8| media.formats.iter().any(|f| f.parse() == Ok(*pt));
-    let mapped =
-        media.rtpmaps.iter().find(|(pt, name, clock)| name == codec.name() && *clock == 8000 && listed(pt));
-    mapped.map(|(pt, _, _)| *pt).or_else(|| {
-        let pt = codec.payload_type();
-        let remapped = media.rtpmaps.iter().any(|(p, name, _)| *p == pt && name != codec.name());
-        (listed(&pt) && !remapped).then_some(pt)
-    })
-}
-
-fn dtmf_pt(media: &Media) -> Option<u8> {
-    let event = |(pt, name, clock): &&(u8, String, u32)| {
-        name == "telephone-event" && *clock == 8000 && media.formats.iter().any(|f| f.parse() == Ok(*pt))
-    };
-    media.rtpmaps.iter().find(event).map(|(pt, _, _)| *pt)
-}
-
 fn first_common(media: &Media, ours: &[Codec]) -> Option<Codec> {
     let by_format = |format: &String| {
         let pt: u8 = format.parse().ok()?;
-        ours.iter().copied().find(|c| pt_of(media, *c) == Some(pt))
+        ours.iter().copied().find(|c| Format::Audio(*c).number_in(media) == Some(pt))
     };
     media.formats.iter().find_map(by_format)
 }
@@ -296,6 +303,7 @@ mod tests {
             session_id: 7,
             codecs: codecs.to_vec(),
             dtmf: true,
+            rtcp_mux: false,
             own_ports: 30_000..=30_999,
         }
     }
@@ -322,7 +330,9 @@ mod tests {
                             };
                             assert_eq!(here.send_codec, there.send_codec);
                             assert_eq!(here.way, reverse(there.way));
-                            assert_eq!((here.dtmf_pt, there.dtmf_pt), (Some(101), Some(101)));
+                            let keys =
+                                Mapped { format: Format::Keys { clock: 8000 }, receive: 101, send: 101 };
+                            assert!(here.formats.contains(&keys) && there.formats.contains(&keys));
                         }
                         Err(error) => {
                             assert_eq!(error, SdpError::NoCommonCodec);
@@ -347,7 +357,10 @@ mod tests {
             text.contains("m=audio 20000 RTP/AVP 96 97\r\n") && text.contains("m=application 0 "),
             "{text}"
         );
-        assert_eq!((agreed.pcma_pt, agreed.dtmf_pt, agreed.pcmu_pt), (Some(96), Some(97), None));
+        let number = |format| agreed.formats.iter().find(|m| m.format == format).map(|m| (m.receive, m.send));
+        assert_eq!(number(Format::Audio(Codec::Pcma)), Some((96, 96)));
+        assert_eq!(number(Format::Keys { clock: 8000 }), Some((97, 97)));
+        assert_eq!(number(Format::Audio(Codec::Pcmu)), None);
     }
 
     #[test]
@@ -383,6 +396,45 @@ mod tests {
         assert_eq!(sections, ["m=video 0 RTP/AVP 0", "m=audio 20000 RTP/AVP 8 101"]);
         let answer = offer("m=video 0 RTP/AVP 31\r\nm=audio 4000 RTP/AVP 8\r\na=recvonly\r\n");
         assert!(n.accept_answer(pending, &answer).is_ok_and(|a| a.way == Way::SendOnly));
+    }
+
+    #[test]
+    fn rfc_3264_8_3_2_a_number_stands_for_the_same_until_the_session_ends() {
+        let mut n = negotiate(&[Codec::Pcma]);
+        let first = offer("m=audio 4000 RTP/AVP 101 8\r\na=rtpmap:101 PCMA/8000\r\n");
+        assert!(n.answer(&first).is_ok());
+        let (bytes, pending) = n.offer(Way::SendRecv);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(text.contains("m=audio 20000 RTP/AVP 101 96\r\na=rtpmap:101 PCMA/8000\r\n"), "{text}");
+        let answer = offer(
+            "m=audio 4000 RTP/AVP 101 100\r\na=rtpmap:101 PCMA/8000\r\na=rtpmap:100 telephone-event/8000\r\n",
+        );
+        let Ok(agreed) = n.accept_answer(pending, &answer) else { panic!() };
+        let keys = Mapped { format: Format::Keys { clock: 8000 }, receive: 96, send: 100 };
+        assert_eq!(agreed.formats.get(1), Some(&keys), "each side receives by its own number (6.1)");
+    }
+
+    #[test]
+    fn rfc5761_rtcp_shares_the_port_when_the_peer_wants_it_so() {
+        let section = |more: &str| offer(&format!("m=audio 4000 RTP/AVP 8\r\na=rtcp:4007\r\n{more}"));
+        let mut n = negotiate(&[Codec::Pcma]);
+        let (bytes, pending) = n.offer(Way::SendRecv);
+        assert!(!String::from_utf8_lossy(&bytes).contains("rtcp-mux"));
+        let unasked = n.accept_answer(pending, &section("a=rtcp-mux\r\n"));
+        assert!(
+            unasked.is_ok_and(|a| !a.rtcp_mux && a.remote_rtcp.port() == 4007),
+            "5.1.1: it was not offered"
+        );
+        let Ok((answer, agreed)) = n.answer(&section("a=rtcp-mux\r\n")) else { panic!() };
+        assert!(String::from_utf8_lossy(&answer).contains("a=rtcp-mux\r\n"));
+        assert!(agreed.rtcp_mux && agreed.remote_rtcp == agreed.remote);
+        let (bytes, pending) = n.offer(Way::SendRecv);
+        assert!(
+            String::from_utf8_lossy(&bytes).contains("a=rtcp-mux\r\n"),
+            "once agreed it is offered again"
+        );
+        let refused = n.accept_answer(pending, &section(""));
+        assert!(refused.is_ok_and(|a| !a.rtcp_mux && a.remote_rtcp.port() == 4007));
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Media {
     pub rtpmaps: Vec<(u8, String, u32)>,
     /// `a=rtcp:` port and address (RFC 3605).
     pub rtcp: Option<(u16, Option<IpAddr>)>,
+    /// `a=rtcp-mux` (RFC 5761).
+    pub rtcp_mux: bool,
     pub ptime_ms: Option<u32>,
 }
 
@@ -137,6 +139,8 @@ impl Session {
             }
         } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
             media.rtcp = parse_rtcp(rtcp);
+        } else if value.trim() == "rtcp-mux" {
+            media.rtcp_mux = true;
         } else if let Some(ptime) = value.strip_prefix("ptime:") {
             media.ptime_ms = ptime.trim().parse().ok();
         }
@@ -158,14 +162,25 @@ pub struct Written {
 pub enum WrittenMedia {
     Audio {
         port: u16,
-        /// Payload type and what stands in `a=rtpmap`.
-        formats: Vec<(u8, &'static str)>,
-        /// Payload type of telephone-event.
-        dtmf: Option<u8>,
+        /// In order of preference.
+        formats: Vec<WrittenFormat>,
+        /// RTCP goes over this port too (RFC 5761).
+        rtcp_mux: bool,
         way: Way,
     },
     /// Refused with port 0 (RFC 3264 6). `kind` is one of a fixed list of words.
     Refused { kind: &'static str, protocol: &'static str },
+}
+
+/// One format of an `m=` section that we write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenFormat {
+    /// The payload type.
+    pub number: u8,
+    /// What stands in `a=rtpmap`.
+    pub encoding: &'static str,
+    /// What stands in `a=fmtp`.
+    pub parameters: Option<&'static str>,
 }
 
 impl Written {
@@ -181,8 +196,8 @@ impl Written {
         );
         for media in &self.media {
             match media {
-                WrittenMedia::Audio { port, formats, dtmf, way } => {
-                    write_audio(&mut out, *port, formats, *dtmf, *way);
+                WrittenMedia::Audio { port, formats, rtcp_mux, way } => {
+                    write_audio(&mut out, *port, formats, *rtcp_mux, *way);
                 }
                 WrittenMedia::Refused { kind, protocol } => {
                     let _ = write!(out, "m={kind} 0 {protocol} 0\r\n");
@@ -193,17 +208,20 @@ impl Written {
     }
 }
 
-fn write_audio(out: &mut String, port: u16, formats: &[(u8, &'static str)], dtmf: Option<u8>, way: Way) {
+fn write_audio(out: &mut String, port: u16, formats: &[WrittenFormat], rtcp_mux: bool, way: Way) {
     let _ = write!(out, "m=audio {port} RTP/AVP");
-    for pt in formats.iter().map(|(pt, _)| *pt).chain(dtmf) {
-        let _ = write!(out, " {pt}");
+    for format in formats {
+        let _ = write!(out, " {}", format.number);
     }
     out.push_str("\r\n");
-    for (pt, name) in formats {
-        let _ = write!(out, "a=rtpmap:{pt} {name}\r\n");
+    for WrittenFormat { number, encoding, parameters } in formats {
+        let _ = write!(out, "a=rtpmap:{number} {encoding}\r\n");
+        if let Some(parameters) = parameters {
+            let _ = write!(out, "a=fmtp:{number} {parameters}\r\n");
+        }
     }
-    if let Some(pt) = dtmf {
-        let _ = write!(out, "a=rtpmap:{pt} telephone-event/8000\r\na=fmtp:{pt} 0-15\r\n");
+    if rtcp_mux {
+        out.push_str("a=rtcp-mux\r\n");
     }
     let _ = write!(out, "a=ptime:20\r\na={}\r\n", way_word(way));
 }

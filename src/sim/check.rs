@@ -274,7 +274,7 @@ impl Check {
     /// A caller must never meet silence.
     fn look_at_silence(&mut self, now: Instant, media: &Media) {
         let quiet = |side: &super::media::Side| {
-            side.stream.is_some_and(|s| s.direction.sends())
+            side.stream.as_ref().is_some_and(|s| s.direction.sends())
                 && side.playing.is_none()
                 && side.bridged.is_none()
                 && !side.records()

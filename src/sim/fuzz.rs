@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::base::id::{FlowKey, LegKey, Rng, TakeKey};
 use crate::base::time::Now;
-use crate::media::command::{Codec, Direction, Origin, Stream};
+use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
 use crate::media::leg::{MAX_PACKET, MediaLeg};
 use crate::sdp::offer_answer::{self, Local, Negotiation};
 use crate::sdp::session::{Session, Way};
@@ -127,6 +127,7 @@ pub fn sdp(bytes: &[u8]) {
                 session_id: 1,
                 codecs,
                 dtmf: true,
+                rtcp_mux: false,
                 own_ports: 20_000..=20_999,
             },
             theirs().ip(),
@@ -169,9 +170,8 @@ pub fn media(bytes: &[u8]) {
         remote_rtcp: SocketAddr::new(peer.ip(), peer.port() + 1),
         signalling: peer.ip(),
         codec: Codec::Pcma,
-        pcma_pt: Some(8),
-        pcmu_pt: Some(0),
-        dtmf_pt: Some(101),
+        payloads: Payloads::g711(),
+        rtcp_mux: false,
         direction: Direction::SendRecv,
     });
     leg.record(now, TakeKey(1), Duration::from_secs(5), Some(Duration::from_secs(2)), Some('#'));

@@ -203,7 +203,8 @@ impl Media {
     /// The leg whose peer gets its audio at this address.
     pub fn leg_of(&self, remote: SocketAddr) -> Option<(LegKey, &Side)> {
         let mut at = self.legs.iter().rev();
-        at.find(|(_, s)| s.stream.is_some_and(|st| st.remote == remote)).map(|(leg, side)| (*leg, side))
+        at.find(|(_, s)| s.stream.as_ref().is_some_and(|st| st.remote == remote))
+            .map(|(leg, side)| (*leg, side))
     }
 
     pub fn side(&self, leg: LegKey) -> Option<&Side> {
@@ -294,7 +295,7 @@ impl Media {
 
     fn look_for_silence(&mut self, now: Instant, leg: LegKey, lives: &impl Fn(SocketAddr) -> bool) {
         let Some(side) = self.legs.get(&leg) else { return };
-        let (Some(after), Some(stream)) = (side.watch, side.stream) else { return };
+        let (Some(after), Some(stream)) = (side.watch, &side.stream) else { return };
         if !lives(stream.remote) {
             self.events.push_back((STEP, MediaEvent::Silent { leg, quiet_for: after }));
         }

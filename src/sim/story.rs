@@ -192,13 +192,14 @@ impl World {
     pub fn hears(&self, name: &str) -> String {
         let side = self.at_phone(name).own_audio().and_then(|audio| self.media.leg_of(audio));
         let Some((_, side)) = side else { return "no call".to_owned() };
-        if side.stream.is_some_and(|s| !s.direction.sends()) {
+        if side.stream.as_ref().is_some_and(|s| !s.direction.sends()) {
             return "nothing, held".to_owned();
         }
         if let Some(playing) = &side.playing {
             return playing.names.clone();
         }
-        let Some(other) = side.bridged.and_then(|leg| self.media.side(leg)).and_then(|s| s.stream) else {
+        let Some(other) = side.bridged.and_then(|leg| self.media.side(leg)).and_then(|s| s.stream.as_ref())
+        else {
             return if side.records() { "recorded".to_owned() } else { "nothing".to_owned() };
         };
         if !other.direction.receives() {

@@ -370,7 +370,7 @@ impl World {
     /// How long whoever is recorded speaks.
     fn speech(&self, command: &MediaCommand) -> Duration {
         let MediaCommand::Record { leg, .. } = command else { return Duration::ZERO };
-        let remote = self.media.side(*leg).and_then(|side| side.stream).map(|stream| stream.remote);
+        let remote = self.media.side(*leg).and_then(|side| side.stream.as_ref()).map(|stream| stream.remote);
         let phone = self.phones.iter().find(|(_, p)| remote.is_some_and(|r| p.owns_audio(r)));
         phone.map_or(Duration::ZERO, |(_, p)| p.script.speaks)
     }

@@ -156,6 +156,7 @@ impl Switch {
             session_id: session,
             codecs: self.policy.codecs.clone(),
             dtmf: true,
+            rtcp_mux: false,
             own_ports: first..=last,
         });
         self.working_for(call);

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
-use crate::media::command::{self, Direction, MediaCommand, Stream};
+use crate::media::command::{self, Direction, MediaCommand, Sound, Stream};
 use crate::routing::line::Load;
-use crate::sdp::offer_answer::{Agreed, Codec, Local, Negotiation, PendingOffer};
+use crate::sdp::offer_answer::{Agreed, Codec, Format, Local, Mapped, Negotiation, PendingOffer};
 use crate::sdp::session::{SdpError, Way};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
@@ -246,19 +246,31 @@ pub fn stream(agreed: &Agreed) -> Stream {
         remote: agreed.remote,
         remote_rtcp: agreed.remote_rtcp,
         signalling: agreed.signalling,
-        codec: match agreed.send_codec {
-            Codec::Pcma => command::Codec::Pcma,
-            Codec::Pcmu => command::Codec::Pcmu,
-        },
-        pcma_pt: agreed.pcma_pt,
-        pcmu_pt: agreed.pcmu_pt,
-        dtmf_pt: agreed.dtmf_pt,
+        codec: codec(agreed.send_codec),
+        payloads: agreed.formats.iter().map(payload).collect(),
+        rtcp_mux: agreed.rtcp_mux,
         direction: match agreed.way {
             Way::SendRecv => Direction::SendRecv,
             Way::SendOnly => Direction::SendOnly,
             Way::RecvOnly => Direction::RecvOnly,
             Way::Inactive => Direction::Inactive,
         },
+    }
+}
+
+fn payload(mapped: &Mapped) -> command::Payload {
+    let sound = match mapped.format {
+        Format::Audio(audio) => Sound::Audio(codec(audio)),
+        Format::Keys { clock } => Sound::Key { clock },
+        Format::Noise => Sound::Noise,
+    };
+    command::Payload { sound, receive: mapped.receive, send: mapped.send }
+}
+
+fn codec(codec: Codec) -> command::Codec {
+    match codec {
+        Codec::Pcma => command::Codec::Pcma,
+        Codec::Pcmu => command::Codec::Pcmu,
     }
 }
 

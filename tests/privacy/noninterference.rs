@@ -126,8 +126,7 @@ fn arguments(commands: &[(Duration, MediaCommand)]) -> Vec<String> {
     let argument = |(_, command): &(Duration, MediaCommand)| match command {
         MediaCommand::Open { leg, local, origin } => format!("{leg} {local} {origin:?}"),
         MediaCommand::Connect { leg, stream: s } => {
-            let types = [s.pcma_pt, s.pcmu_pt, s.dtmf_pt];
-            format!("{leg} {s:?} {types:?} {} {}", s.remote, s.remote_rtcp)
+            format!("{leg} {s:?} {:?} {} {} {}", s.payloads, s.rtcp_mux, s.remote, s.remote_rtcp)
         }
         MediaCommand::PlayFile { leg, path, .. } => format!("{leg} {}", path.display()),
         MediaCommand::Discard { path } => path.display().to_string(),

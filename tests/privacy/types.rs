@@ -10,7 +10,7 @@ use std::time::Duration;
 use hulplijn::base::id::{FlowKey, LegKey};
 use hulplijn::base::time::Now;
 use hulplijn::callflow::machine::{Act, FlowEvent, HungUp};
-use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Stream};
+use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Payloads, Stream};
 use hulplijn::media::leg::MediaLeg;
 use hulplijn::media::lock::SourceLock;
 use hulplijn::media::rtp;
@@ -125,13 +125,12 @@ fn media_prints_no_address_source_or_key() {
         remote_rtcp: remote,
         signalling: remote.ip(),
         codec: Codec::Pcma,
-        pcma_pt: Some(8),
-        pcmu_pt: None,
-        dtmf_pt: Some(101),
+        payloads: Payloads::g711(),
+        rtcp_mux: false,
         direction: Direction::SendRecv,
     };
     prints_nothing("Stream", &stream);
-    prints_nothing("MediaCommand::Connect", &MediaCommand::Connect { leg, stream });
+    prints_nothing("MediaCommand::Connect", &MediaCommand::Connect { leg, stream: stream.clone() });
     let press = MediaCommand::SendDigit { leg, digit: KEY, duration: Duration::from_millis(160) };
     prints_nothing("MediaCommand::SendDigit", &press);
     prints_nothing("MediaEvent::Digit", &MediaEvent::Digit { leg, digit: KEY });
