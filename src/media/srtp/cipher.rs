@@ -88,7 +88,7 @@ impl SessionKeys {
         if let Cipher::Cm { aes, mac } = &self.cipher {
             self.count(aes, ssrc, index, payload)?;
             let rollovers = (index >> 16) as u32;
-            put_tag(tag, &authenticate(mac, packet, &rollovers.to_be_bytes()))?;
+            put_tag(tag, &authenticate(mac, packet, rollovers.to_be_bytes()))?;
         } else {
             tag.copy_from_slice(&self.encrypt(ssrc, index, clear, payload)?);
         }
@@ -102,7 +102,7 @@ impl SessionKeys {
         let (body, tag) = packet.split_at_mut_checked(length)?;
         if let Cipher::Cm { aes, mac } = &self.cipher {
             let rollovers = (index >> 16) as u32;
-            is_tag(tag, &authenticate(mac, body, &rollovers.to_be_bytes()))?;
+            is_tag(tag, &authenticate(mac, body, rollovers.to_be_bytes()))?;
             self.count(aes, ssrc, index, body.get_mut(header..)?)?;
         } else {
             let (clear, payload) = body.split_at_mut_checked(header)?;
@@ -121,7 +121,7 @@ impl SessionKeys {
             self.count(aes, ssrc, index.into(), body)?;
             let (place, tag) = trailer.split_at_mut_checked(WORD)?;
             place.copy_from_slice(&word);
-            put_tag(tag, &authenticate(mac, packet, &word))?;
+            put_tag(tag, &authenticate(mac, packet, word))?;
         } else {
             // The index comes after the tag (RFC 7714 9.2).
             let aad = associated(clear, word)?;
@@ -139,7 +139,7 @@ impl SessionKeys {
         let (clear, rest) = body.split_at_mut_checked(RTCP_HEADER)?;
         let word = (ENCRYPTED | index).to_be_bytes();
         if let Cipher::Cm { aes, mac } = &self.cipher {
-            is_tag(trailer.get(WORD..)?, &authenticate(mac, body, &word))?;
+            is_tag(trailer.get(WORD..)?, &authenticate(mac, body, word))?;
             self.count(aes, ssrc, index.into(), body.get_mut(RTCP_HEADER..)?)?;
         } else {
             let aad = associated(clear, word)?;
@@ -218,14 +218,12 @@ fn pseudo_random(key: &[u8], salt: &[u8; 14], label: u8, out: &mut [u8]) -> Opti
     iv[..14].copy_from_slice(salt);
     iv[7] ^= label;
     out.fill(0);
-    match key.len() {
-        16 => counter(&Aes128::new_from_slice(key).ok()?, iv, out),
-        _ => {
-            let aes = Aes256::new_from_slice(key).ok()?;
-            let core = CtrCore::<&Aes256, Ctr128BE>::inner_iv_init(&aes, &iv.into());
-            StreamCipherCoreWrapper::from_core(core).try_apply_keystream(out).ok()
-        }
+    if key.len() == 16 {
+        return counter(&Aes128::new_from_slice(key).ok()?, iv, out);
     }
+    let aes = Aes256::new_from_slice(key).ok()?;
+    let core = CtrCore::<&Aes256, Ctr128BE>::inner_iv_init(&aes, &iv.into());
+    StreamCipherCoreWrapper::from_core(core).try_apply_keystream(out).ok()
 }
 
 fn counter(aes: &Aes128, iv: [u8; 16], data: &mut [u8]) -> Option<()> {
@@ -233,10 +231,10 @@ fn counter(aes: &Aes128, iv: [u8; 16], data: &mut [u8]) -> Option<()> {
     StreamCipherCoreWrapper::from_core(core).try_apply_keystream(data).ok()
 }
 
-fn authenticate(mac: &Hmac<Sha1>, packet: &[u8], after: &[u8; 4]) -> [u8; 20] {
+fn authenticate(mac: &Hmac<Sha1>, packet: &[u8], after: [u8; 4]) -> [u8; 20] {
     let mut mac = mac.clone();
     mac.update(packet);
-    mac.update(after);
+    mac.update(&after);
     mac.finalize().into_bytes().into()
 }
 

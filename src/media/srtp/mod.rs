@@ -203,16 +203,12 @@ impl Inbound {
         let place = self.sources.iter().position(|s| s.ssrc == ssrc).unwrap_or_else(|| {
             let new = Received { ssrc, rtp: None, rtcp: None, at: 0 };
             let quietest = self.sources.iter().enumerate().min_by_key(|(_, s)| s.at).map(|(place, _)| place);
-            match quietest.filter(|_| self.sources.len() >= MAX_SOURCES) {
-                Some(place) => {
-                    self.sources[place] = new;
-                    place
-                }
-                None => {
-                    self.sources.push(new);
-                    self.sources.len() - 1
-                }
+            if let Some(place) = quietest.filter(|_| self.sources.len() >= MAX_SOURCES) {
+                self.sources[place] = new;
+                return place;
             }
+            self.sources.push(new);
+            self.sources.len() - 1
         });
         let source = &mut self.sources[place];
         source.at = self.taken;
