@@ -265,7 +265,6 @@ mod tests {
             log_out: word(),
             pause: word(),
             resume: word(),
-            conference: word(),
         }
     }
 
