@@ -4,22 +4,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::codec::{FRAME, Rate};
-use super::command::Clip;
-use super::g711::Law;
-use super::resample::Resampler;
+use super::codec::FRAME;
+use super::command::{Clip, Codec};
 
-/// Sample rate of what we make and record, in hertz.
+/// Sample rate of everything that is played, in hertz.
 pub const RATE: u32 = 8000;
 /// Longest prompt that is loaded: ten minutes.
-const MAX_SECONDS: u32 = 600;
+const MAX_SAMPLES: u32 = RATE * 600;
 
 /// Why a WAV is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum AudioError {
     #[error("can't be read as WAV: {0}")]
     Wav(#[from] hound::Error),
-    #[error("has {channels} channels, {rate} Hz, {bits} bits; needed: 1 channel, 8000 or 16000 Hz, 16 bits")]
+    #[error("has {channels} channels, {rate} Hz, {bits} bits; needed: 1 channel, 8000 Hz, 16 bits")]
     Format { channels: u16, rate: u32, bits: u16 },
     #[error("is longer than ten minutes")]
     TooLong,
@@ -39,37 +37,29 @@ pub struct Measure {
     pub samples: usize,
 }
 
-/// Reads a mono WAV of 16 bits, as 8 kHz.
+/// Reads an 8 kHz, 16 bit, mono WAV.
 pub fn read_wav(path: &Path) -> Result<Vec<i16>, AudioError> {
-    decode(hound::WavReader::open(path)?).map(as_narrow)
+    decode(hound::WavReader::open(path)?)
 }
 
 /// The same of a WAV in memory.
 pub fn read_wav_bytes(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
-    decode(hound::WavReader::new(bytes)?).map(as_narrow)
+    decode(hound::WavReader::new(bytes)?)
 }
 
-fn as_narrow((rate, samples): (Rate, Vec<i16>)) -> Vec<i16> {
-    match rate {
-        Rate::Narrow => samples,
-        Rate::Wide => narrow(&samples),
-    }
-}
-
-fn decode(mut reader: hound::WavReader<impl std::io::Read>) -> Result<(Rate, Vec<i16>), AudioError> {
+fn decode(mut reader: hound::WavReader<impl std::io::Read>) -> Result<Vec<i16>, AudioError> {
     let spec = reader.spec();
-    let rate = [Rate::Narrow, Rate::Wide].into_iter().find(|rate| rate.hertz() == spec.sample_rate);
-    let Some(rate) = rate.filter(|_| spec.channels == 1 && spec.bits_per_sample == 16) else {
+    if spec.channels != 1 || spec.sample_rate != RATE || spec.bits_per_sample != 16 {
         return Err(AudioError::Format {
             channels: spec.channels,
             rate: spec.sample_rate,
             bits: spec.bits_per_sample,
         });
-    };
+    }
     match reader.duration() {
         0 => Err(AudioError::Empty),
-        length if length > MAX_SECONDS * rate.hertz() => Err(AudioError::TooLong),
-        _ => Ok((rate, reader.samples::<i16>().collect::<Result<_, _>>()?)),
+        length if length > MAX_SAMPLES => Err(AudioError::TooLong),
+        _ => Ok(reader.samples::<i16>().collect::<Result<_, _>>()?),
     }
 }
 
@@ -77,34 +67,9 @@ fn decode(mut reader: hound::WavReader<impl std::io::Read>) -> Result<(Rate, Vec
 pub fn clip(name: &str, samples: &[i16]) -> Arc<Clip> {
     Arc::new(Clip {
         name: name.to_owned(),
-        pcma: Law::A.encode_all(samples),
-        pcmu: Law::Mu.encode_all(samples),
-        wide: Vec::new(),
+        pcma: Codec::Pcma.encode_all(samples),
+        pcmu: Codec::Pcmu.encode_all(samples),
     })
-}
-
-/// A WAV of 8 or 16 kHz as a clip; of 16 kHz it keeps what G.722 and Opus can carry.
-pub fn load(name: &str, path: &Path) -> Result<Arc<Clip>, AudioError> {
-    match decode(hound::WavReader::open(path)?)? {
-        (Rate::Narrow, samples) => Ok(clip(name, &samples)),
-        (Rate::Wide, wide) => Ok(wide_clip(name, wide)),
-    }
-}
-
-fn wide_clip(name: &str, mut wide: Vec<i16>) -> Arc<Clip> {
-    wide.resize(wide.len().next_multiple_of(2), 0);
-    let samples = narrow(&wide);
-    let (pcma, pcmu) = (Law::A.encode_all(&samples), Law::Mu.encode_all(&samples));
-    Arc::new(Clip { name: name.to_owned(), pcma, pcmu, wide })
-}
-
-/// 16 kHz as 8 kHz.
-fn narrow(wide: &[i16]) -> Vec<i16> {
-    let mut samples = Vec::with_capacity(wide.len() / 2 + FRAME);
-    let Some(mut resampler) = Resampler::new(Rate::Wide, Rate::Narrow) else { return samples };
-    wide.chunks(Rate::Wide.frame()).for_each(|frame| resampler.process(frame, &mut samples));
-    samples.truncate(wide.len() / 2);
-    samples
 }
 
 /// Measures a prompt.
@@ -137,6 +102,13 @@ pub fn join_tone() -> Arc<Clip> {
     let mut samples = tone(&[587.3], 0.09, -24.0);
     samples.extend(tone(&[880.0], 0.12, -24.0));
     clip("tone/join", &samples)
+}
+
+/// What those who stay hear when somebody leaves: the two notes falling, softer.
+pub fn leave_tone() -> Arc<Clip> {
+    let mut samples = tone(&[880.0], 0.09, -28.0);
+    samples.extend(tone(&[587.3], 0.12, -28.0));
+    clip("tone/leave", &samples)
 }
 
 /// What the waiting hear when no music is installed: a soft chord now and then.
@@ -233,6 +205,6 @@ mod tests {
         writer.finalize().expect("whole");
         let error = read_wav(&path).err().map(|e| e.to_string()).unwrap_or_default();
         std::fs::remove_file(&path).expect("removed");
-        assert_eq!(error, "has 2 channels, 44100 Hz, 16 bits; needed: 1 channel, 8000 or 16000 Hz, 16 bits");
+        assert_eq!(error, "has 2 channels, 44100 Hz, 16 bits; needed: 1 channel, 8000 Hz, 16 bits");
     }
 }

@@ -6,19 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::id::{LegKey, PlayKey, Rng, TakeKey};
+use crate::base::id::{LegKey, PlayKey, Rng, RoomKey, TakeKey};
 
-/// The codecs that we speak, all in packets of 20 ms.
+/// The codecs of G.711; both at 8 kHz with 20 ms packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
     /// G.711 A-law, static payload type 8.
     Pcma,
     /// G.711 µ-law, static payload type 0.
     Pcmu,
-    /// G.722 at 64 kbit/s, static payload type 9: sounds up to 7 kHz.
-    G722,
-    /// Opus (RFC 7587).
-    Opus,
 }
 
 /// What a packet's payload is.
@@ -47,16 +43,14 @@ pub struct Payload {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payloads(pub Vec<Payload>);
 
-/// A prompt, tone or piece of music, decoded once at load. The laws' bytes are one a sample at 8 kHz.
+/// A prompt, tone or piece of music, decoded once at load into every codec in use.
+/// Each codec's bytes are one byte a sample at 8 kHz.
 #[derive(PartialEq, Eq)]
 pub struct Clip {
     /// Name for reports, such as `nl/welcome`; never from a caller.
     pub name: String,
     pub pcma: Vec<u8>,
     pub pcmu: Vec<u8>,
-    /// Samples at 16 kHz, when its source has them; else empty. Codecs other than G.711 are made from these, or
-    /// from `pcma`, when it is played.
-    pub wide: Vec<i16>,
 }
 
 impl Clip {
@@ -155,6 +149,9 @@ impl RecordEnd {
     }
 }
 
+/// Legs that one room holds.
+pub const MOST_IN_A_ROOM: usize = 8;
+
 /// What the core asks of the media plane.
 #[derive(Clone, PartialEq)]
 pub enum MediaCommand {
@@ -177,6 +174,14 @@ pub enum MediaCommand {
     Bridge { a: LegKey, b: LegKey },
     /// Undo `Bridge` for the pair that `leg` belongs to.
     Unbridge { leg: LegKey },
+    /// Bring a leg into a room, where each hears all the others; the first makes it. Ends the leg's playing and leaves
+    /// its bridge, without a gap when its other side comes too. Keys go no further than their event. Beyond
+    /// [`MOST_IN_A_ROOM`] nobody comes in.
+    Mix { room: RoomKey, leg: LegKey },
+    /// Take a leg out of its room; the last takes the room along. `Bridge` and `Close` do so by themselves.
+    Unmix { leg: LegKey },
+    /// Let all in a room hear a tone, besides each other. One that still sounds is cut off.
+    Chime { room: RoomKey, clip: Arc<Clip> },
     /// Send a digit by RFC 4733.
     SendDigit { leg: LegKey, digit: char, duration: Duration },
     /// Record what the leg sends, to `path` with `.part` added, renamed to `path` when whole. A press of
@@ -220,6 +225,9 @@ impl MediaCommand {
             | Self::Stop { .. }
             | Self::Bridge { .. }
             | Self::Unbridge { .. }
+            | Self::Mix { .. }
+            | Self::Unmix { .. }
+            | Self::Chime { .. }
             | Self::SendDigit { .. }
             | Self::StopRecord { .. }
             | Self::Watch { .. }
@@ -289,6 +297,9 @@ impl fmt::Debug for MediaCommand {
             Self::Stop { leg } => write!(f, "Stop({leg})"),
             Self::Bridge { a, b } => write!(f, "Bridge({a} {b})"),
             Self::Unbridge { leg } => write!(f, "Unbridge({leg})"),
+            Self::Mix { room, leg } => write!(f, "Mix({room} {leg})"),
+            Self::Unmix { leg } => write!(f, "Unmix({leg})"),
+            Self::Chime { room, clip } => write!(f, "Chime({room} {clip:?})"),
             Self::SendDigit { leg, .. } => write!(f, "SendDigit({leg})"),
             Self::Record { leg, take, .. } => write!(f, "Record({leg} {take})"),
             Self::StopRecord { leg } => write!(f, "StopRecord({leg})"),

@@ -10,16 +10,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Clip, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
+use super::codec::{self, FRAME};
+use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
 use super::dtmf::{self, KeyReader, KeyWriter};
-use super::g711;
 use super::lock::SourceLock;
-use super::outgoing::{MAX_FRAME, Outgoing};
+use super::player::Player;
 use super::rate::Rate;
 use super::record::{Recorder, Taken};
-use super::recording::Recording;
 use super::rtcp::{self, MAX_REPORT, Reporter};
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
+use super::seam;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
@@ -57,8 +57,7 @@ pub struct Datagram<'a> {
 pub struct Heard<'a> {
     /// Tells one source from the next; it is compared and never sent.
     pub source: u32,
-    /// Only the distances of these two are used.
-    pub sequence: u16,
+    /// Only its distances are used.
     pub timestamp: u32,
     pub marker: bool,
     pub sound: Sound,
@@ -89,8 +88,6 @@ pub struct MediaLeg {
     /// The peer's packets are known to come.
     flowing: bool,
     heard_at: Instant,
-    /// Of the peer's last packet: timestamp units a second.
-    clock: u32,
     sent_at: Instant,
     report_at: Instant,
     rate: Rate,
@@ -111,11 +108,22 @@ struct Peer {
 /// What goes out to the peer.
 #[derive(Default)]
 struct Output {
-    sound: Outgoing,
+    player: Option<Player>,
+    bridged: bool,
+    /// Bridged, but the other leg is quiet: silence is sent.
+    filling: bool,
+    /// The last byte of sound that was relayed.
+    last: u8,
     keys: VecDeque<(char, Duration)>,
     /// The key being sent, and the timestamp of its beginning.
     pressing: Option<(KeyWriter, u32)>,
     key_pause: u8,
+}
+
+struct Recording {
+    take: TakeKey,
+    recorder: Recorder,
+    finish_key: Option<char>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +149,6 @@ impl MediaLeg {
             watch: None,
             flowing: false,
             heard_at: now.at,
-            clock: 8000,
             sent_at: now.at,
             report_at: now.at + REPORT_FIRST,
             rate: Rate::new(now.at),
@@ -168,22 +175,23 @@ impl MediaLeg {
     /// Plays clips; what played before ends without a word.
     pub fn play(&mut self, play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool) {
         self.sender.mark();
-        self.output.sound.play(play, clips, repeat);
+        self.output.player = Some(Player::new(play, clips, repeat));
     }
 
     pub fn stop(&mut self) {
-        self.output.sound.stop();
+        self.output.player = None;
     }
 
     /// From now on the other leg is what the peer hears.
     pub fn bridge(&mut self) {
         self.sender.mark();
-        self.output.sound.bridge();
+        self.output.player = None;
+        (self.output.bridged, self.output.filling) = (true, false);
     }
 
     pub fn unbridge(&mut self) {
         self.sender.mark();
-        self.output.sound.unbridge();
+        (self.output.bridged, self.output.filling) = (false, false);
     }
 
     /// Sends a key after those that wait. Without telephone-event in the SDP nothing is sent.
@@ -204,7 +212,7 @@ impl MediaLeg {
     ) {
         self.end_recording(RecordEnd::Stopped);
         let recorder = Recorder::new(now.at, max, silence);
-        self.recording = Some(Recording::new(take, recorder, finish));
+        self.recording = Some(Recording { take, recorder, finish_key: finish });
     }
 
     pub fn stop_record(&mut self) {
@@ -237,9 +245,7 @@ impl MediaLeg {
             return None;
         }
         let receives = peer.stream.direction.receives();
-        self.clock = sound.clock();
-        let elapsed = now.at.saturating_duration_since(self.began).as_micros();
-        let arrival = (elapsed * u128::from(self.clock) / 1_000_000) as u32;
+        let arrival = (now.at.saturating_duration_since(self.began).as_micros() / 125) as u32;
         match self.source.on_packet(&packet, arrival) {
             Arrival::Fresh | Arrival::Late => {}
             Arrival::Duplicate | Arrival::Suspect => return None,
@@ -248,10 +254,9 @@ impl MediaLeg {
         if !receives {
             return None;
         }
-        let Packet { ssrc, sequence, timestamp, marker, payload, .. } = packet;
-        let heard = Heard { source: ssrc, sequence, timestamp, marker, sound, payload };
-        self.hear(now, &heard);
-        self.output.sound.is_bridged().then_some(heard)
+        self.hear(now, &packet, sound);
+        let Packet { ssrc, timestamp, marker, payload, .. } = packet;
+        self.output.bridged.then_some(Heard { source: ssrc, timestamp, marker, sound, payload })
     }
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
@@ -268,45 +273,38 @@ impl MediaLeg {
         }
     }
 
-    /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent; what is of
-    /// another codec goes out by the clock.
+    /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent.
     pub fn relay<'a>(&mut self, now: Now, heard: &Heard<'_>, out: &'a mut [u8]) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref()?;
-        if self.output.sound.is_playing() || !self.output.sound.is_bridged() || !peer.stream.direction.sends()
-        {
+        let busy = self.output.player.is_some() || self.output.pressing.is_some();
+        if busy || !self.output.bridged || !peer.stream.direction.sends() {
             return None;
         }
         let to = peer.lock.target()?;
         let (payloads, ours) = (&peer.stream.payloads, peer.stream.codec);
         let (mut changed, key): ([u8; MAX_PAYLOAD], [u8; 4]);
-        let (sent, payload) = match heard.sound {
-            Sound::Audio(codec) if codec == ours => (heard.sound, heard.payload),
+        let (payload_type, payload) = match heard.sound {
+            Sound::Audio(codec) if codec == ours => (payloads.send(heard.sound)?, heard.payload),
             Sound::Audio(codec) => {
-                let Some((from, to)) = codec.law().zip(ours.law()) else {
-                    self.output.sound.take_in(heard, codec, ours);
-                    return None;
-                };
                 changed = [0; MAX_PAYLOAD];
                 let changed = changed.get_mut(..heard.payload.len())?;
                 changed.copy_from_slice(heard.payload);
-                g711::convert(changed, from, to);
-                (Sound::Audio(ours), &*changed)
+                codec::convert(changed, codec, ours);
+                (payloads.send(Sound::Audio(ours))?, &*changed)
             }
             Sound::Key { .. } => {
-                key = dtmf::clean(heard.payload)?;
-                (heard.sound, &key[..])
+                key = clean_key(heard.payload)?;
+                (payloads.send(heard.sound)?, &key[..])
             }
-            Sound::Noise if payloads.send(Sound::Noise).is_none() || ours.law().is_none() => {
-                // The peer can't make it itself.
-                self.output.sound.take_in(heard, self.output.sound.other().unwrap_or(ours), ours);
-                return None;
-            }
-            Sound::Noise => (heard.sound, heard.payload),
+            Sound::Noise => (payloads.send(Sound::Noise)?, heard.payload),
         };
-        if self.output.pressing.is_some() {
-            return None;
+        let mut joined: [u8; MAX_PAYLOAD];
+        let (is_audio, mut payload) = (matches!(heard.sound, Sound::Audio(_)), payload);
+        if is_audio && self.sender.relays_another(heard.source) {
+            joined = [0; MAX_PAYLOAD];
+            payload = seam::join(ours, self.output.last, payload, &mut joined);
         }
-        let payload_type = payloads.send(sent)?;
+        self.output.last = payload.last().filter(|_| is_audio).copied().unwrap_or(self.output.last);
         let second = ours.clock();
         let pause = units(now.at.saturating_duration_since(self.sent_at), second);
         if !self.sender.goes_on(heard.source, heard.timestamp, pause, second) {
@@ -321,19 +319,15 @@ impl MediaLeg {
             payload_type,
             payload,
         };
-        let length = match (sent, payload) {
-            (Sound::Audio(codec), _) => codec.units(payload),
+        let length = match (heard.sound, payload) {
             // A key lasts as long as it says, but no longer than it can have lasted.
             (Sound::Key { .. }, [_, _, high, low]) => {
                 u32::from(u16::from_be_bytes([*high, *low])).min(pause.saturating_add(second / 5))
             }
-            (Sound::Key { .. } | Sound::Noise, _) => 0,
+            _ => payload.len() as u32,
         };
         let bytes = self.sender.relay(out, payload_type, &packet, length)?;
-        self.sent_at = now.at;
-        if matches!(sent, Sound::Audio(_)) {
-            self.output.sound.passes();
-        }
+        (self.sent_at, self.output.filling) = (now.at, false);
         Some(Datagram { to, bytes })
     }
 
@@ -341,10 +335,10 @@ impl MediaLeg {
     pub fn wants_tick(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
         let output = &self.output;
-        output.sound.is_playing()
+        output.player.is_some()
             || output.pressing.is_some()
             || !output.keys.is_empty()
-            || (peer.stream.direction.sends() && output.sound.wants_tick())
+            || (peer.stream.direction.sends() && (!output.bridged || output.filling))
     }
 
     /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
@@ -356,20 +350,16 @@ impl MediaLeg {
         let (key_type, payload_type) = (payloads.send_key(codec), payloads.send(Sound::Audio(codec))?);
         if let Some((key_type, key)) = key_type.zip(self.next_key(key_type.is_some())) {
             self.run_on(now);
-            self.output.sound.pass();
             return self.press(now, to, key_type, key, out);
         }
-        let mut frame = [0; MAX_FRAME];
-        let frame = self.output.sound.next(codec, &mut frame)?;
-        if let Some(play) = frame.ended {
-            self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
-        }
+        let mut frame = [0; FRAME];
+        self.next_frame(codec, &mut frame)?;
         let Some(to) = to else {
             // On hold a prompt goes on unheard, so that it ends.
             return None;
         };
         self.run_on(now);
-        let bytes = self.sender.write(out, payload_type, frame.payload, codec.step())?;
+        let bytes = self.sender.write(out, payload_type, &frame)?;
         self.sent_at = now.at;
         Some(Datagram { to, bytes })
     }
@@ -381,9 +371,8 @@ impl MediaLeg {
             self.drain_recording();
         }
         self.check_watch(now);
-        if now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER {
-            self.output.sound.fill();
-        }
+        let output = &mut self.output;
+        output.filling |= output.bridged && now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER;
         if now.at < self.report_at {
             return None;
         }
@@ -426,7 +415,7 @@ impl MediaLeg {
             foreign: self.foreign,
             malformed: self.malformed,
             flood: self.flood,
-            jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
+            jitter: self.source.jitter(),
         }
     }
 
@@ -438,17 +427,18 @@ impl MediaLeg {
         }
     }
 
-    fn hear(&mut self, now: Now, heard: &Heard<'_>) {
-        match heard.sound {
+    fn hear(&mut self, now: Now, packet: &Packet<'_>, sound: Sound) {
+        match sound {
             Sound::Audio(codec) => {
                 if let Some(recording) = &mut self.recording {
-                    recording.take_in(now, codec, heard);
+                    let recorder = &mut recording.recorder;
+                    recorder.on_packet(now.at, packet.ssrc, packet.timestamp, codec, packet.payload);
                     self.drain_recording();
                 }
             }
             Sound::Noise => {}
             Sound::Key { .. } => {
-                let key = self.keys_in.on_packet(heard.source, heard.timestamp, heard.payload);
+                let key = self.keys_in.on_packet(packet.ssrc, packet.timestamp, packet.payload);
                 if let Some(key) = key.filter(|_| self.may_press(now.at)) {
                     self.on_key(key);
                 }
@@ -548,9 +538,23 @@ impl MediaLeg {
         let to = to?;
         let bytes = self.sender.write_event(out, payload_type, key.marker, begin, &key.payload)?;
         // The key takes the place of sound; time goes on.
-        self.sender.pass(self.step());
+        self.sender.pass(FRAME as u32);
         self.sent_at = now.at;
         Some(Datagram { to, bytes })
+    }
+
+    /// The prompt's next frame, or silence. `None` when a bridge's other leg is to be heard.
+    fn next_frame(&mut self, codec: Codec, frame: &mut [u8; FRAME]) -> Option<()> {
+        let Some(player) = &mut self.output.player else {
+            frame.fill(codec.silence());
+            return (!self.output.bridged || self.output.filling).then_some(());
+        };
+        if !player.next(codec, frame) {
+            let play = player.play;
+            self.output.player = None;
+            self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
+        }
+        Some(())
     }
 
     /// When nothing was sent for a while, the timestamp shows it.
@@ -558,21 +562,16 @@ impl MediaLeg {
         let pause = now.at.saturating_duration_since(self.sent_at);
         if pause > PAUSE && self.sender.counts().0 > 0 {
             let ticks = pause.saturating_sub(TICK).as_millis() / TICK.as_millis();
-            self.sender.pass((ticks as u32).wrapping_mul(self.step()));
+            self.sender.pass((ticks as u32).wrapping_mul(FRAME as u32));
         }
-    }
-
-    /// Timestamp units of a tick.
-    fn step(&self) -> u32 {
-        self.peer.as_ref().map_or(160, |peer| peer.stream.codec.step())
     }
 
     fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT], last: bool) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref()?;
         let Stream { rtcp_mux, remote_rtcp, .. } = peer.stream;
         let to = if rtcp_mux { peer.lock.target()? } else { peer.lock.control_target(remote_rtcp)? };
-        let pause = now.at.saturating_duration_since(self.sent_at);
-        let timestamp = self.sender.timestamp().wrapping_add(units(pause, peer.stream.codec.clock()));
+        let pause = now.at.saturating_duration_since(self.sent_at).as_micros() / 125;
+        let timestamp = self.sender.timestamp().wrapping_add(pause as u32);
         let length = self.reporter.write(out, now.utc, timestamp, &self.sender, &self.source, last);
         Some(Datagram { to, bytes: out.get(..length)? })
     }
@@ -581,6 +580,13 @@ impl MediaLeg {
 /// Timestamp units of a clock.
 fn units(time: Duration, clock: u32) -> u32 {
     u32::try_from(time.as_micros() * u128::from(clock) / 1_000_000).unwrap_or(u32::MAX)
+}
+
+/// A key's payload with nothing but key, end, volume and duration (RFC 4733 2.3); other events stay here.
+fn clean_key(payload: &[u8]) -> Option<[u8; 4]> {
+    let [event, flags, high, low, ..] = *payload else { return None };
+    dtmf::key_of(event)?;
+    Some([event, flags & 0xbf, high, low])
 }
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
@@ -592,7 +598,3 @@ mod tests;
 #[cfg(test)]
 #[path = "leg_rtp_tests.rs"]
 mod rtp_tests;
-
-#[cfg(test)]
-#[path = "leg_codec_tests.rs"]
-mod codec_tests;

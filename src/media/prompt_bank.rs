@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::audio::{self, AudioError};
-use super::command::Clip;
-use super::g711::Law;
+use super::command::{Clip, Codec};
 
 /// Prompts of one directory at most; the names beyond are reported and not loaded.
 const MAX_PROMPTS: usize = 2000;
@@ -61,9 +60,12 @@ impl PromptBank {
     pub fn load(dir: &Path, languages: &[String]) -> (Self, Vec<PromptTrouble>) {
         let mut troubles = Vec::new();
         let mut common = load_directory(dir, "", &mut troubles);
-        for (name, make) in
-            [("beep", audio::beep as fn() -> _), ("join", audio::join_tone), ("music", audio::music)]
-        {
+        for (name, make) in [
+            ("beep", audio::beep as fn() -> _),
+            ("join", audio::join_tone),
+            ("leave", audio::leave_tone),
+            ("music", audio::music),
+        ] {
             common.entry(name.to_owned()).or_insert_with(make);
         }
         let languages = languages
@@ -136,10 +138,10 @@ fn load_directory(dir: &Path, language: &str, troubles: &mut Vec<PromptTrouble>)
             troubles.push(PromptTrouble { path, fault: PromptFault::TooMany });
             break;
         }
-        let full = if language.is_empty() { name.to_owned() } else { format!("{language}/{name}") };
-        match audio::load(&full, &path) {
-            Ok(clip) => {
-                clips.insert(name.to_owned(), clip);
+        match audio::read_wav(&path) {
+            Ok(samples) => {
+                let full = if language.is_empty() { name.to_owned() } else { format!("{language}/{name}") };
+                clips.insert(name.to_owned(), audio::clip(&full, &samples));
             }
             Err(error) => troubles.push(PromptTrouble { path, fault: error.into() }),
         }
@@ -150,7 +152,7 @@ fn load_directory(dir: &Path, language: &str, troubles: &mut Vec<PromptTrouble>)
 impl Clip {
     /// The samples that a listener of PCMA hears; for checks.
     pub fn samples(&self) -> Vec<i16> {
-        self.pcma.iter().map(|b| Law::A.decode(*b)).collect()
+        self.pcma.iter().map(|b| Codec::Pcma.decode(*b)).collect()
     }
 }
 

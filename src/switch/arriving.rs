@@ -156,7 +156,6 @@ impl Switch {
             session_id: session,
             codecs: self.policy.codecs.clone(),
             dtmf: true,
-            noise: true,
             rtcp_mux: false,
             own_ports: first..=last,
         });
