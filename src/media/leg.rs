@@ -317,7 +317,7 @@ impl MediaLeg {
         }
         self.output.last = payload.last().filter(|_| is_audio).copied().unwrap_or(self.output.last);
         let second = ours.clock();
-        let pause = units(now.at.saturating_duration_since(self.sent_at), second);
+        let pause = rtp::units(now.at.saturating_duration_since(self.sent_at), second);
         if !self.sender.goes_on(heard.source, heard.timestamp, pause, second) {
             self.run_on(now);
             self.sender.begin();
@@ -592,11 +592,6 @@ impl MediaLeg {
         let length = self.reporter.write(plain, now.utc, timestamp, &self.sender, &self.source, last);
         Some(Datagram { to, bytes: self.guard.protect_rtcp(out, length)? })
     }
-}
-
-/// Timestamp units of a clock.
-fn units(time: Duration, clock: u32) -> u32 {
-    u32::try_from(time.as_micros() * u128::from(clock) / 1_000_000).unwrap_or(u32::MAX)
 }
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
