@@ -26,6 +26,9 @@ use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
 
+use browser::Browser;
+use watch::Watch;
+
 /// Room for any packet that a leg writes.
 pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD + RTP_TRAILER;
 /// Room for any report.
@@ -82,6 +85,7 @@ pub struct MediaLeg {
     peer: Option<Peer>,
     /// Nothing passes but through it.
     guard: Guard,
+    browser: Browser,
     sender: Sender,
     source: Source,
     reporter: Reporter,
@@ -132,13 +136,6 @@ struct Recording {
     finish_key: Option<char>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    after: Duration,
-    since: Instant,
-    told: u32,
-}
-
 impl MediaLeg {
     pub fn new(now: Now, leg: LegKey, origin: Origin) -> Self {
         Self {
@@ -146,6 +143,7 @@ impl MediaLeg {
             began: now.at,
             peer: None,
             guard: Guard::default(),
+            browser: Browser::default(),
             sender: Sender::new(origin),
             source: Source::default(),
             reporter: Reporter::new(origin),
@@ -176,7 +174,9 @@ impl MediaLeg {
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
-        let secured = self.guard.set(stream.keying.as_ref());
+        self.agree_web(&stream);
+        // The keys of a browser come by DTLS, and stay.
+        let secured = if stream.web.is_some() { Some(()) } else { self.guard.set(stream.keying.as_ref()) };
         self.peer = secured.map(|()| Peer { stream, lock });
     }
 
@@ -227,13 +227,10 @@ impl MediaLeg {
         self.end_recording(RecordEnd::Stopped);
     }
 
-    pub fn watch(&mut self, now: Now, after: Option<Duration>) {
-        self.watch = after.filter(|a| !a.is_zero()).map(|after| Watch { after, since: now.at, told: 0 });
-    }
-
     /// Takes a datagram from the RTP socket. What is given back is for the other leg of a bridge.
     /// An encrypted one is opened in place.
     pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a mut [u8]) -> Option<Heard<'a>> {
+        let from = self.pass_web(now, from, bytes)?;
         if rtcp::is_rtcp(bytes) {
             self.handle_rtcp(now, from, bytes);
             return None;
@@ -271,6 +268,9 @@ impl MediaLeg {
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
     pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        if self.awaits_keys() {
+            return;
+        }
         let Some(peer) = &mut self.peer else { return };
         let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
         let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
@@ -346,6 +346,9 @@ impl MediaLeg {
     pub fn wants_tick(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
         let output = &self.output;
+        if self.awaits_keys() {
+            return false;
+        }
         output.player.is_some()
             || output.pressing.is_some()
             || !output.keys.is_empty()
@@ -354,7 +357,7 @@ impl MediaLeg {
 
     /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
     pub fn tick<'a>(&mut self, now: Now, out: &'a mut [u8]) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
+        let peer = self.peer.as_ref().filter(|_| !self.awaits_keys())?;
         let Stream { codec, payloads, direction, .. } = &peer.stream;
         let codec = *codec;
         let to = peer.lock.target().filter(|_| direction.sends());
@@ -382,6 +385,7 @@ impl MediaLeg {
             self.drain_recording();
         }
         self.check_watch(now);
+        self.look_web(now);
         let output = &mut self.output;
         output.filling |= output.bridged && now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER;
         if now.at < self.report_at {
@@ -425,7 +429,7 @@ impl MediaLeg {
             received: self.source.received(),
             lost: self.source.lost(),
             late: self.source.late(),
-            foreign: self.foreign,
+            foreign: self.foreign + self.web_strangers(),
             malformed: self.malformed,
             flood: self.flood,
             jitter: self.source.jitter(),
@@ -497,25 +501,6 @@ impl MediaLeg {
             let taken = recording.recorder.taken();
             self.takes.push_back(TakeOutput::Ended { take, taken });
             self.recording = None;
-        }
-    }
-
-    fn check_watch(&mut self, now: Now) {
-        let receives = self.peer.as_ref().is_some_and(|p| p.stream.direction.receives());
-        let Some(watch) = &mut self.watch else { return };
-        if !receives {
-            // On hold there is nothing to expect.
-            (watch.since, watch.told) = (now.at, 0);
-            return;
-        }
-        if self.heard_at > watch.since {
-            (watch.since, watch.told) = (self.heard_at, 0);
-        }
-        let quiet_for = now.at.saturating_duration_since(watch.since);
-        if quiet_for >= watch.after.saturating_mul(watch.told + 1) {
-            watch.told += 1;
-            self.flowing = false;
-            self.events.push_back(MediaEvent::Silent { leg: self.leg, quiet_for });
         }
     }
 
@@ -596,6 +581,12 @@ impl MediaLeg {
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
 
+#[path = "leg_watch.rs"]
+mod watch;
+
+#[path = "leg_web.rs"]
+mod browser;
+
 #[cfg(test)]
 #[path = "leg_tests.rs"]
 mod tests;
@@ -603,6 +594,10 @@ mod tests;
 #[cfg(test)]
 #[path = "leg_rtp_tests.rs"]
 mod rtp_tests;
+
+#[cfg(test)]
+#[path = "leg_web_tests.rs"]
+mod web_tests;
 
 #[cfg(test)]
 #[path = "leg_srtp_tests.rs"]

@@ -109,6 +109,7 @@ impl Call {
             dtmf: true,
             rtcp_mux: false,
             security,
+            web: None,
             own_ports: port..=port,
         };
         self.negotiation = Some(Negotiation::new(local, self.peer));
