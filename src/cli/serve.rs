@@ -12,6 +12,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::audio;
 use super::check::{self, Ready};
 use super::data_folder;
 use super::exit::Exit;
@@ -25,7 +26,7 @@ use crate::config::raw::{self, ListenTransport};
 use crate::config::source;
 use crate::console::server::{HttpLimits, Server};
 use crate::media::command::{MediaCommand, MediaEvent};
-use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
+use crate::media::plane::{Plane, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
 use crate::net::tls::Security;
 use crate::net::{self, Inlet, Net, NetInput};
@@ -133,7 +134,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     let (dns, dns_inlet) =
         Dns::start(DnsConfig { server, ..DnsConfig::default() }).context("no name service")?;
     let (plane, media_inlet) =
-        Plane::start(plane_config(config, seed()?)).context("audio can't be started")?;
+        Plane::start(audio::plane_config(config, seed()?)).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
     let (upkeep, upkeep_inlet) = Upkeep::start(&data).context("no thread for the disk")?;
@@ -178,6 +179,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     }
     world.health.set(Trouble::Starting, false);
     greet(out, &policy)?;
+    audio::greet(out, &policy.config, world.plane.started())?;
     turn(dir, policy, &mut switch, &mut world, &mut inlets, &reload, &mut signals).await?;
     drop(inlets);
     world.plane.stop();
@@ -494,17 +496,6 @@ fn transport(listen: ListenTransport) -> Transport {
         ListenTransport::Tls => Transport::Tls,
         ListenTransport::Ws => Transport::Ws,
         ListenTransport::Wss => Transport::Wss,
-    }
-}
-
-fn plane_config(config: &raw::Config, seed: [u8; 32]) -> PlaneConfig {
-    let (first, last) = config.media.ports.value;
-    PlaneConfig {
-        ports: first..=last,
-        quarantine: config.media.quarantine.value,
-        threads: config.media.threads.value as usize,
-        max_legs: config.limits.calls.value as usize * 3,
-        seed,
     }
 }
 

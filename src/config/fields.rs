@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::diagnostic::Diagnostic;
 use super::raw::{
     At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
-    ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy,
+    ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy,
     Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
-    Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
+    Parsed, address, date, date_time, dialled, duration, interval, key, language, media_io, name, network, number,
     options_interval, origin, ports, session_interval, socket, star_code, strategy, telephone, text,
     transport, truth, word, zone_code,
 };
@@ -131,7 +131,7 @@ fn site(s: &mut Section<'_, '_, '_>) -> Site {
     Site { data: s.required("data", path), prompts: s.required("prompts", path) }
 }
 
-/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s.
+/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s, `io` auto, `dscp` 46 (EF).
 fn media(s: &mut Section<'_, '_, '_>) -> Media {
     Media {
         addresses: s.list("addresses", address),
@@ -139,6 +139,10 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
         ports: s.or("ports", ports, (20_000, 29_999)),
         threads: s.or("threads", number(1, 64), 1),
         quarantine: s.or("quarantine", duration(Duration::ZERO, 10 * MINUTE), 10 * SECOND),
+        io: s.or("io", media_io, MediaIo::Auto),
+        dscp: s.or("dscp", number(0, 63), 46),
+        cpus: s.list("cpus", number(0, 1023)),
+        realtime_priority: s.optional("realtime-priority", number(1, 99)),
     }
 }
 

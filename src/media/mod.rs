@@ -1,8 +1,10 @@
 //! Media: RTP, codecs, DTMF, prompts, recording; one leg's sans-IO engine in `leg`, and the only
 //! threads and sockets of the room in `plane`. Knows no SIP and no SDP.
 pub mod audio;
+mod batch;
 pub mod codec;
 pub mod command;
+mod courier;
 pub mod dtmf;
 pub mod leg;
 pub mod lock;
@@ -15,4 +17,6 @@ pub mod prompt_bank;
 pub mod record;
 pub mod rtcp;
 pub mod rtp;
+mod thread_setup;
+mod uring;
 pub mod writer;
