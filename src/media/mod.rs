@@ -14,6 +14,7 @@ mod plane_thread;
 pub mod player;
 pub mod ports;
 pub mod prompt_bank;
+pub mod rate;
 pub mod record;
 pub mod rtcp;
 pub mod rtp;

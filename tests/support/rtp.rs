@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
+use super::way::Way;
 
 /// 20 ms of G.711.
 pub const FRAME: usize = 160;
@@ -31,6 +32,9 @@ pub struct Rtp {
     pub payload_type: u8,
     /// All that was heard, in order of arrival.
     pub heard: Vec<Packet>,
+    /// The longest time between two packets that came, and when the last did.
+    pub longest_gap: Duration,
+    pub last_at: Option<Instant>,
 }
 
 impl Rtp {
@@ -48,6 +52,8 @@ impl Rtp {
                     ssrc: 0x1234_5678,
                     payload_type: 8,
                     heard: Vec::new(),
+                    longest_gap: Duration::ZERO,
+                    last_at: None,
                 };
             }
         }
@@ -56,10 +62,15 @@ impl Rtp {
 
     /// Sends one packet with the next sequence number and timestamp.
     pub fn send(&mut self, to: SocketAddr, payload: &[u8]) {
-        let packet = self.packet(self.payload_type, false, payload);
+        let packet = self.next_packet(payload);
         self.send_raw(to, &packet);
+    }
+
+    fn next_packet(&mut self, payload: &[u8]) -> Vec<u8> {
+        let packet = self.packet(self.payload_type, false, payload);
         self.sequence = self.sequence.wrapping_add(1);
         self.timestamp = self.timestamp.wrapping_add(payload.len() as u32);
+        packet
     }
 
     /// Presses a key: three updates and three ends of a telephone-event (RFC 4733 2.5.1).
@@ -99,6 +110,22 @@ impl Rtp {
         }
     }
 
+    /// Says the same over a bad way: packets of 20 ms come out when they do. How late the latest of them was sent,
+    /// since the machine was busy.
+    pub fn say_over(&mut self, way: Way, to: SocketAddr, audio: &[u8]) -> Duration {
+        let frames: Vec<&[u8]> = audio.chunks(FRAME).collect();
+        let packets: Vec<Vec<u8>> = frames.iter().map(|frame| self.next_packet(frame)).collect();
+        let begin = Instant::now();
+        let mut latest = Duration::ZERO;
+        for (at, index) in way.schedule(packets.len()) {
+            while self.hear(begin + at) {}
+            latest = latest.max(begin.elapsed().saturating_sub(at));
+            self.send_raw(to, &packets[index]);
+        }
+        while self.hear(begin + Duration::from_millis(20) * packets.len() as u32) {}
+        latest
+    }
+
     /// Takes one packet if one comes before this moment.
     pub fn hear(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
@@ -109,6 +136,9 @@ impl Rtp {
         let mut bytes = [0; 2048];
         let Ok((length, from)) = self.socket.recv_from(&mut bytes) else { return false };
         if let Some(packet) = read(&bytes[..length], from) {
+            let now = Instant::now();
+            let gap = self.last_at.replace(now).map_or(Duration::ZERO, |last| now - last);
+            self.longest_gap = self.longest_gap.max(gap);
             self.heard.push(packet);
         }
         true
@@ -139,6 +169,25 @@ impl Rtp {
         // Loopback keeps the order; what is twice counts once.
         packets.dedup_by_key(|p| (p.ssrc, p.sequence));
         packets.iter().flat_map(|p| p.payload.iter().copied()).collect()
+    }
+
+    /// The audio heard of G.711, each octet where its timestamp puts it after the packet of this index; `gap` where
+    /// nothing came.
+    pub fn placed(&self, from: usize, gap: u8) -> Vec<u8> {
+        let packets: Vec<&Packet> = self.heard[from..].iter().filter(|p| p.payload_type != 101).collect();
+        let Some(first) = packets.first() else { return Vec::new() };
+        assert!(packets.iter().all(|p| p.ssrc == first.ssrc), "one leg has two SSRCs");
+        let mut audio = Vec::new();
+        for packet in &packets {
+            let at = packet.timestamp.wrapping_sub(first.timestamp) as i32;
+            // What comes before the first was overtaken by it; nobody waits for it.
+            let Ok(at) = usize::try_from(at) else { continue };
+            assert!(at < 8000 * 600, "a timestamp jumps by {at}");
+            let end = at + packet.payload.len();
+            audio.resize(end.max(audio.len()), gap);
+            audio[at..end].copy_from_slice(&packet.payload);
+        }
+        audio
     }
 
     /// Whether this was heard anywhere, octet for octet.
