@@ -12,7 +12,7 @@ use rustix::event::{Timespec, epoll};
 use super::uring::Uring;
 
 /// Room for a datagram; what is longer is cut and then refused.
-pub(super) const DATAGRAM: usize = 2048;
+pub const DATAGRAM: usize = 2048;
 /// Sockets that are found ready in one turn.
 const READY: usize = 256;
 /// The wake-up's mark among the sockets.
@@ -29,14 +29,14 @@ pub enum IoChoice {
 }
 
 /// What a thread has.
-pub(super) enum Io {
+pub enum Io {
     Epoll(Epoll),
     Uring(Uring),
 }
 
 /// What a turn brought of a socket, which is known by its mark.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Arrived {
+pub enum Arrived {
     /// There is something to be taken from the socket.
     Ready(u32),
     /// A datagram, which lies in the buffer that was lent.
@@ -45,7 +45,7 @@ pub(super) enum Arrived {
 
 impl Io {
     /// On the thread that will use it. `sockets` is how many there will be at most; a datagram on `wake` ends a wait.
-    pub(super) fn new(choice: IoChoice, sockets: usize, wake: &OwnedFd) -> io::Result<Self> {
+    pub fn new(choice: IoChoice, sockets: usize, wake: &OwnedFd) -> io::Result<Self> {
         if choice != IoChoice::Epoll
             && let Ok(uring) = Uring::new(sockets, wake)
         {
@@ -55,7 +55,7 @@ impl Io {
     }
 
     /// The one that was chosen.
-    pub(super) fn chosen(&self) -> IoChoice {
+    pub fn chosen(&self) -> IoChoice {
         match self {
             Self::Epoll(_) => IoChoice::Epoll,
             Self::Uring(_) => IoChoice::IoUring,
@@ -63,7 +63,7 @@ impl Io {
     }
 
     /// From now on what comes to a socket of ours is told by its mark.
-    pub(super) fn watch(&mut self, mark: u32, socket: &UdpSocket) -> io::Result<()> {
+    pub fn watch(&mut self, mark: u32, socket: &UdpSocket) -> io::Result<()> {
         match self {
             Self::Epoll(epoll) => epoll.watch(u64::from(mark), socket),
             Self::Uring(uring) => uring.watch(mark, socket),
@@ -71,7 +71,7 @@ impl Io {
     }
 
     /// From now on nothing is taken from the socket, and nothing that was taken is told.
-    pub(super) fn forget(&mut self, mark: u32, socket: &UdpSocket) {
+    pub fn forget(&mut self, mark: u32, socket: &UdpSocket) {
         match self {
             Self::Epoll(epoll) => epoll.forget(socket),
             Self::Uring(uring) => uring.forget(mark),
@@ -79,7 +79,7 @@ impl Io {
     }
 
     /// Waits until something has come, or for so long. Whether a wake-up has.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> bool {
+    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
         match self {
             Self::Epoll(epoll) => epoll.wait(timeout),
             Self::Uring(uring) => uring.wait(timeout),
@@ -87,7 +87,7 @@ impl Io {
     }
 
     /// What has come, one after the other.
-    pub(super) fn next(&mut self, buffer: &mut [u8; DATAGRAM]) -> Option<Arrived> {
+    pub fn next(&mut self, buffer: &mut [u8; DATAGRAM]) -> Option<Arrived> {
         match self {
             Self::Epoll(epoll) => epoll.next(),
             Self::Uring(uring) => uring.next(buffer),
@@ -95,7 +95,7 @@ impl Io {
     }
 
     /// Sends from a watched socket, at the latest with the next wait. What can't be sent is lost, as on a wire.
-    pub(super) fn send(&mut self, mark: u32, socket: &UdpSocket, bytes: &[u8], to: SocketAddr) {
+    pub fn send(&mut self, mark: u32, socket: &UdpSocket, bytes: &[u8], to: SocketAddr) {
         let taken = match self {
             Self::Epoll(_) => false,
             Self::Uring(uring) => uring.send(mark, bytes, to),
@@ -107,7 +107,7 @@ impl Io {
 }
 
 /// Readiness, level triggered: what is left in a socket is told again.
-pub(super) struct Epoll {
+pub struct Epoll {
     epoll: OwnedFd,
     ready: Vec<epoll::Event>,
     next: usize,

@@ -238,3 +238,22 @@ fn an_end_with_orders_standing_and_datagrams_on_the_way_is_a_clean_one() {
         }
     }
 }
+
+#[test]
+fn a_socket_that_is_forgotten_is_let_go() {
+    let local = loopbacks()[0];
+    for mut side in Side::all(2, local) {
+        let mut missed = 0;
+        for _ in 0..600 {
+            for mark in [0, 1] {
+                let at = side.at(mark);
+                side.io.forget(mark as u32, &side.sockets[mark]);
+                side.sockets[mark] = bound(local);
+                side.io.watch(mark as u32, &side.sockets[mark]).expect("watched");
+                side.io.wait(Some(Duration::ZERO));
+                missed += usize::from(UdpSocket::bind(at).is_err());
+            }
+        }
+        assert_eq!(missed, 0, "ports that nobody has and nobody can have");
+    }
+}

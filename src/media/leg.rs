@@ -18,6 +18,7 @@ use super::player::Player;
 use super::rate::Rate;
 use super::record::{Recorder, Taken};
 use super::rtcp::{self, MAX_REPORT, Reporter};
+use super::rtcp_interval::Intervals;
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
@@ -33,8 +34,6 @@ pub const LOOK: Duration = Duration::from_millis(200);
 const FILL_AFTER: Duration = Duration::from_millis(400);
 /// A pause in what we send that the timestamp must show.
 const PAUSE: Duration = Duration::from_millis(60);
-const REPORT_FIRST: Duration = Duration::from_millis(2500);
-const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// Keys that wait to be sent; more are dropped.
 const MAX_KEYS: usize = 32;
 /// Ticks between two keys (RFC 4733 2.5.1.4 asks for a pause that the receiver can tell).
@@ -89,6 +88,7 @@ pub struct MediaLeg {
     heard_at: Instant,
     sent_at: Instant,
     report_at: Instant,
+    intervals: Intervals,
     rate: Rate,
     foreign: u64,
     malformed: u64,
@@ -132,6 +132,7 @@ struct Watch {
 
 impl MediaLeg {
     pub fn new(now: Now, leg: LegKey, origin: Origin) -> Self {
+        let mut intervals = Intervals::new(origin);
         Self {
             leg,
             began: now.at,
@@ -147,7 +148,8 @@ impl MediaLeg {
             flowing: false,
             heard_at: now.at,
             sent_at: now.at,
-            report_at: now.at + REPORT_FIRST,
+            report_at: now.at + intervals.draw(),
+            intervals,
             rate: Rate::new(now.at),
             foreign: 0,
             malformed: 0,
@@ -366,7 +368,7 @@ impl MediaLeg {
         if now.at < self.report_at {
             return None;
         }
-        self.report_at = now.at + REPORT_EVERY;
+        self.report_at = now.at + self.intervals.draw();
         self.report(now, out, false)
     }
 

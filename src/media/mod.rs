@@ -1,7 +1,7 @@
 //! Media: RTP, codecs, DTMF, prompts, recording; one leg's sans-IO engine in `leg`, and the only
 //! threads and sockets of the room in `plane`. Knows no SIP and no SDP.
 pub mod audio;
-mod batch;
+pub mod batch;
 pub mod codec;
 pub mod command;
 mod courier;
@@ -17,7 +17,8 @@ pub mod prompt_bank;
 pub mod rate;
 pub mod record;
 pub mod rtcp;
+pub mod rtcp_interval;
 pub mod rtp;
 mod thread_setup;
-mod uring;
+pub mod uring;
 pub mod writer;

@@ -49,7 +49,7 @@ enum Order {
 }
 
 /// See the module.
-pub(super) struct Uring {
+pub struct Uring {
     ring: ManuallyDrop<IoUring>,
     /// Leaked, and freed by `Drop` when nothing can write to it any more.
     memory: &'static Memory,
@@ -84,7 +84,7 @@ struct Received {
 /// What the kernel reads and writes by itself.
 struct Memory {
     entries: Entries,
-    received: [UnsafeCell<[u8; RECEIVED]>; BUFFERS],
+    received: Box<[UnsafeCell<[u8; RECEIVED]>]>,
     sends: Box<[UnsafeCell<Sending>]>,
     /// What is wanted of each datagram: the address that it came from.
     wanted: libc::msghdr,
@@ -101,7 +101,7 @@ struct Sending {
 
 impl Uring {
     /// Fails where the kernel is older than 6.1 or something forbids it.
-    pub(super) fn new(sockets: usize, wake: &OwnedFd) -> io::Result<Self> {
+    pub fn new(sockets: usize, wake: &OwnedFd) -> io::Result<Self> {
         // As many as may be open, else the kernel refuses.
         let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let sockets = most.map_or(sockets, |most| sockets.min(most as usize));
@@ -144,14 +144,14 @@ impl Uring {
         Ok(this)
     }
 
-    pub(super) fn watch(&mut self, mark: u32, socket: &UdpSocket) -> io::Result<()> {
+    pub fn watch(&mut self, mark: u32, socket: &UdpSocket) -> io::Result<()> {
         let watched = self.sockets.get_mut(mark as usize).ok_or(io::ErrorKind::QuotaExceeded)?;
         self.ring.submitter().register_files_update(mark, &[socket.as_raw_fd()])?;
         watched.active = true;
         self.arm(mark).then_some(()).ok_or_else(|| io::ErrorKind::ResourceBusy.into())
     }
 
-    pub(super) fn forget(&mut self, mark: u32) {
+    pub fn forget(&mut self, mark: u32) {
         let Some(watched) = self.sockets.get_mut(mark as usize).filter(|w| w.active) else { return };
         let order = Order::Receive { mark, generation: watched.generation };
         *watched = Watched { active: false, generation: watched.generation.wrapping_add(1) & 0x3fff_ffff };
@@ -163,7 +163,7 @@ impl Uring {
         let _emptied = self.ring.submitter().register_files_update(mark, &[-1]);
     }
 
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> bool {
+    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
         self.publish();
         for _ in 0..self.ended.len() {
             let Some(mark) = self.ended.pop_front() else { break };
@@ -183,7 +183,7 @@ impl Uring {
         self.reap()
     }
 
-    pub(super) fn next(&mut self, buffer: &mut [u8; DATAGRAM]) -> Option<Arrived> {
+    pub fn next(&mut self, buffer: &mut [u8; DATAGRAM]) -> Option<Arrived> {
         loop {
             let received = self.arrived.pop_front()?;
             let read = self.read(&received, buffer);
@@ -197,7 +197,7 @@ impl Uring {
     }
 
     /// Whether it was taken.
-    pub(super) fn send(&mut self, mark: u32, bytes: &[u8], to: SocketAddr) -> bool {
+    pub fn send(&mut self, mark: u32, bytes: &[u8], to: SocketAddr) -> bool {
         if bytes.len() > SEND_ROOM || !self.sockets.get(mark as usize).is_some_and(|w| w.active) {
             return false;
         }
@@ -348,7 +348,7 @@ impl Memory {
         let sending = || UnsafeCell::new(Sending { to: nowhere(), bytes: [0; SEND_ROOM] });
         Box::leak(Box::new(Self {
             entries: Entries(UnsafeCell::new([const { MaybeUninit::zeroed() }; BUFFERS])),
-            received: [const { UnsafeCell::new([0; RECEIVED]) }; BUFFERS],
+            received: (0..BUFFERS).map(|_| UnsafeCell::new([0; RECEIVED])).collect(),
             sends: (0..SENDS).map(|_| sending()).collect(),
             wanted: libc::msghdr {
                 msg_name: ptr::null_mut(),
