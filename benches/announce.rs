@@ -41,7 +41,10 @@ fn main() {
     let bare = BareSender::start(&cores, callers, &ears);
     let planes = [IoChoice::Epoll, IoChoice::Auto].map(|io| Callers::new(&cores, callers, &ears, io));
     println!("{callers} callers hear music, {} packets a second; {}", callers * 50, cores.describe());
-    println!("{:<26}{:>11}{:>11}{:>11}{:>11}{:>11}", "", "packets/s", "µs/packet", "p1 ms", "p50 ms", "p99 ms");
+    println!(
+        "{:<26}{:>11}{:>11}{:>11}{:>11}{:>11}",
+        "", "packets/s", "µs/packet", "p1 ms", "p50 ms", "p99 ms"
+    );
     let mut all: [Vec<Round>; 3] = Default::default();
     for _ in 0..rounds {
         bare.sends.store(true, Ordering::SeqCst);
@@ -99,7 +102,8 @@ impl Ears {
         };
         let sockets: Vec<Arc<UdpSocket>> = (0..EARS).map(bind).collect();
         let (counts, intervals) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let ears = Self { sockets: sockets.clone(), counts: Arc::clone(&counts), intervals: Arc::clone(&intervals) };
+        let ears =
+            Self { sockets: sockets.clone(), counts: Arc::clone(&counts), intervals: Arc::clone(&intervals) };
         thread::spawn(move || listen(&sockets, callers, &counts, &intervals));
         ears
     }
@@ -209,7 +213,10 @@ impl Callers {
             let origin = Origin { ssrc: index as u32, sequence: 1, timestamp: 1, cname: index as u64 };
             plane.send(MediaCommand::Open { leg, local: HOST, origin }).expect("room");
             let opened = events.blocking_recv();
-            assert!(matches!(opened, Some(MediaEvent::Opened { .. })), "raise the limit of open files: {opened:?}");
+            assert!(
+                matches!(opened, Some(MediaEvent::Opened { .. })),
+                "raise the limit of open files: {opened:?}"
+            );
         }
         thread::spawn(move || while events.blocking_recv().is_some() {});
         let this = Self { plane, threads, music: audio::music(), count: callers };
@@ -263,4 +270,3 @@ impl Callers {
         }
     }
 }
-

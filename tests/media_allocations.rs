@@ -31,7 +31,9 @@ fn a_packet_that_is_relayed_or_played_allocates_nothing() {
         let peers = [0, 1, 2].map(|key| Peer::new(&plane, &mut events, key));
         plane.send(MediaCommand::Bridge { a: LegKey(0), b: LegKey(1) }).expect("room");
         let clips = vec![audio::music()];
-        plane.send(MediaCommand::Play { leg: LegKey(2), play: PlayKey(1), clips, repeat: true }).expect("room");
+        plane
+            .send(MediaCommand::Play { leg: LegKey(2), play: PlayKey(1), clips, repeat: true })
+            .expect("room");
         speak(&peers, 0, BEFORE);
         let before = dhat::HeapStats::get();
         let relayed = speak(&peers, BEFORE, RELAYED);
@@ -89,7 +91,9 @@ impl Peer {
     }
 
     fn hear(&self, packets: usize) {
-        (0..packets).for_each(|_| drop(self.next()));
+        (0..packets).for_each(|_| {
+            self.next();
+        });
     }
 }
 
@@ -109,4 +113,3 @@ fn speak(peers: &[Peer; 3], from: u16, packets: u16) -> u32 {
     }
     relayed
 }
-

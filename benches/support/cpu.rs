@@ -87,7 +87,8 @@ impl Threads {
 
 fn named(name: &str) -> Vec<PathBuf> {
     let tasks = fs::read_dir("/proc/self/task").expect("Linux").filter_map(Result::ok);
-    let is_named = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let is_named =
+        |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
     tasks.map(|entry| entry.path()).filter(is_named).collect()
 }
 

@@ -39,7 +39,10 @@ pub(super) fn greet(out: &mut dyn Write, config: &raw::Config, started: &[Starte
         writeln!(out, "  audio    warning: the system refused a core of `cpus`; its thread runs on any")?;
     }
     if media.realtime_priority.is_some() && started.iter().any(|thread| thread.realtime.is_none()) {
-        writeln!(out, "  audio    warning: the system refused `realtime-priority`; audio runs without (CAP_SYS_NICE)")?;
+        writeln!(
+            out,
+            "  audio    warning: the system refused `realtime-priority`; audio runs without (CAP_SYS_NICE)"
+        )?;
     }
     out.flush()
 }

@@ -135,7 +135,8 @@ impl SocketPair {
     pub fn open(pool: &mut PortPool, now: Instant, local: IpAddr) -> Option<Self> {
         for _ in 0..MAX_TRIES {
             let port = pool.take(now)?;
-            let pair = bind(local, port, pool.dscp).and_then(|rtp| Ok((rtp, bind(local, port + 1, pool.dscp)?)));
+            let pair =
+                bind(local, port, pool.dscp).and_then(|rtp| Ok((rtp, bind(local, port + 1, pool.dscp)?)));
             match pair {
                 Ok((rtp, rtcp)) => return Some(Self { rtp, rtcp, port }),
                 Err(_) => pool.give_back(now, port),

@@ -37,7 +37,7 @@ const NAME: usize = size_of::<libc::sockaddr_in6>();
 const RECEIVED: usize = 16 + NAME + DATAGRAM;
 /// The group of our buffers.
 const GROUP: u16 = 0;
-/// How often, at the end, the kernel is waited for.
+/// How often the kernel is asked for an order back; it comes at the first or second time.
 const PATIENCE: u32 = 200;
 
 /// What a completion is of: two bits of kind, 30 of generation, 32 of mark or slot.
@@ -63,6 +63,7 @@ pub struct Uring {
     wake: i32,
     /// The order for wake-ups stands.
     waking: bool,
+    woken: bool,
     /// Orders that the kernel has not given back.
     standing: usize,
 }
@@ -70,6 +71,8 @@ pub struct Uring {
 #[derive(Clone, Copy, Default)]
 struct Watched {
     active: bool,
+    /// Its order is with the kernel.
+    standing: bool,
     /// Counts who had this mark, so that nobody gets what came for another.
     generation: u32,
 }
@@ -134,6 +137,7 @@ impl Uring {
             arrived: VecDeque::with_capacity(BUFFERS),
             wake: wake.as_raw_fd(),
             waking: false,
+            woken: false,
             standing: 0,
         };
         (0..BUFFERS as u16).for_each(|buffer| this.give(buffer));
@@ -154,12 +158,23 @@ impl Uring {
     pub fn forget(&mut self, mark: u32) {
         let Some(watched) = self.sockets.get_mut(mark as usize).filter(|w| w.active) else { return };
         let order = Order::Receive { mark, generation: watched.generation };
-        *watched = Watched { active: false, generation: watched.generation.wrapping_add(1) & 0x3fff_ffff };
+        watched.active = false;
         self.ended.retain(|other| *other != mark);
         // What is to be sent from it goes first. An order that has ended is not found, and that is as well.
         let _submitted = self.ring.submit();
         let _cancelled =
             self.ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(order.mark()));
+        // The kernel lets go of the socket when it has given back the order.
+        for _ in 0..PATIENCE {
+            if !self.sockets.get(mark as usize).is_some_and(|w| w.standing) {
+                break;
+            }
+            self.enter(Some(Duration::ZERO));
+        }
+        if let Some(watched) = self.sockets.get_mut(mark as usize) {
+            let generation = watched.generation.wrapping_add(1) & 0x3fff_ffff;
+            *watched = Watched { generation, ..Watched::default() };
+        }
         let _emptied = self.ring.submitter().register_files_update(mark, &[-1]);
     }
 
@@ -172,15 +187,22 @@ impl Uring {
         if !self.waking {
             self.arm_wake();
         }
+        let pressing = !self.arrived.is_empty() || self.woken;
+        self.enter(if pressing { Some(Duration::ZERO) } else { timeout });
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Hands over what is to be done, and takes what has been done; waits for that, for so long.
+    fn enter(&mut self, timeout: Option<Duration>) {
         // Time that is over, a signal: nothing has come, and that is as well.
-        let _waited = match timeout.filter(|_| self.arrived.is_empty()) {
+        let _waited = match timeout {
             Some(timeout) => {
                 let time = Timespec::from(timeout);
                 self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
             }
-            None => self.ring.submit_and_wait(usize::from(self.arrived.is_empty())),
+            None => self.ring.submit_and_wait(1),
         };
-        self.reap()
+        self.reap();
     }
 
     pub fn next(&mut self, buffer: &mut [u8; DATAGRAM]) -> Option<Arrived> {
@@ -231,8 +253,9 @@ impl Uring {
             .user_data(order.mark());
         // SAFETY: `wanted` and the buffers of the group are in `Memory`.
         let pushed = unsafe { self.push(&entry) };
-        if !pushed {
-            self.ended.push_back(mark);
+        match self.sockets.get_mut(mark as usize) {
+            Some(watched) if pushed => watched.standing = true,
+            _ => self.ended.push_back(mark),
         }
         pushed
     }
@@ -257,16 +280,15 @@ impl Uring {
         false
     }
 
-    /// Takes what the kernel has done. Whether there was a wake-up.
-    fn reap(&mut self) -> bool {
-        let mut woken = false;
+    /// Takes what the kernel has done.
+    fn reap(&mut self) {
         for done in self.ring.completion() {
             let is_last = !cqueue::more(done.flags());
             self.standing -= usize::from(is_last);
             match Order::of(done.user_data()) {
                 Order::Send { slot } => self.free_sends.push(slot),
                 Order::Wake => {
-                    woken = true;
+                    self.woken = true;
                     self.waking = !is_last;
                 }
                 Order::Receive { mark, generation } => {
@@ -274,15 +296,17 @@ impl Uring {
                         let length = usize::try_from(done.result()).unwrap_or(0);
                         self.arrived.push_back(Received { mark, generation, buffer, length });
                     }
-                    // No buffer was free, or an error of the network: the next order finds what waits.
-                    let now = self.sockets.get(mark as usize);
-                    if is_last && now.is_some_and(|w| w.active && w.generation == generation) {
-                        self.ended.push_back(mark);
+                    let own = self.sockets.get_mut(mark as usize).filter(|w| w.generation == generation);
+                    if let Some(watched) = own.filter(|_| is_last) {
+                        watched.standing = false;
+                        // No buffer was free, or an error of the network: the next order finds what waits.
+                        if watched.active {
+                            self.ended.push_back(mark);
+                        }
                     }
                 }
             }
         }
-        woken
     }
 
     /// From where, and how long; the datagram is copied.
@@ -311,9 +335,8 @@ impl Uring {
 
     fn publish(&mut self) {
         // SAFETY: the tail is a word of the first entry, aligned to two; we alone write it.
-        let tail = unsafe {
-            AtomicU16::from_ptr(BufRingEntry::tail(self.memory.entries.0.get().cast()).cast_mut())
-        };
+        let tail =
+            unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.memory.entries.0.get().cast()).cast_mut()) };
         // What was written to the entries before is seen by who sees the tail.
         tail.store(self.tail, Ordering::Release);
     }
