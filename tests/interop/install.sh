@@ -40,9 +40,9 @@ fi
 [ jssip/node_modules/.package-lock.json -nt jssip/package-lock.json ] ||
     npm ci --prefix jssip --ignore-scripts --no-audit --no-fund
 
-# A folder of Python's own for PESQ, which marks what tests/quality hears.
+# A folder of Python's own for PESQ, which marks what tests/quality hears, and for FFmpeg's codecs, in which its peers speak.
 venv=../quality/venv
-"$venv/bin/python" -c 'import pesq' 2>/dev/null || {
+"$venv/bin/python" -c 'import av, pesq' 2>/dev/null || {
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r ../quality/requirements.txt
 }

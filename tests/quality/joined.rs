@@ -1,10 +1,11 @@
 //! Caller → line and line → caller in each codec pair, and what the caller hears where one source follows another.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::codec::Codec;
-use super::marks::{Take, Try, hold, largest_step, step};
+use super::marks::{Heard, Take, Try, hold, largest_step, step};
 use super::support::prompts::read_wav;
 use super::support::rtp::{FRAME, Packet};
 use super::support::server::repository;
@@ -45,43 +46,54 @@ struct End {
 }
 
 impl End {
-    /// Speaks after a second of silence; how late it was.
-    fn speak(&mut self, way: Way, said: &[i16]) -> Duration {
-        let second = vec![self.codec.silence(); 50 * 160];
-        self.rtp.say(self.to, &second);
-        let late = self.rtp.say_over(way, self.to, &self.codec.encode(said));
-        // What is on its way still comes.
-        self.rtp.say(self.to, &second);
-        late
+    fn new(codec: Codec, mut rtp: Rtp, to: SocketAddr) -> Self {
+        rtp.payload_type = codec.payload_type();
+        Self { codec, rtp, to }
     }
 
-    fn heard(&self) -> Vec<i16> {
-        self.codec.decode(&self.rtp.placed(0, self.codec.silence()))
+    /// Speaks; how late it was.
+    fn speak(&mut self, way: Way, words: &[Vec<u8>]) -> Duration {
+        self.rtp.say_over(way, self.to, words, self.codec.step())
+    }
+
+    fn heard(&self) -> Heard {
+        Heard::Payloads(self.codec, self.rtp.placed(self.codec.step()))
     }
 }
 
+/// What each end says: a second of silence, ten of speech, and a second in which all of it can come.
+fn words(codec: Codec) -> Vec<Vec<u8>> {
+    static WORDS: Mutex<Vec<(Codec, Vec<Vec<u8>>)>> = Mutex::new(Vec::new());
+    let mut known = WORDS.lock().expect("not poisoned");
+    if let Some((_, words)) = known.iter().find(|(other, _)| *other == codec) {
+        return words.clone();
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let words = codec.encode(dir.path(), &[&[0; 8000][..], &speech(), &[0; 8000]].concat());
+    known.push((codec, words.clone()));
+    words
+}
+
 fn talk(server: &Server, n: usize, (a, b): (Codec, Codec), way: Way, least: f64) -> Try {
+    let [say_a, say_b] = [a, b].map(words);
     let mut carrier = server.carrier_on_another_port();
     let mut phone = server.phone(10 + n as u8);
-    let (mut caller, mut line) = (Rtp::bind(server.place().host(2)), Rtp::bind(phone.local.ip()));
-    (caller.payload_type, line.payload_type) = (a.payload_type(), b.payload_type());
+    let (caller, line) = (Rtp::bind(server.place().host(2)), Rtp::bind(phone.local.ip()));
     let sdp = Sdp { codecs: a.format(), ..Sdp::pcma(caller.local) };
     let (mut dialog, to) = Dialog::call(&mut carrier, &format!("p{n}"), &sdp);
     let sdp = Sdp { codecs: b.format(), ..Sdp::pcma(line.local) };
     let (line_dialog, _, line_to) = Dialog::answer(&mut phone, &sdp);
-    let (mut caller, mut line) =
-        (End { codec: a, rtp: caller, to }, End { codec: b, rtp: line, to: line_to });
-    let said = speech();
+    let (mut caller, mut line) = (End::new(a, caller, to), End::new(b, line, line_to));
     let late = std::thread::scope(|scope| {
-        let other = scope.spawn(|| line.speak(way, &said));
-        caller.speak(way, &said).max(other.join().expect("the line"))
+        let other = scope.spawn(|| line.speak(way, &say_b));
+        caller.speak(way, &say_a).max(other.join().expect("the line"))
     });
     dialog.bye(&mut carrier);
     line_dialog.await_bye(&mut phone);
     let takes = [("caller -> line", a, b, &line), ("line -> caller", b, a, &caller)]
         .map(|(what, from, to, end)| {
             let what = format!("{what}, {from:?} -> {to:?}, {way:?}");
-            Take { what, said: said.clone(), heard: end.heard(), least }
+            Take { what, said: speech(), heard: end.heard(), least }
         })
         .into();
     Try { takes, held_up: late }
@@ -100,28 +112,28 @@ fn where_prompt_music_and_person_follow_each_other_nothing_clicks_and_no_number_
     caller.stay_until(to, "prompt and music", |ear| ear.heard.len() > enough);
     let mouth = Rtp::bind(server.place().host(3));
     let (_line, _, line_to) = Dialog::answer(&mut phone, &Sdp::pcma(mouth.local));
-    let mut line = End { codec, rtp: mouth, to: line_to };
+    let mut line = End::new(codec, mouth, line_to);
     std::thread::scope(|scope| {
-        scope.spawn(|| line.speak(Way::default(), &said[..5 * 8000]));
-        caller.say(to, &vec![codec.silence(); 7 * 50 * FRAME]);
+        scope.spawn(|| line.speak(Way::default(), &words(codec)[..300]));
+        caller.say(to, &vec![0xd5; 350 * FRAME]);
     });
     dialog.bye(&mut carrier);
 
     numbers_run_on(&caller.heard);
+    let decoded = |payloads: &[Vec<u8>]| codec.decode(payloads).expect("G.711");
     let music = read_wav(&repository("prompts/music.wav"));
-    let loudest = [&said, &music].map(|source| largest_step(&codec.decode(&codec.encode(source))));
+    let loudest =
+        [&said, &music].map(|source| largest_step(&decoded(&codec.encode(&server.site().dir, source))));
     let bound = loudest.into_iter().max().expect("two");
-    let steps: Vec<i32> = caller
-        .heard
-        .windows(2)
-        .filter(|pair| pair[1].marker)
-        .map(|pair| step(codec.decode(&pair[0].payload)[FRAME - 1], codec.decode(&pair[1].payload)[0]))
-        .collect();
+    let edge = |packet: &Packet| decoded(std::slice::from_ref(&packet.payload));
+    let transitions = caller.heard.windows(2).filter(|pair| pair[1].marker);
+    let steps: Vec<i32> =
+        transitions.map(|pair| step(edge(&pair[0])[FRAME - 1], edge(&pair[1])[0])).collect();
     println!("sources {loudest:?}, transitions {steps:?}");
     // From silence to the prompt, to music, to silence or the tone, to the person.
     assert!(steps.len() >= 3, "{steps:?}");
     assert!(steps.iter().all(|step| *step <= bound), "{steps:?}, the sources {loudest:?}");
-    assert!(largest_step(&codec.decode(&caller.placed(0, codec.silence()))) <= bound);
+    assert!(largest_step(&decoded(&caller.placed(codec.step()))) <= bound);
 }
 
 /// RFC 3550 5.1: one SSRC, each sequence number the next, each timestamp by as much later as what came before is long;

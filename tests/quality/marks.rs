@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
+use super::codec::{Codec, decode_elsewhere, python};
 use super::support::prompts::write_linear;
 use super::support::server::repository;
 
@@ -20,9 +21,15 @@ pub struct Take {
     /// Who heard it how.
     pub what: String,
     pub said: Vec<i16>,
-    pub heard: Vec<i16>,
+    pub heard: Heard,
     /// The least mark.
     pub least: f64,
+}
+
+pub enum Heard {
+    Samples(Vec<i16>),
+    /// Payloads of 20 ms; an empty one never came.
+    Payloads(Codec, Vec<Vec<u8>>),
 }
 
 /// Takes of a try, and for how long a speaker or a listener was held up at most.
@@ -61,14 +68,13 @@ fn judge(dir: &Path, takes: &[Take]) -> (bool, String) {
 
 /// PESQ and the level against what was said, in dB, of each.
 fn marks(dir: &Path, takes: &[Take]) -> Vec<(f64, f64)> {
-    let python = repository("tests/quality/venv/bin/python");
-    let mut child = Command::new(&python)
+    let lines = files(dir, takes);
+    let mut child = python()
         .arg(repository("tests/quality/marks.py"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|e| panic!("{} ({e}): run tests/interop/install.sh", python.display()));
-    let lines: String = takes.iter().enumerate().map(|(n, take)| files(dir, n, take)).collect();
+        .expect("it runs");
     // Dropped, so that it knows the end.
     child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("read");
     let output = child.wait_with_output().expect("it ends");
@@ -85,12 +91,23 @@ fn marks(dir: &Path, takes: &[Take]) -> Vec<(f64, f64)> {
     rows
 }
 
-/// Writes both sides as WAVs; their line.
-fn files(dir: &Path, n: usize, take: &Take) -> String {
-    let [said, heard]: [PathBuf; 2] = ["said", "heard"].map(|side| dir.join(format!("{side}-{n}.wav")));
-    write_linear(&said, &take.said);
-    write_linear(&heard, &take.heard);
-    format!("{}\t{}\n", said.display(), heard.display())
+/// Writes both sides of each as WAVs; their lines.
+fn files(dir: &Path, takes: &[Take]) -> String {
+    let name = |side: &str, n: usize| dir.join(format!("{side}-{n}.wav"));
+    let wavs: Vec<[PathBuf; 2]> = (0..takes.len()).map(|n| [name("said", n), name("heard", n)]).collect();
+    let mut elsewhere = Vec::new();
+    for ([said, heard], take) in wavs.iter().zip(takes) {
+        write_linear(said, &take.said);
+        match &take.heard {
+            Heard::Samples(samples) => write_linear(heard, samples),
+            Heard::Payloads(codec, payloads) => match codec.decode(payloads) {
+                Some(samples) => write_linear(heard, &samples),
+                None => elsewhere.push((*codec, heard.as_path(), &payloads[..])),
+            },
+        }
+    }
+    decode_elsewhere(&elsewhere);
+    wavs.iter().map(|[said, heard]| format!("{}\t{}\n", said.display(), heard.display())).collect()
 }
 
 /// The largest step from one sample to the next.

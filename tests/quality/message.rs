@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::codec::Codec;
-use super::marks::{Take, Try, hold};
+use super::marks::{Heard, Take, Try, hold};
 use super::support::prompts::read_wav;
 use super::support::server::wait_until;
 use super::support::way::Way;
@@ -39,19 +39,20 @@ fn leave_message(codec: Codec, way: Way, least: f64) -> (Take, Duration) {
     let sdp = Sdp { codecs: codec.format(), ..Sdp::pcma(caller.local) };
     caller.payload_type = codec.payload_type();
     let (mut dialog, to) = Dialog::call(&mut carrier, "message", &sdp);
-    let silence = vec![codec.silence(); 160];
+    let dir = &server.site().dir;
+    let silence = codec.encode(dir, &[0; 8000]);
     wait_until(
         || {
-            caller.say(to, &silence);
+            caller.say_over(Way::default(), to, &silence[..10], codec.step());
             recordings(&server, "part").len() == 1
         },
         || "no recording has begun".to_owned(),
     );
     let said = speech();
-    let late = caller.say_over(way, to, &codec.encode(&said));
+    let late = caller.say_over(way, to, &codec.encode(dir, &said), codec.step());
     dialog.bye(&mut carrier);
     wait_until(|| recordings(&server, "wav").len() == 1, || "no message".to_owned());
-    let heard = read_wav(&recordings(&server, "wav")[0]);
+    let heard = Heard::Samples(read_wav(&recordings(&server, "wav")[0]));
     (Take { what: format!("caller -> message, {codec:?}, {way:?}"), said, heard, least }, late)
 }
 

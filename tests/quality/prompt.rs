@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::codec::Codec;
-use super::marks::{Take, Try, hold};
+use super::marks::{Heard, Take, Try, hold};
 use super::support::{Dialog, Rtp, Sdp, Server};
 use super::{CLEAR, helpline, speech};
 
@@ -27,6 +27,7 @@ fn a_caller_hears_the_prompt_as_it_was_spoken_in_each_codec() {
 fn listen(server: &Server, codec: Codec) -> (Take, Duration) {
     let mut carrier = server.carrier_on_another_port();
     let mut ear = Rtp::bind(server.place().host(2));
+    ear.payload_type = codec.payload_type();
     let said = speech();
     let sdp = Sdp { codecs: codec.format(), ..Sdp::pcma(ear.local) };
     let (mut dialog, _) = Dialog::call(&mut carrier, "way", &sdp);
@@ -34,7 +35,7 @@ fn listen(server: &Server, codec: Codec) -> (Take, Duration) {
     let frames = said.len() / 160 + 50;
     ear.hear_until("the prompt", |ear| ear.heard.len() >= frames);
     dialog.bye(&mut carrier);
-    let heard = codec.decode(&ear.placed(0, codec.silence()));
+    let heard = Heard::Payloads(codec, ear.placed(codec.step()));
     let what = format!("prompt -> caller, {codec:?}");
     let late = ear.longest_gap.saturating_sub(Duration::from_millis(20));
     (Take { what, said, heard, least: CLEAR }, late)

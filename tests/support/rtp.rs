@@ -62,14 +62,14 @@ impl Rtp {
 
     /// Sends one packet with the next sequence number and timestamp.
     pub fn send(&mut self, to: SocketAddr, payload: &[u8]) {
-        let packet = self.next_packet(payload);
+        let packet = self.next_packet(payload, payload.len() as u32);
         self.send_raw(to, &packet);
     }
 
-    fn next_packet(&mut self, payload: &[u8]) -> Vec<u8> {
+    fn next_packet(&mut self, payload: &[u8], step: u32) -> Vec<u8> {
         let packet = self.packet(self.payload_type, false, payload);
         self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(payload.len() as u32);
+        self.timestamp = self.timestamp.wrapping_add(step);
         packet
     }
 
@@ -110,11 +110,10 @@ impl Rtp {
         }
     }
 
-    /// Says the same over a bad way: packets of 20 ms come out when they do. How late the latest of them was sent,
-    /// since the machine was busy.
-    pub fn say_over(&mut self, way: Way, to: SocketAddr, audio: &[u8]) -> Duration {
-        let frames: Vec<&[u8]> = audio.chunks(FRAME).collect();
-        let packets: Vec<Vec<u8>> = frames.iter().map(|frame| self.next_packet(frame)).collect();
+    /// Sends payloads of 20 ms, each `step` timestamp units, over a way where packets come out when they do. How late the
+    /// latest of them was sent, since the machine was busy.
+    pub fn say_over(&mut self, way: Way, to: SocketAddr, payloads: &[Vec<u8>], step: u32) -> Duration {
+        let packets: Vec<Vec<u8>> = payloads.iter().map(|payload| self.next_packet(payload, step)).collect();
         let begin = Instant::now();
         let mut latest = Duration::ZERO;
         for (at, index) in way.schedule(packets.len()) {
@@ -171,23 +170,23 @@ impl Rtp {
         packets.iter().flat_map(|p| p.payload.iter().copied()).collect()
     }
 
-    /// The audio heard of G.711, each octet where its timestamp puts it after the packet of this index; `gap` where
-    /// nothing came.
-    pub fn placed(&self, from: usize, gap: u8) -> Vec<u8> {
-        let packets: Vec<&Packet> = self.heard[from..].iter().filter(|p| p.payload_type != 101).collect();
+    /// The payloads of 20 ms heard, each where its timestamp puts it; empty where nothing came.
+    pub fn placed(&self, step: u32) -> Vec<Vec<u8>> {
+        let packets: Vec<&Packet> =
+            self.heard.iter().filter(|p| p.payload_type == self.payload_type).collect();
         let Some(first) = packets.first() else { return Vec::new() };
         assert!(packets.iter().all(|p| p.ssrc == first.ssrc), "one leg has two SSRCs");
-        let mut audio = Vec::new();
+        let mut placed = Vec::new();
         for packet in &packets {
-            let at = packet.timestamp.wrapping_sub(first.timestamp) as i32;
+            let later = packet.timestamp.wrapping_sub(first.timestamp) as i32;
             // What comes before the first was overtaken by it; nobody waits for it.
-            let Ok(at) = usize::try_from(at) else { continue };
-            assert!(at < 8000 * 600, "a timestamp jumps by {at}");
-            let end = at + packet.payload.len();
-            audio.resize(end.max(audio.len()), gap);
-            audio[at..end].copy_from_slice(&packet.payload);
+            let Ok(later) = u32::try_from(later) else { continue };
+            let at = ((later + step / 2) / step) as usize;
+            assert!(at < 50 * 600, "a timestamp jumps by {later}");
+            placed.resize((at + 1).max(placed.len()), Vec::new());
+            placed[at].clone_from(&packet.payload);
         }
-        audio
+        placed
     }
 
     /// Whether this was heard anywhere, octet for octet.
