@@ -279,7 +279,10 @@ impl BareRelay {
             }
             started.send(batched).expect("somebody waits");
             let mut buffer = [0; DATAGRAM];
-            while batched {
+            if !batched {
+                return;
+            }
+            loop {
                 io.wait(None);
                 for _ in 0..256 {
                     let Some(Arrived::Datagram { mark, length, .. }) = io.next(&mut buffer) else { break };

@@ -31,7 +31,7 @@ pub enum IoChoice {
 /// What a thread has.
 pub enum Io {
     Epoll(Epoll),
-    Uring(Uring),
+    Uring(Box<Uring>),
 }
 
 /// What a turn brought of a socket, which is known by its mark.
@@ -49,7 +49,7 @@ impl Io {
         if choice != IoChoice::Epoll
             && let Ok(uring) = Uring::new(sockets, wake)
         {
-            return Ok(Self::Uring(uring));
+            return Ok(Self::Uring(Box::new(uring)));
         }
         Ok(Self::Epoll(Epoll::new(wake)?))
     }
@@ -108,7 +108,7 @@ impl Io {
 
 /// Readiness, level triggered: what is left in a socket is told again.
 pub struct Epoll {
-    epoll: OwnedFd,
+    sockets: OwnedFd,
     ready: Vec<epoll::Event>,
     next: usize,
 }
@@ -117,23 +117,24 @@ impl Epoll {
     fn new(wake: &OwnedFd) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, ready: Vec::with_capacity(READY), next: 0 })
+        Ok(Self { sockets: epoll, ready: Vec::with_capacity(READY), next: 0 })
     }
 
     fn watch(&self, mark: u64, socket: &UdpSocket) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, epoll::EventData::new_u64(mark), epoll::EventFlags::IN)?)
+        Ok(epoll::add(&self.sockets, socket, epoll::EventData::new_u64(mark), epoll::EventFlags::IN)?)
     }
 
     fn forget(&self, socket: &UdpSocket) {
-        let _forgotten = epoll::delete(&self.epoll, socket);
+        let _forgotten = epoll::delete(&self.sockets, socket);
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> bool {
-        (self.next, _) = (0, self.ready.clear());
+        self.next = 0;
+        self.ready.clear();
         let timeout =
             timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         // A wait that is interrupted brings nothing, and the next one will.
-        let _waited = epoll::wait(&self.epoll, spare_capacity(&mut self.ready), timeout.as_ref());
+        let _waited = epoll::wait(&self.sockets, spare_capacity(&mut self.ready), timeout.as_ref());
         self.ready.iter().any(|event| event.data.u64() == WAKE)
     }
 
