@@ -1,8 +1,8 @@
-//! Bridged G.711 calls on the media plane's one thread, without the rest of the switch, beside a plain recv/send
-//! relay of the same packets over the same kind of sockets, in the same run and in turns. What `benches/bridge.rs`
-//! measures of the whole switch is here seen apart.
+//! Bridged G.711 calls on the media plane's one thread, without the rest of the switch, beside bare relays of the
+//! same packets over the same kind of sockets, in the same run and in turns. What `benches/bridge.rs` measures of the
+//! whole switch is here seen apart: what the plane adds to a packet's way, for each way of I/O.
 //!
-//! `CALLS` (1000), `SECONDS` of a round (3) and `ROUNDS` (3) can be set in the environment.
+//! `CALLS` (1000), `SECONDS` of a round (2) and `ROUNDS` (5) can be set in the environment.
 
 mod support;
 
@@ -13,12 +13,21 @@ use std::time::Duration;
 use hulplijn::base::bounded::Full;
 use hulplijn::base::id::LegKey;
 use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Payloads, Stream};
-use hulplijn::media::plane::{Plane, PlaneConfig, PlaneHandle};
-use support::cpu::{self, Cores};
-use support::number;
+use hulplijn::media::plane::{IoChoice, Plane, PlaneConfig, PlaneHandle};
+use support::cpu::{self, Cores, Threads};
 use support::peers::{BareRelay, Leg, Peers, Round, TICK};
+use support::{mark, median, number, quantile};
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// More than the calls that are measured: what runs at four fifths of the maximum may be more.
+const SPARE: usize = 300;
+const FEW: usize = 100;
+
+const MARK_RATIO: f64 = 1.25;
+const MARK_LOSS: f64 = 0.1;
+const MARK_DELAY_MS: f64 = 2.0;
+const MARK_MEMORY_KIB: f64 = 16.0;
+const MARK_GROWTH: f64 = 1.1;
 
 fn main() {
     if !support::is_asked_for() {
@@ -26,42 +35,146 @@ fn main() {
     }
     support::open_files();
     let cores = Cores::share();
-    let (calls, rounds) = (number("CALLS", 1000), number("ROUNDS", 3));
-    let length = Duration::from_secs(number("SECONDS", 3) as u64);
+    let (calls, rounds) = (number("CALLS", 1000), number("ROUNDS", 5));
+    let length = Duration::from_secs(number("SECONDS", 2) as u64);
     let peers = Peers::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
-    let bare = BareRelay::start(&cores, calls, &peers);
-    let (bridges, memory) = Bridges::new(&cores, calls, &peers);
+    let bench = Bench::new(&cores, calls, &peers);
     println!("{calls} bridged calls, {} packets a second; {}", calls * 100, cores.describe());
     Round::head();
-    let mut ratios = Vec::new();
+    let mut all = Rounds::default();
     for _ in 0..rounds {
-        let floor = peers.round(&bare.legs, length, || cpu::of_thread(BareRelay::NAME));
-        floor.print("bare recv/send relay");
-        bridges.connect(&peers, Direction::SendRecv);
-        let bridge = peers.round(&bridges.legs, length, || cpu::of_thread("media-0"));
-        bridge.print("the media plane");
-        // Else the legs would fill the pause with silence.
-        bridges.connect(&peers, Direction::Inactive);
-        ratios.push(bridge.micros() / floor.micros());
+        bench.turn(length, &mut all);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("ratio to the floor, by CPU a packet, median: {:.2}", support::quantile(&ratios, 0.5));
-    println!("memory of a bridged call in the plane: {:.1} KiB", memory / calls as f64 / 1024.0);
+    all.table();
+    bench.judge(&all, length);
 }
 
-/// The calls on the media plane.
+/// All that is measured, side by side.
+struct Bench<'a> {
+    peers: &'a Peers,
+    calls: usize,
+    plain: BareRelay,
+    batched: Option<BareRelay>,
+    epoll: Bridges,
+    /// The plane as it is by itself, and another one with few calls.
+    auto: Bridges,
+    few: Bridges,
+}
+
+/// Microseconds a packet of each round, and what else the marks ask for.
+#[derive(Default)]
+struct Rounds {
+    plain: Vec<f64>,
+    batched: Vec<f64>,
+    epoll: Vec<f64>,
+    auto: Vec<f64>,
+    few: Vec<f64>,
+    loss: Vec<f64>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(cores: &Cores, calls: usize, peers: &'a Peers) -> Self {
+        Self {
+            peers,
+            calls,
+            plain: BareRelay::start(cores, calls + SPARE, peers),
+            batched: BareRelay::batched(cores, calls, peers),
+            auto: Bridges::new(cores, calls + SPARE, peers, IoChoice::Auto),
+            epoll: Bridges::new(cores, calls, peers, IoChoice::Epoll),
+            few: Bridges::new(cores, FEW.min(calls), peers, IoChoice::Auto),
+        }
+    }
+
+    fn turn(&self, length: Duration, all: &mut Rounds) {
+        let (peers, legs) = (self.peers, self.calls * 2);
+        let bare = peers.round(&self.plain.legs[..legs], length, || cpu::of_thread(BareRelay::NAME));
+        bare.print("bare recvfrom/sendto");
+        all.plain.push(bare.micros());
+        let plane = self.epoll.round(peers, legs, length);
+        plane.print("the plane, epoll");
+        all.epoll.push(plane.micros());
+        if let Some(batched) = &self.batched {
+            let bare = peers.round(&batched.legs[..legs], length, || cpu::of_thread(BareRelay::BATCHED));
+            bare.print("bare io_uring");
+            all.batched.push(bare.micros());
+        }
+        let plane = self.auto.round(peers, legs, length);
+        plane.print(self.auto.name());
+        all.auto.push(plane.micros());
+        all.loss.push(plane.loss());
+        let few = self.few.round(peers, self.few.legs.len(), length);
+        few.print("the same with few calls");
+        all.few.push(few.micros());
+    }
+
+    fn judge(&self, all: &Rounds, length: Duration) {
+        let own_floor = if all.batched.is_empty() { &all.plain } else { &all.batched };
+        mark("CPU a packet to the bare relay of the same I/O", ratio(&all.auto, own_floor), "", MARK_RATIO);
+        mark("CPU a packet to bare recvfrom/sendto", ratio(&all.auto, &all.plain), "", MARK_RATIO);
+        mark("CPU a packet by epoll to bare recvfrom/sendto", ratio(&all.epoll, &all.plain), "", MARK_RATIO);
+        mark("loss", median(&all.loss), " %", MARK_LOSS);
+        let growth = ratio(&all.auto, &all.few);
+        mark(&format!("CPU a call at {} to that at {FEW}", self.calls), growth, "", MARK_GROWTH);
+        mark("memory of a bridged call", self.auto.memory, " KiB", MARK_MEMORY_KIB);
+        self.judge_delay(median(&all.auto), length);
+    }
+
+    /// At four fifths of what the core can do, by the CPU time of a packet.
+    fn judge_delay(&self, micros: f64, length: Duration) {
+        let wanted = (0.8 * 1e6 / micros / 100.0) as usize;
+        let calls = wanted.min(self.calls + SPARE);
+        println!("four fifths of the maximum are {wanted} calls; here {calls}");
+        let (mut added, mut loss) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let legs = &self.plain.legs[..calls * 2];
+            let bare = self.peers.round(legs, length, || cpu::of_thread(BareRelay::NAME));
+            bare.print("bare recvfrom/sendto");
+            let plane = self.auto.round(self.peers, calls * 2, length);
+            plane.print(self.auto.name());
+            added.push(quantile(&plane.delays, 0.99) - quantile(&bare.delays, 0.99));
+            loss.push(plane.loss());
+        }
+        mark("added delay there, p99", median(&added), " ms", MARK_DELAY_MS);
+        mark("loss there", median(&loss), " %", MARK_LOSS);
+    }
+}
+
+impl Rounds {
+    fn table(&self) {
+        println!("{:<26}{:>11}{:>11}", "median of rounds", "µs/packet", "ratio");
+        let rows = [
+            ("bare recvfrom/sendto", &self.plain),
+            ("the plane, epoll", &self.epoll),
+            ("bare io_uring", &self.batched),
+            ("the plane by itself", &self.auto),
+            ("the same with few calls", &self.few),
+        ];
+        for (name, micros) in rows {
+            println!("{name:<26}{:>11.2}{:>11.2}", median(micros), ratio(micros, &self.plain));
+        }
+    }
+}
+
+/// Of rounds of the same turn, so that what the machine did otherwise hits both.
+fn ratio(micros: &[f64], floor: &[f64]) -> f64 {
+    median(&micros.iter().zip(floor).map(|(own, floor)| own / floor).collect::<Vec<_>>())
+}
+
+/// The calls on a media plane.
 struct Bridges {
     plane: PlaneHandle,
+    threads: Threads,
     legs: Vec<Leg>,
+    /// Growth of this process a call in KiB, once all have spoken.
+    memory: f64,
 }
 
 impl Bridges {
-    /// Also gives the growth of this process in bytes, once all have spoken.
-    fn new(cores: &Cores, calls: usize, peers: &Peers) -> (Self, f64) {
+    fn new(cores: &Cores, calls: usize, peers: &Peers, io: IoChoice) -> Self {
         let (ports, quarantine) = (1025..=65_535, Duration::ZERO);
-        let config =
-            PlaneConfig { ports, quarantine, threads: 1, max_legs: calls * 2, ..PlaneConfig::default() };
-        let (plane, mut events) = cores.measured(|| Plane::start(config)).expect("started");
+        let config = PlaneConfig { ports, quarantine, max_legs: calls * 2, io, ..PlaneConfig::default() };
+        let start = || cores.measured(|| Plane::start(config)).expect("started");
+        let (threads, (plane, mut events)) = Threads::of("media-0", start);
         let resident = || cpu::resident(std::process::id());
         let before = resident();
         let mut legs = Vec::new();
@@ -76,19 +189,34 @@ impl Bridges {
         }
         // Somebody takes the events for as long as the process lives.
         thread::spawn(move || while events.blocking_recv().is_some() {});
-        let bridges = Self { plane, legs };
-        bridges.connect(peers, Direction::SendRecv);
+        let mut bridges = Self { plane, threads, legs, memory: 0.0 };
+        bridges.connect(peers, calls * 2, Direction::SendRecv);
         for call in 0..calls as u64 {
             bridges.command(MediaCommand::Bridge { a: LegKey(call * 2), b: LegKey(call * 2 + 1) });
         }
         peers.speak(&bridges.legs, 0, TICK * 10);
-        let memory = resident() - before;
-        bridges.connect(peers, Direction::Inactive);
-        (bridges, memory)
+        bridges.memory = (resident() - before) / calls as f64 / 1024.0;
+        bridges.connect(peers, calls * 2, Direction::Inactive);
+        bridges
     }
 
-    fn connect(&self, peers: &Peers, direction: Direction) {
-        for index in 0..self.legs.len() {
+    fn name(&self) -> &'static str {
+        match self.plane.started()[0].io {
+            IoChoice::IoUring => "the plane, io_uring",
+            IoChoice::Epoll | IoChoice::Auto => "the plane, epoll again",
+        }
+    }
+
+    fn round(&self, peers: &Peers, legs: usize, length: Duration) -> Round {
+        self.connect(peers, legs, Direction::SendRecv);
+        let round = peers.round(&self.legs[..legs], length, || self.threads.cpu());
+        // Else the legs would fill the pause with silence.
+        self.connect(peers, legs, Direction::Inactive);
+        round
+    }
+
+    fn connect(&self, peers: &Peers, legs: usize, direction: Direction) {
+        for index in 0..legs {
             let remote = peers.address(index);
             let stream = Stream {
                 remote,

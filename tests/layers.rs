@@ -91,11 +91,14 @@ const TABLE: &[Row] = &[
     ),
     // 5 shells; none knows another, nor the core
     row("net/", 5, &["base/", "sip/", NOTICE]),
+    row("media/batch.rs", 5, PLANE),
     row("media/courier.rs", 5, PLANE),
     row("media/plane.rs", 5, PLANE),
     row("media/plane_rooms.rs", 5, PLANE),
     row("media/plane_thread.rs", 5, PLANE),
     row("media/ports.rs", 5, PLANE),
+    row("media/thread_setup.rs", 5, PLANE),
+    row("media/uring.rs", 5, PLANE),
     row("media/writer.rs", 5, PLANE),
     row("store/mod.rs", NAMES, &[]),
     row("store/", 5, &["base/", "store/request.rs"]),
@@ -113,12 +116,15 @@ const TABLE: &[Row] = &[
 const PLANE: &[&str] = &[
     "base/",
     "media/",
+    "media/batch.rs",
     "media/command.rs",
     "media/courier.rs",
     "media/plane.rs",
     "media/plane_rooms.rs",
     "media/plane_thread.rs",
     "media/ports.rs",
+    "media/thread_setup.rs",
+    "media/uring.rs",
     "media/writer.rs",
 ];
 

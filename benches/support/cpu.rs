@@ -1,7 +1,7 @@
 //! One core for what is measured and the others for who measures, and the scheduler's account of CPU time.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -67,6 +67,29 @@ fn on_cpu(task: &Path) -> Duration {
     let account = fs::read_to_string(task.join("schedstat")).expect("scheduler statistics");
     let nanos = account.split_whitespace().next().and_then(|n| n.parse().ok());
     Duration::from_nanos(nanos.expect("a number"))
+}
+
+/// Threads of this process that something has started, apart from others of the same name.
+pub struct Threads(Vec<PathBuf>);
+
+impl Threads {
+    pub fn of<T>(name: &str, start: impl FnOnce() -> T) -> (Self, T) {
+        let before = named(name);
+        let started = start();
+        let new = named(name).into_iter().filter(|task| !before.contains(task)).collect();
+        (Self(new), started)
+    }
+
+    pub fn cpu(&self) -> Duration {
+        self.0.iter().map(|task| on_cpu(task)).sum()
+    }
+}
+
+fn named(name: &str) -> Vec<PathBuf> {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux").filter_map(Result::ok);
+    let is_named =
+        |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    tasks.map(|entry| entry.path()).filter(is_named).collect()
 }
 
 /// Resident memory of a process in bytes.

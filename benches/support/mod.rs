@@ -33,3 +33,21 @@ pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     let at = (sorted.len().saturating_sub(1) as f64 * part).round() as usize;
     sorted.get(at).copied().unwrap_or(f64::NAN)
 }
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, 0.5)
+}
+
+/// Says whether a figure keeps below its mark.
+pub fn mark(what: &str, is: f64, unit: &str, at_most: f64) {
+    let word = if is <= at_most { "ok" } else { "MISSED" };
+    println!("mark: {what}: {is:.2}{unit}, at most {at_most}{unit}: {word}");
+}
+
+/// The same of a range that must lie within another.
+pub fn mark_within(what: &str, (low, high): (f64, f64), unit: &str, (least, most): (f64, f64)) {
+    let word = if low >= least && high <= most { "ok" } else { "MISSED" };
+    println!("mark: {what}: {low:.2} to {high:.2}{unit}, within {least} to {most}{unit}: {word}");
+}

@@ -5,12 +5,13 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hulplijn::media::batch::{Arrived, DATAGRAM, Io, IoChoice};
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use rustix::event::{EventfdFlags, epoll, eventfd};
 
 use super::cpu::Cores;
 use super::quantile;
@@ -240,14 +241,12 @@ pub struct BareRelay {
 
 impl BareRelay {
     pub const NAME: &'static str = "bare-relay";
+    /// The one by the batches of the media plane.
+    pub const BATCHED: &'static str = "bare-batched";
 
+    /// By nothing but `recvfrom` and `sendto`.
     pub fn start(cores: &Cores, calls: usize, peers: &Peers) -> Self {
-        let bind =
-            || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port; raise the limit of open files");
-        let sockets: Vec<UdpSocket> = (0..calls * 2).map(|_| bind()).collect();
-        let at = |index: usize| sockets[index].local_addr().expect("bound");
-        let legs = (0..calls * 2).map(|index| Leg::new(index, at(index))).collect();
-        let remotes: Vec<SocketAddr> = (0..calls * 2).map(|index| peers.address(index)).collect();
+        let Bare { sockets, remotes, legs } = Bare::new(calls, peers);
         let relay = move || {
             let epoll = watch_all(sockets.iter());
             let (mut ready, mut buffer) = (Vec::with_capacity(256), [0; 2048]);
@@ -264,6 +263,55 @@ impl BareRelay {
         };
         cores.measured(|| thread::Builder::new().name(Self::NAME.into()).spawn(relay).expect("started"));
         Self { legs }
+    }
+
+    /// By io_uring, as the media plane does it; `None` where that is not to be had.
+    pub fn batched(cores: &Cores, calls: usize, peers: &Peers) -> Option<Self> {
+        let Bare { sockets, remotes, legs } = Bare::new(calls, peers);
+        let (started, has_started) = mpsc::sync_channel(1);
+        let relay = move || {
+            let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("made");
+            let mut io = Io::new(IoChoice::Auto, sockets.len(), &wake).expect("one of both");
+            let batched = io.chosen() == IoChoice::IoUring;
+            for (mark, socket) in sockets.iter().enumerate().filter(|_| batched) {
+                socket.set_nonblocking(true).expect("set");
+                io.watch(mark as u32, socket).expect("watched");
+            }
+            started.send(batched).expect("somebody waits");
+            let mut buffer = [0; DATAGRAM];
+            if !batched {
+                return;
+            }
+            loop {
+                io.wait(None);
+                for _ in 0..256 {
+                    let Some(Arrived::Datagram { mark, length, .. }) = io.next(&mut buffer) else { break };
+                    let other = mark as usize ^ 1;
+                    io.send(other as u32, &sockets[other], &buffer[..length], remotes[other]);
+                }
+            }
+        };
+        cores.measured(|| thread::Builder::new().name(Self::BATCHED.into()).spawn(relay).expect("started"));
+        has_started.recv().expect("it says so").then_some(Self { legs })
+    }
+}
+
+/// Sockets in pairs, and whom each talks to.
+struct Bare {
+    sockets: Vec<UdpSocket>,
+    remotes: Vec<SocketAddr>,
+    legs: Vec<Leg>,
+}
+
+impl Bare {
+    fn new(calls: usize, peers: &Peers) -> Self {
+        let bind =
+            || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port; raise the limit of open files");
+        let sockets: Vec<UdpSocket> = (0..calls * 2).map(|_| bind()).collect();
+        let at = |index: usize| sockets[index].local_addr().expect("bound");
+        let legs = (0..calls * 2).map(|index| Leg::new(index, at(index))).collect();
+        let remotes: Vec<SocketAddr> = (0..calls * 2).map(|index| peers.address(index)).collect();
+        Self { sockets, remotes, legs }
     }
 }
 

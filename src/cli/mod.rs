@@ -1,5 +1,6 @@
 //! One file a command. Each command's `run` gives an [`Exit`] and writes what it finds to `out`; what
 //! it could not do at all is an error.
+mod audio;
 pub mod call;
 mod certificates;
 pub mod check;

@@ -41,7 +41,10 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
             .collect()
     };
     let media = |config: &raw::Config| {
-        (config.media.ports.value, config.media.threads.value, config.media.quarantine.value)
+        let raw::Media { ports, threads, quarantine, io, dscp, cpus, realtime_priority, .. } = &config.media;
+        let cpus: Vec<u32> = cpus.iter().map(|cpu| cpu.value).collect();
+        let priority = realtime_priority.as_ref().map(|priority| priority.value);
+        (ports.value, threads.value, quarantine.value, io.value, dscp.value, cpus, priority)
     };
     let limits = |config: &raw::Config| {
         let l = &config.limits;
@@ -72,7 +75,7 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
         |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
     let changes = [
         (listeners(old) != listeners(new), "[[listen]]", place(new)),
-        (media(old) != media(new), "[media] ports, threads or quarantine", new.media.ports.place.clone()),
+        (media(old) != media(new), "[media] but addresses and external", new.media.ports.place.clone()),
         (limits(old) != limits(new), "[limits]", new.limits.calls.place.clone()),
         (registrar(old) != registrar(new), "[registrar]", new.registrar.realm.place.clone()),
         (

@@ -12,6 +12,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::audio;
 use super::check::{self, Ready};
 use super::data_folder;
 use super::exit::Exit;
@@ -135,7 +136,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
         Dns::start(DnsConfig { server, ..DnsConfig::default() }).context("no name service")?;
     let identity = Arc::new(Identity::generate()?);
     let certificate = identity.fingerprint();
-    let plane_config = PlaneConfig { identity: Some(identity), ..plane_config(config, seed()?) };
+    let plane_config = PlaneConfig { identity: Some(identity), ..audio::plane_config(config, seed()?) };
     let (plane, media_inlet) = Plane::start(plane_config).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
@@ -182,6 +183,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     }
     world.health.set(Trouble::Starting, false);
     greet(out, &policy)?;
+    audio::greet(out, &policy.config, world.plane.started())?;
     turn(dir, policy, &mut switch, &mut world, &mut inlets, &reload, &mut signals).await?;
     drop(inlets);
     world.plane.stop();
@@ -498,18 +500,6 @@ fn transport(listen: ListenTransport) -> Transport {
         ListenTransport::Tls => Transport::Tls,
         ListenTransport::Ws => Transport::Ws,
         ListenTransport::Wss => Transport::Wss,
-    }
-}
-
-fn plane_config(config: &raw::Config, seed: [u8; 32]) -> PlaneConfig {
-    let (first, last) = config.media.ports.value;
-    PlaneConfig {
-        ports: first..=last,
-        quarantine: config.media.quarantine.value,
-        threads: config.media.threads.value as usize,
-        max_legs: config.limits.calls.value as usize * 3,
-        seed,
-        identity: None,
     }
 }
 

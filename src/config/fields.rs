@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::diagnostic::Diagnostic;
 use super::raw::{
     At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
-    ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Srtp,
+    ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Srtp,
     Strategy, Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
-    Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
-    options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy, telephone, text,
+    Parsed, address, date, date_time, dialled, duration, interval, key, language, media_io, name, network,
+    number, options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy, telephone, text,
     transport, truth, word, zone_code,
 };
 
@@ -135,8 +135,8 @@ fn site(s: &mut Section<'_, '_, '_>) -> Site {
     Site { data: s.required("data", path), prompts: s.required("prompts", path) }
 }
 
-/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s, `srtp-suites`
-/// all.
+/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s, `srtp-suites` all,
+/// `io` auto, `dscp` 46 (EF).
 fn media(s: &mut Section<'_, '_, '_>) -> Media {
     Media {
         addresses: s.list("addresses", address),
@@ -145,6 +145,10 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
         threads: s.or("threads", number(1, 64), 1),
         quarantine: s.or("quarantine", duration(Duration::ZERO, 10 * MINUTE), 10 * SECOND),
         srtp_suites: s.list("srtp-suites", word(SUITES)),
+        io: s.or("io", media_io, MediaIo::Auto),
+        dscp: s.or("dscp", number(0, 63), 46),
+        cpus: s.list("cpus", number(0, 1023)),
+        realtime_priority: s.optional("realtime-priority", number(1, 99)),
     }
 }
 

@@ -141,6 +141,20 @@ pub struct Media {
     pub quarantine: At<Duration>,
     /// Crypto suites by their names in SDP, the preferred one first; empty: all that there are.
     pub srtp_suites: Vec<At<String>>,
+    pub io: At<MediaIo>,
+    /// The mark of audio (RFC 2474).
+    pub dscp: At<u32>,
+    /// The cores of the threads, one after the other; empty: any.
+    pub cpus: Vec<At<u32>>,
+    pub realtime_priority: Option<At<u32>>,
+}
+
+/// How media threads receive and send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaIo {
+    Auto,
+    Epoll,
+    IoUring,
 }
 
 /// `[[trunk]]`: a carrier.

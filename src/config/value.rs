@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveDateTime};
 
-use super::raw::{Interval, ListenTransport, Network, Srtp, Strategy};
+use super::raw::{Interval, ListenTransport, MediaIo, Network, Srtp, Strategy};
 use super::tree::{Node, Value};
 
 /// Why a value is not taken.
@@ -230,6 +230,11 @@ pub(super) fn transport(node: &Node) -> Parsed<ListenTransport> {
     let transports = [Udp, Tcp, Tls, Ws, Wss];
     choose(node, &["udp", "tcp", "tls", "ws", "wss"])
         .map(|at| transports.get(at).copied().unwrap_or(ListenTransport::Udp))
+}
+
+pub(super) fn media_io(node: &Node) -> Parsed<MediaIo> {
+    let ways = [MediaIo::Auto, MediaIo::Epoll, MediaIo::IoUring];
+    choose(node, &["auto", "epoll", "io-uring"]).map(|at| ways.get(at).copied().unwrap_or(MediaIo::Auto))
 }
 
 /// The origin of a web page as a browser writes it (RFC 6454 6.2): scheme, host, and a port that is not the usual.

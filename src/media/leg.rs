@@ -20,6 +20,7 @@ use super::rate::Rate;
 use super::record::{Recorder, Taken};
 use super::recording::Recording;
 use super::rtcp::{self, MAX_REPORT, Reporter};
+use super::rtcp_interval::Intervals;
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
 use super::seam;
 use super::srtp::{RTCP_TRAILER, RTP_TRAILER};
@@ -42,8 +43,6 @@ pub const LOOK: Duration = Duration::from_millis(200);
 const FILL_AFTER: Duration = Duration::from_millis(400);
 /// A pause in what we send that the timestamp must show.
 const PAUSE: Duration = Duration::from_millis(60);
-const REPORT_FIRST: Duration = Duration::from_millis(2500);
-const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// Keys that wait to be sent; more are dropped.
 const MAX_KEYS: usize = 32;
 /// Ticks between two keys (RFC 4733 2.5.1.4 asks for a pause that the receiver can tell).
@@ -104,6 +103,7 @@ pub struct MediaLeg {
     clock: u32,
     sent_at: Instant,
     report_at: Instant,
+    intervals: Intervals,
     rate: Rate,
     foreign: u64,
     malformed: u64,
@@ -133,6 +133,7 @@ struct Output {
 
 impl MediaLeg {
     pub fn new(now: Now, leg: LegKey, origin: Origin) -> Self {
+        let mut intervals = Intervals::new(origin);
         Self {
             leg,
             began: now.at,
@@ -151,7 +152,8 @@ impl MediaLeg {
             heard_at: now.at,
             clock: 8000,
             sent_at: now.at,
-            report_at: now.at + REPORT_FIRST,
+            report_at: now.at + intervals.draw(),
+            intervals,
             rate: Rate::new(now.at),
             foreign: 0,
             malformed: 0,
@@ -412,7 +414,7 @@ impl MediaLeg {
         if now.at < self.report_at {
             return None;
         }
-        self.report_at = now.at + REPORT_EVERY;
+        self.report_at = now.at + self.intervals.draw();
         self.report(now, out, false)
     }
 

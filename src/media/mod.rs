@@ -1,6 +1,7 @@
 //! Media: RTP, codecs, DTMF, prompts, recording; one leg's sans-IO engine in `leg`, and the only
 //! threads and sockets of the room in `plane`. Knows no SIP and no SDP.
 pub mod audio;
+pub mod batch;
 pub mod codec;
 pub mod comfort;
 pub mod command;
@@ -34,11 +35,14 @@ pub mod record;
 pub mod recording;
 pub mod resample;
 pub mod rtcp;
+pub mod rtcp_interval;
 pub mod rtp;
 pub mod seam;
 pub mod srtp;
 pub mod stun;
+mod thread_setup;
 pub mod transcode;
+pub mod uring;
 mod watch;
 pub mod web;
 pub mod writer;

@@ -17,12 +17,15 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
+pub use super::batch::IoChoice;
 use super::command::{Clip, MediaCommand, MediaEvent, Origin, Sound};
 use super::dtls::Identity;
 use super::leg::{Heard, MediaLeg};
 use super::plane_thread::PlaneThread;
-use super::ports::PortPool;
+use super::ports::{EXPEDITED, PortPool};
 use super::rtp::MAX_PAYLOAD;
+use super::thread_setup::Place;
+pub use super::thread_setup::Started;
 use super::writer::{self, Done};
 use crate::base::bounded::Full;
 use crate::base::id::{LegKey, PlayKey, Rng, RoomKey};
@@ -54,6 +57,13 @@ pub struct PlaneConfig {
     pub seed: [u8; 32],
     /// Our certificate for browsers; without it none can be spoken with.
     pub identity: Option<Arc<Identity>>,
+    pub io: IoChoice,
+    /// The mark of what we send (RFC 2474), 0 to 63.
+    pub dscp: u8,
+    /// The cores that the threads stay on, one after the other; empty: any.
+    pub cpus: Vec<usize>,
+    /// Real-time priority of the threads, 1 to 99.
+    pub realtime: Option<u8>,
 }
 
 impl Default for PlaneConfig {
@@ -65,7 +75,19 @@ impl Default for PlaneConfig {
             max_legs: 4000,
             seed: [0; 32],
             identity: None,
+            io: IoChoice::Auto,
+            dscp: EXPEDITED,
+            cpus: Vec::new(),
+            realtime: None,
         }
+    }
+}
+
+impl PlaneConfig {
+    fn place(&self, index: usize) -> Place {
+        let cpu = self.cpus.get(index % self.cpus.len().max(1)).copied();
+        // All legs may come to one thread.
+        Place { index, io: self.io, sockets: self.max_legs * 2, cpu, realtime: self.realtime }
     }
 }
 
@@ -81,25 +103,28 @@ impl Plane {
         let (jobs, waiting) = sync_channel(JOBS);
         let (mailboxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) =
             (0..threads).map(|_| Mailbox::new()).collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
-        let pool =
-            PortPool::new(Now::read().at, config.ports, config.quarantine, &mut Rng::from_seed(config.seed));
+        let mut rng = Rng::from_seed(config.seed);
+        let pool = PortPool::new(Now::read().at, config.ports.clone(), config.quarantine, &mut rng);
         let shared = Arc::new(Shared {
-            pool: Mutex::new(pool),
+            pool: Mutex::new(pool.marked(config.dscp)),
             legs: AtomicUsize::new(0),
             max_legs: config.max_legs,
             mailboxes,
             events,
             identity: config.identity,
         });
-        let mut joins = Vec::new();
+        let (mut joins, mut started) = (Vec::new(), Vec::new());
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let thread = PlaneThread::new(index, Arc::clone(&shared), inbox, jobs.clone())?;
-            joins.push(Builder::new().name(format!("media-{index}")).spawn(move || thread.run())?);
+            let (place, shared, jobs) = (config.place(index), Arc::clone(&shared), jobs.clone());
+            let (tell, told) = sync_channel(1);
+            let live = move || PlaneThread::live(&place, shared, inbox, jobs, &tell);
+            joins.push(Builder::new().name(format!("media-{index}")).spawn(live)?);
+            started.push(told.recv().map_err(io::Error::other)??);
         }
         let told = Arc::clone(&shared);
         let writer = Builder::new().name("recordings".into());
         joins.push(writer.spawn(move || writer::run(&waiting, |done| told.on_done(done)))?);
-        Ok((PlaneHandle { shared, joins }, receiver))
+        Ok((PlaneHandle { shared, joins, started }, receiver))
     }
 }
 
@@ -107,6 +132,7 @@ impl Plane {
 pub struct PlaneHandle {
     shared: Arc<Shared>,
     joins: Vec<JoinHandle<()>>,
+    started: Vec<Started>,
 }
 
 impl PlaneHandle {
@@ -130,6 +156,11 @@ impl PlaneHandle {
             return second.post(Post::Command(command)).map_err(given_back);
         }
         self.shared.mailbox(leg_of(&command)).post(Post::Command(command)).map_err(given_back)
+    }
+
+    /// What each thread has got of what it was to have.
+    pub fn started(&self) -> &[Started] {
+        &self.started
     }
 
     /// Legs that are open.

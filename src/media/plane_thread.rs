@@ -3,23 +3,22 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
 use slab::Slab;
 
+use super::batch::{Arrived, DATAGRAM, Io};
 use super::command::{MediaCommand, MediaEvent, Origin};
 use super::courier::Courier;
 use super::leg::{Heard, LOOK, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
 use super::plane::{Crossing, Inbox, Post, Shared, Side};
 use super::plane_rooms::Rooms;
 use super::ports::SocketPair;
+use super::thread_setup::{self, Place, Started};
 use super::writer::Job;
 use crate::base::id::{LegKey, PlayKey};
 use crate::base::time::Now;
@@ -31,19 +30,14 @@ const SLOT: Duration = Duration::from_millis(TICK.as_millis() as u64 / PHASES as
 const SLOTS_A_LOOK: usize = (LOOK.as_millis() / SLOT.as_millis()) as usize;
 /// A thread that was held up for longer leaves out what it missed.
 const MAX_LAG: Duration = Duration::from_millis(200);
-/// Posts, packets from other threads and ready sockets that are taken in one turn.
+/// Posts, packets from other threads and from sockets that are taken in one turn.
 const BATCH: usize = 256;
-/// Room for a datagram; what is longer is cut and then refused.
-const DATAGRAM: usize = 2048;
-
-/// The wake-up's mark among the ready sockets, which bear twice the leg's place, plus one for RTCP.
-const WAKE: u64 = u64::MAX;
 
 pub(super) struct PlaneThread {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     inbox: Inbox,
-    epoll: OwnedFd,
+    io: Io,
     pub(super) legs: Legs,
     pub(super) rooms: Rooms,
     /// The time of the next slot, and whose turn it is.
@@ -58,6 +52,7 @@ pub(super) struct PlaneThread {
 }
 
 /// The legs of a thread.
+#[derive(Default)]
 pub(super) struct Legs {
     seats: Slab<Seat>,
     pub(super) places: BTreeMap<LegKey, usize>,
@@ -88,28 +83,31 @@ pub(super) struct Partner {
 }
 
 impl PlaneThread {
-    pub(super) fn new(
-        index: usize,
+    /// Runs on a thread of its own, from the beginning to the end. What it got is told when it is ready.
+    pub(super) fn live(
+        place: &Place,
         shared: Arc<Shared>,
         inbox: Inbox,
         jobs: SyncSender<Job>,
-    ) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &*inbox.wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        let legs = Legs {
-            seats: Slab::new(),
-            places: BTreeMap::new(),
-            ticking: std::array::from_fn(|_| Vec::new()),
-            span: 0,
-            next_phase: 0,
-        };
+        started: &SyncSender<io::Result<Started>>,
+    ) {
+        let begun = thread_setup::begin(place, &inbox.wake);
+        let io = begun.and_then(|(io, got)| started.send(Ok(got)).map(|()| io).map_err(io::Error::other));
+        match io {
+            Ok(io) => Self::new(place.index, io, shared, inbox, jobs).run(),
+            // Nobody waits for it when it is the sending that failed.
+            Err(error) => drop(started.send(Err(error))),
+        }
+    }
+
+    fn new(index: usize, io: Io, shared: Arc<Shared>, inbox: Inbox, jobs: SyncSender<Job>) -> Self {
         let courier = Courier::new(Arc::clone(&shared), jobs);
-        Ok(Self {
+        Self {
             index,
             shared,
             inbox,
-            epoll,
-            legs,
+            io,
+            legs: Legs::default(),
             rooms: Rooms::default(),
             slot: Now::read(),
             phase: 0,
@@ -117,14 +115,13 @@ impl PlaneThread {
             courier,
             current: None,
             more: false,
-        })
+        }
     }
 
-    pub(super) fn run(mut self) {
-        let mut ready = Vec::with_capacity(BATCH);
+    fn run(mut self) {
         let mut buffer = [0; DATAGRAM];
         while !self.inbox.is_stopped() {
-            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut ready, &mut buffer)));
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut buffer)));
             if turn.is_err() {
                 self.abandon();
             }
@@ -135,34 +132,36 @@ impl PlaneThread {
         self.courier.finish();
     }
 
-    fn turn(&mut self, ready: &mut Vec<epoll::Event>, buffer: &mut [u8; DATAGRAM]) {
+    fn turn(&mut self, buffer: &mut [u8; DATAGRAM]) {
         self.current = None;
-        ready.clear();
-        let timeout = self.timeout(Now::read());
-        // A wait that is interrupted brings nothing, and the next one will.
-        let _waited = epoll::wait(&self.epoll, spare_capacity(ready), timeout.as_ref());
+        let woken = self.io.wait(self.timeout(Now::read()));
         let now = Now::read();
-        self.inbox.listen(ready.iter().any(|event| event.data.u64() == WAKE));
+        self.inbox.listen(woken);
         // Commands come before the packets that came after them.
         self.take_posts(now);
         self.take_crossings(now);
-        for event in ready.iter() {
-            self.on_ready(now, event.data.u64(), buffer);
+        for _ in 0..BATCH {
+            match self.io.next(buffer) {
+                Some(Arrived::Ready(mark)) => self.on_ready(now, mark, buffer),
+                Some(Arrived::Datagram { mark, from, length }) => {
+                    self.on_datagram(now, mark, from, buffer.get(..length).unwrap_or_default());
+                }
+                None => break,
+            }
         }
         self.run_clock(now);
         self.courier.push();
     }
 
     /// Until the next slot; for ever when no leg is here and nothing is owed.
-    fn timeout(&self, now: Now) -> Option<Timespec> {
+    fn timeout(&self, now: Now) -> Option<Duration> {
         if self.more {
-            return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
+            return Some(Duration::ZERO);
         }
         if self.legs.seats.is_empty() && self.rooms.is_empty() && self.courier.is_idle() {
             return None;
         }
-        let wait = self.slot.at.saturating_duration_since(now.at).min(SLOT);
-        Some(Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) })
+        Some(self.slot.at.saturating_duration_since(now.at).min(SLOT))
     }
 
     fn run_clock(&mut self, now: Now) {
@@ -190,7 +189,7 @@ impl PlaneThread {
                 continue;
             };
             if let Some(datagram) = seat.leg.tick(due, &mut out) {
-                send(&seat.sockets.rtp, datagram.bytes, datagram.to);
+                self.io.send(rtp_mark(place), &seat.sockets.rtp, datagram.bytes, datagram.to);
             }
             seat.settle(&mut self.courier);
             index += 1;
@@ -207,24 +206,26 @@ impl PlaneThread {
             self.current = Some(self.cursor);
             let muxed = seat.leg.muxes_control();
             if let Some(datagram) = seat.leg.look(now, &mut out) {
-                send(seat.sockets.control(muxed), datagram.bytes, datagram.to);
+                let (mark, socket) = seat.control(self.cursor, muxed);
+                self.io.send(mark, socket, datagram.bytes, datagram.to);
             }
             self.legs.settle(self.cursor, &mut self.courier);
         }
         self.current = None;
     }
 
-    fn on_ready(&mut self, now: Now, mark: u64, buffer: &mut [u8; DATAGRAM]) {
-        if mark == WAKE {
-            return;
-        }
-        let place = (mark >> 1) as usize;
-        self.current = Some(place);
-        let Some(seat) = self.legs.seats.get_mut(place) else { return };
+    fn on_ready(&mut self, now: Now, mark: u32, buffer: &mut [u8; DATAGRAM]) {
+        let Some(seat) = self.legs.seats.get_mut(mark as usize >> 1) else { return };
         let socket = if mark & 1 == 0 { &seat.sockets.rtp } else { &seat.sockets.rtcp };
         // Not ready after all, or an ICMP error of something sent before: nothing to take.
         let Ok((length, from)) = socket.recv_from(buffer) else { return };
-        let bytes = buffer.get_mut(..length).unwrap_or_default();
+        self.on_datagram(now, mark, from, buffer.get_mut(..length).unwrap_or_default());
+    }
+
+    fn on_datagram(&mut self, now: Now, mark: u32, from: SocketAddr, bytes: &mut [u8]) {
+        let place = mark as usize >> 1;
+        self.current = Some(place);
+        let Some(seat) = self.legs.seats.get_mut(place) else { return };
         if mark & 1 == 1 {
             seat.leg.handle_rtcp(now, from, bytes);
         } else if let Some(heard) = seat.leg.handle_rtp(now, from, bytes)
@@ -256,7 +257,7 @@ impl PlaneThread {
             return;
         }
         if let Some(datagram) = seat.leg.relay(now, heard, &mut out) {
-            send(&seat.sockets.rtp, datagram.bytes, datagram.to);
+            self.io.send(rtp_mark(place), &seat.sockets.rtp, datagram.bytes, datagram.to);
         }
     }
 
@@ -367,9 +368,12 @@ impl PlaneThread {
         let (key, port) = (leg.key(), sockets.port);
         let entry = self.legs.seats.vacant_entry();
         let place = entry.key();
-        let watched = watch(&self.epoll, &sockets.rtp, place as u64 * 2)
-            .and_then(|()| watch(&self.epoll, &sockets.rtcp, place as u64 * 2 + 1));
+        let watched = self
+            .io
+            .watch(rtp_mark(place), &sockets.rtp)
+            .and_then(|()| self.io.watch(rtcp_mark(place), &sockets.rtcp));
         if watched.is_err() {
+            self.io.forget(rtp_mark(place), &sockets.rtp);
             self.shared.pool().give_back(Now::read().at, port);
             return None;
         }
@@ -391,23 +395,23 @@ impl PlaneThread {
 
     fn close(&mut self, now: Now, leg: LegKey) {
         self.unbridge(leg);
-        let Some(mut seat) = self.legs.remove(leg) else { return };
+        let Some((place, mut seat)) = self.legs.remove(leg) else { return };
         let mut out = [0; MAX_CONTROL];
         let muxed = seat.leg.muxes_control();
         if let Some(datagram) = seat.leg.close(now, &mut out) {
-            send(seat.sockets.control(muxed), datagram.bytes, datagram.to);
+            let (mark, socket) = seat.control(place, muxed);
+            self.io.send(mark, socket, datagram.bytes, datagram.to);
         }
         seat.settle(&mut self.courier);
-        self.release(now, leg, seat);
+        self.release(now, leg, place, seat);
     }
 
-    fn release(&mut self, now: Now, leg: LegKey, seat: Seat) {
+    fn release(&mut self, now: Now, leg: LegKey, place: usize, seat: Seat) {
         let closed = MediaEvent::Closed { leg, stats: seat.leg.stats() };
         let recorded = seat.recorded;
-        for socket in [&seat.sockets.rtp, &seat.sockets.rtcp] {
-            // The sockets live on while they rest; only this thread may wake for them.
-            let _forgotten = epoll::delete(&self.epoll, socket);
-        }
+        // The sockets live on while they rest; only this thread may take from them.
+        self.io.forget(rtp_mark(place), &seat.sockets.rtp);
+        self.io.forget(rtcp_mark(place), &seat.sockets.rtcp);
         self.shared.pool().rest(now.at, seat.sockets);
         self.shared.legs.fetch_sub(1, Ordering::Relaxed);
         if recorded {
@@ -426,10 +430,10 @@ impl PlaneThread {
         let Some(place) = self.current.take() else { return };
         let Some(leg) = self.legs.seats.get(place).map(|seat| seat.leg.key()) else { return };
         self.unbridge(leg);
-        if let Some(seat) = self.legs.remove(leg) {
+        if let Some((place, seat)) = self.legs.remove(leg) {
             self.courier.job(Job::Break { leg });
             self.courier.tell(MediaEvent::Broken { leg });
-            self.release(Now::read(), leg, seat);
+            self.release(Now::read(), leg, place, seat);
         }
     }
 
@@ -508,17 +512,22 @@ impl Legs {
         }
     }
 
-    fn remove(&mut self, leg: LegKey) -> Option<Seat> {
+    fn remove(&mut self, leg: LegKey) -> Option<(usize, Seat)> {
         let place = self.places.remove(&leg)?;
         let seat = self.seats.try_remove(place)?;
         if let Some(list) = self.ticking.get_mut(seat.phase) {
             list.retain(|p| *p != place);
         }
-        Some(seat)
+        Some((place, seat))
     }
 }
 
 impl Seat {
+    /// The socket by which reports go out, and its mark.
+    fn control(&self, place: usize, muxed: bool) -> (u32, &UdpSocket) {
+        (if muxed { rtp_mark(place) } else { rtcp_mark(place) }, self.sockets.control(muxed))
+    }
+
     fn settle(&mut self, courier: &mut Courier) {
         while let Some((to, bytes)) = self.leg.poll_datagram() {
             send(&self.sockets.rtp, &bytes, to);
@@ -535,11 +544,11 @@ impl Seat {
     }
 }
 
-fn watch(epoll: &OwnedFd, socket: &UdpSocket, mark: u64) -> io::Result<()> {
-    Ok(epoll::add(epoll, socket, epoll::EventData::new_u64(mark), epoll::EventFlags::IN)?)
+/// The marks of a leg's sockets for `Io`: its place, twice, and one more for RTCP.
+fn rtp_mark(place: usize) -> u32 {
+    place as u32 * 2
 }
 
-/// A packet that can't be sent is lost, as on a wire.
-fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) {
-    let _sent = socket.send_to(bytes, to);
+fn rtcp_mark(place: usize) -> u32 {
+    place as u32 * 2 + 1
 }

@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::base::id::Rng;
 
-/// Expedited forwarding (RFC 3246) in the upper six bits.
-const EXPEDITED: u32 = 46 << 2;
+/// Expedited forwarding (RFC 3246): voice.
+pub const EXPEDITED: u8 = 46;
 /// Ports tried for one leg; others may use ports of our range.
 const MAX_TRIES: usize = 64;
 
@@ -38,6 +38,7 @@ pub struct PortPool {
     free: VecDeque<Resting>,
     quarantine: Duration,
     kept_open: usize,
+    dscp: u8,
 }
 
 impl PortPool {
@@ -49,7 +50,13 @@ impl PortPool {
         for at in (1..free.len()).rev() {
             free.swap(at, rng.below(at as u64 + 1) as usize);
         }
-        Self { free, quarantine, kept_open: 0 }
+        Self { free, quarantine, kept_open: 0, dscp: EXPEDITED }
+    }
+
+    /// What is sent bears this mark (RFC 2474).
+    #[must_use]
+    pub fn marked(self, dscp: u8) -> Self {
+        Self { dscp, ..self }
     }
 
     /// A port that has rested, and at which nobody has sent anything meanwhile.
@@ -128,7 +135,8 @@ impl SocketPair {
     pub fn open(pool: &mut PortPool, now: Instant, local: IpAddr) -> Option<Self> {
         for _ in 0..MAX_TRIES {
             let port = pool.take(now)?;
-            let pair = bind(local, port).and_then(|rtp| Ok((rtp, bind(local, port + 1)?)));
+            let pair =
+                bind(local, port, pool.dscp).and_then(|rtp| Ok((rtp, bind(local, port + 1, pool.dscp)?)));
             match pair {
                 Ok((rtp, rtcp)) => return Some(Self { rtp, rtcp, port }),
                 Err(_) => pool.give_back(now, port),
@@ -138,16 +146,17 @@ impl SocketPair {
     }
 }
 
-fn bind(local: IpAddr, port: u16) -> io::Result<UdpSocket> {
+fn bind(local: IpAddr, port: u16, dscp: u8) -> io::Result<UdpSocket> {
     let address = SocketAddr::new(local, port);
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    // A network that refuses the mark still carries the call.
+    // In the upper six bits. A network that refuses the mark still carries the call.
+    let mark = u32::from(dscp) << 2;
     let _marked = if local.is_ipv6() {
         socket.set_only_v6(true)?;
-        socket.set_tclass_v6(EXPEDITED)
+        socket.set_tclass_v6(mark)
     } else {
-        socket.set_tos_v4(EXPEDITED)
+        socket.set_tos_v4(mark)
     };
     socket.bind(&address.into())?;
     Ok(socket.into())
@@ -197,6 +206,22 @@ mod tests {
         };
         let (one, two) = (order(1), order(2));
         assert!(one != two && one.len() == 500 && !one.is_sorted());
+    }
+
+    #[test]
+    fn rfc2474_both_sockets_of_either_family_bear_the_mark_that_was_asked_for() {
+        let now = Now::read().at;
+        for (dscp, mark) in [(EXPEDITED, 0xb8), (34, 0x88), (0, 0)] {
+            for local in [IpAddr::from([127, 0, 0, 8]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)] {
+                let pool = PortPool::new(now, 26_010..=26_019, Duration::ZERO, &mut Rng::from_number(1));
+                let pair = SocketPair::open(&mut pool.marked(dscp), now, local).expect("free");
+                for socket in [&pair.rtp, &pair.rtcp] {
+                    let socket = socket2::SockRef::from(socket);
+                    let read = if local.is_ipv6() { socket.tclass_v6() } else { socket.tos_v4() };
+                    assert_eq!(read.expect("it can be read"), mark, "{local}");
+                }
+            }
+        }
     }
 
     #[test]

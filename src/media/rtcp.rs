@@ -105,7 +105,8 @@ pub struct Reporter {
     heard: Option<(u32, u32)>,
     /// Expected and received at the last report, for the fraction lost (A.3).
     before: (u64, u64),
-    sent_before: u64,
+    /// Packets that we had sent at the last report, and at the one before.
+    sent_before: [u64; 2],
 }
 
 impl Reporter {
@@ -115,7 +116,7 @@ impl Reporter {
             let nibble = (origin.cname >> (60 - 4 * index)) as u8 & 0x0f;
             *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
         }
-        Self { ssrc: origin.ssrc, cname, heard: None, before: (0, 0), sent_before: 0 }
+        Self { ssrc: origin.ssrc, cname, heard: None, before: (0, 0), sent_before: [0; 2] }
     }
 
     /// Remembers what our next report must answer.
@@ -125,7 +126,7 @@ impl Reporter {
         }
     }
 
-    /// Writes the compound packet that is due: SR when something was sent since the last, else RR; then
+    /// Writes the compound packet that is due: SR when something was sent since the last but one (6.4), else RR; then
     /// SDES with CNAME only; then BYE when it is the last. Gives its length.
     pub fn write(
         &mut self,
@@ -140,8 +141,9 @@ impl Reporter {
         let (sent, octets) = sender.counts();
         let block = self.block(source, utc);
         let blocks = u8::from(block.is_some());
-        if sent > self.sent_before {
-            self.sent_before = sent;
+        let [last_time, before_that] = self.sent_before;
+        self.sent_before = [sent, last_time];
+        if sent > before_that {
             writer.header(blocks, SR, 6 + u16::from(blocks) * 6);
             let time = ntp(utc);
             let words = [self.ssrc, (time >> 32) as u32, time as u32, timestamp, sent as u32, octets as u32];
@@ -277,6 +279,22 @@ mod tests {
         assert_eq!(out[12], 85, "one of three");
         reporter.write(&mut out, utc(11), 5, &sender, &source, false);
         assert_eq!(out[12], 0, "none since");
+    }
+
+    #[test]
+    fn rfc3550_6_4_who_stops_sending_is_a_sender_for_one_more_report() {
+        let (mut out, mut bytes) = ([0; MAX_REPORT], [0; 200]);
+        let mut sender = Sender::new(ORIGIN);
+        let mut reporter = Reporter::new(ORIGIN);
+        let mut kinds = Vec::new();
+        for (second, sends) in [false, true, false, false, true, false, false].into_iter().enumerate() {
+            if sends {
+                sender.write(&mut bytes, 8, &[0; 160]);
+            }
+            reporter.write(&mut out, utc(second as i64), 5, &sender, &Source::default(), false);
+            kinds.push(out[1]);
+        }
+        assert_eq!(kinds, [RR, SR, SR, RR, SR, SR, RR]);
     }
 
     #[test]
