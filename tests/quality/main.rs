@@ -14,11 +14,18 @@ mod marks;
 mod message;
 mod prompt;
 
+use std::time::Duration;
+
 use support::prompts::read_wav;
 use support::server::repository;
+use support::way::Way;
 
 /// The least mark of a path that loses nothing, and of one that loses 5 % and conceals it.
 const CLEAR: f64 = 3.7;
+const CONCEALED: f64 = 2.8;
+
+/// One packet in twenty is lost, and many overtake the one before.
+const BAD: Way = Way { loss: 50, jitter: Duration::from_millis(30), seed: 1712 };
 
 /// Ten seconds of speech.
 fn speech() -> Vec<i16> {

@@ -8,7 +8,7 @@ use super::support::prompts::read_wav;
 use super::support::server::wait_until;
 use super::support::way::Way;
 use super::support::{Dialog, Rtp, Sdp, Server};
-use super::{CLEAR, helpline, speech};
+use super::{BAD, CLEAR, CONCEALED, helpline, speech};
 
 /// Messages recorded one beside the other, each on a switch of its own.
 fn record(ways: &[(Way, f64)]) {
@@ -27,8 +27,8 @@ fn record(ways: &[(Way, f64)]) {
 }
 
 #[test]
-fn a_message_is_recorded_as_it_was_spoken_in_each_codec() {
-    record(&[(Way::default(), CLEAR)]);
+fn a_message_is_recorded_as_it_was_spoken_in_each_codec_and_what_the_network_loses_is_concealed() {
+    record(&[(Way::default(), CLEAR), (BAD, CONCEALED)]);
 }
 
 /// What is recorded of a caller, and how late he was sent.
