@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::net::TcpListener;
+
 use rustix::process::Signal;
 
 use support::dialog::reply;
@@ -239,4 +241,33 @@ fn rfc_3263_4_3_the_next_place_may_be_of_another_transport() {
     server.wait_metric_is("hulplijn_places_set_aside_total", 1.0);
     call.bye(&mut caller);
     datagrams.wait("BYE", |m| m.is("BYE"));
+}
+
+#[test]
+fn rfc_3261_18_1_1_a_long_invite_goes_over_tcp_to_a_carrier_that_takes_it_and_else_over_udp() {
+    let long = "x".repeat(1000);
+    let trunk = format!(
+        "[[trunk]]\nname = \"first\"\nsources = [\"NET.8\"]\ntarget = \"sip:NET.8:5060\"\nidentity = \"sip:{long}@NET.1\"\n"
+    );
+    for takes in [true, false] {
+        let server = Site::new(&refers(&trunk)).start();
+        let mut caller = server.carrier();
+        let at = (server.place().host(8), 5060);
+        let listener = takes.then(|| TcpListener::bind(at).expect("a listener"));
+        let mut datagrams = Peer::udp(at.into(), server.sip());
+        let ear = Rtp::bind(server.place().host(2));
+        let (mut call, _) = Dialog::call(&mut caller, "refer", &Sdp::pcma(ear.local));
+        let mut stream = listener.as_ref().map(Peer::accept);
+        let carrier = stream.as_mut().unwrap_or(&mut datagrams);
+        let there = Rtp::bind(server.place().host(8));
+        let (_dialog, invite, _) = Dialog::answer(carrier, &Sdp::pcma(there.local));
+        assert!(invite.text.len() > 1300, "{}", invite.text);
+        let via = if takes { "SIP/2.0/TCP" } else { "SIP/2.0/UDP" };
+        assert!(invite.header("Via").starts_with(via), "{}", invite.text);
+        call.bye(&mut caller);
+        carrier.wait("BYE", |m| m.is("BYE"));
+        if takes {
+            assert!(!datagrams.history().contains("INVITE"), "{}", datagrams.history());
+        }
+    }
 }

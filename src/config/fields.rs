@@ -182,7 +182,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     trunk
 }
 
-/// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
+/// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m, `auth-int` true.
 fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
     let algorithms = if s.has("algorithms") {
         s.some("algorithms", word(&["sha-512-256", "sha-256", "md5"]))
@@ -195,6 +195,7 @@ fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
         min_expires: s.or("min-expires", duration(10 * SECOND, DAY), MINUTE),
         max_expires: s.or("max-expires", duration(10 * SECOND, DAY), HOUR),
         nonce_lifetime: s.or("nonce-lifetime", duration(10 * SECOND, DAY), 5 * MINUTE),
+        auth_int: s.or("auth-int", truth, true),
     };
     if registrar.min_expires.value > registrar.max_expires.value {
         let what = "`max-expires` is shorter than `min-expires`";

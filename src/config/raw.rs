@@ -181,6 +181,8 @@ pub struct Registrar {
     pub min_expires: At<Duration>,
     pub max_expires: At<Duration>,
     pub nonce_lifetime: At<Duration>,
+    /// A phone may also vouch for the body of what it sends (RFC 7616 3.4.3).
+    pub auth_int: At<bool>,
 }
 
 /// `[metrics]`

@@ -11,7 +11,7 @@ use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
 use crate::media::leg::{MAX_PACKET, MediaLeg};
 use crate::sdp::offer_answer::{self, Local, Negotiation};
 use crate::sdp::session::{Session, Way};
-use crate::sip::digest::{Algorithm, Authenticator};
+use crate::sip::digest::{Algorithm, Authenticator, Vouched};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event, News};
 use crate::sip::event::{Ending, Wish};
 use crate::sip::flow::{Flow, Transport};
@@ -153,8 +153,9 @@ pub fn digest(bytes: &[u8]) {
     let algorithms = [Algorithm::Sha256, Algorithm::Md5];
     let mut door = Authenticator::new("hulplijn", Duration::from_secs(60), &algorithms, Rng::from_number(1));
     let _ = door.challenge(now.at, theirs().ip(), false);
-    let verdict =
-        door.verify(now.at, theirs().ip(), "REGISTER", "sip:h", text, |_| Some("never guessed".to_owned()));
+    let verdict = door.verify(now.at, theirs().ip(), &Vouched::bare("REGISTER", "sip:h"), text, |_| {
+        Some("never guessed".to_owned())
+    });
     assert!(!matches!(verdict, crate::sip::digest::Verdict::Ok(_)), "taken without the password");
     assert!(door.nonces() == 0, "a nonce of somebody unproven is held");
 }

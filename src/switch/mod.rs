@@ -175,6 +175,7 @@ impl Switch {
             outputs: VecDeque::new(),
             policy,
         };
+        switch.endpoint.listens_on_tcp(switch.policy.tcp_addresses());
         switch.notice(Notice::Started { generation: switch.policy.generation });
         switch.tell_lines(now);
         switch.apply_trunks(now);

@@ -14,7 +14,7 @@ use crate::callflow::machine::FlowEvent;
 use crate::config::raw::{Reach, Trunk};
 use crate::media::command::MediaCommand;
 use crate::routing::line::Load;
-use crate::sip::flow::{Destination, Transport};
+use crate::sip::flow::Destination;
 use crate::sip::header_ext::{Reason, ReasonProtocol};
 use crate::sip::uri::{Host, Uri};
 use crate::telemetry::notice::{Miss, Notice, Outcome};
@@ -175,7 +175,8 @@ impl Switch {
         let place = self.place(&base)?;
         let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
         uri.scheme = base.scheme;
-        if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
+        // Of UDP too: who writes it wants no INVITE over TCP, however long it is.
+        if let Some(transport) = base.transport() {
             uri.params.set("transport", Some(transport.as_param()));
         }
         let identity = trunk.identity.as_ref().map(|identity| match Uri::parse(&identity.value) {

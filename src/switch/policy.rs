@@ -191,6 +191,12 @@ impl Policy {
             .collect()
     }
 
+    /// Those of them that take connections over TCP.
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        let tcp = self.config.listen.iter().filter(|l| l.transport.value == raw::ListenTransport::Tcp);
+        tcp.flat_map(|l| [Some(l.address.value), l.external.as_ref().map(|e| e.value)]).flatten().collect()
+    }
+
     /// A prompt, in the language or one that has it; in the end the built-in last resort.
     pub fn clip(&self, language: &str, name: &str) -> Arc<Clip> {
         self.prompts.clip(language, name)

@@ -19,7 +19,7 @@ use crate::base::bounded::BoundedMap;
 use crate::base::id::{FlowKey, LineKey, Rng};
 use crate::base::time::Now;
 use crate::config::raw::Reach;
-use crate::sip::digest::{Algorithm, Authenticator, Secret, Verdict};
+use crate::sip::digest::{Algorithm, Authenticator, Secret, Verdict, Vouched};
 use crate::sip::endpoint::Arrival;
 use crate::sip::flow::Flow;
 use crate::sip::header::{NameAddr, split_list};
@@ -88,7 +88,8 @@ impl Gate {
                     .filter_map(|a| Algorithm::from_name(&a.value))
                     .collect::<Vec<_>>(),
                 rng,
-            ),
+            )
+            .with_bodies(registrar.auth_int.value),
             penalties: BoundedMap::new(PENALTIES),
             late: BoundedMap::new(LATE),
         }
@@ -256,7 +257,8 @@ impl Switch {
             }
         };
         let method = request.method.as_str();
-        match self.gate.authenticator.verify(now.at, source, method, &request.uri, value, password) {
+        let vouched = Vouched { method, uri: &request.uri, body: &request.body };
+        match self.gate.authenticator.verify(now.at, source, &vouched, value, password) {
             Verdict::Ok(name) => {
                 self.gate.forgive(source);
                 let line = self.policy.line_named(&name);

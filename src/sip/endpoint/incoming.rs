@@ -493,6 +493,7 @@ impl Endpoint {
             our_tag,
             credentials: None,
             retried: Retried::default(),
+            datagram: None,
             ended: Vec::new(),
         };
         match self.add(now, slot, actions) {

@@ -4,14 +4,15 @@
 //! What belongs to no transaction and no dialog is an [`Arrival`]: the user says whether it may have a
 //! transaction, and until then nothing is kept of it, so that strangers can fill no table.
 //!
-//! `incoming` takes requests, `answered` responses, `outgoing` writes requests, `call` holds what one INVITE
-//! dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
+//! `incoming` takes requests, `answered` responses, `outgoing` writes requests, `large` takes those of them to TCP
+//! that UDP can't carry, `call` holds what one INVITE dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
 //! [`Endpoint::poll_event`] are drained after every call.
 
 mod answered;
 mod body;
 mod call;
 mod incoming;
+mod large;
 mod notifier;
 mod outgoing;
 mod provisional;
@@ -39,6 +40,7 @@ use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey, Subscription
 use crate::base::time::{Now, TimerQueue};
 use body::{session_in, session_of};
 use call::Call;
+use large::{Datagram, Large};
 pub use notifier::News;
 use notifier::Subscription;
 use response::{essence, note_source};
@@ -268,6 +270,8 @@ enum What {
     NoPrack,
     /// A subscription runs out (RFC 6665 4.2.2).
     Expiry,
+    /// A request that left UDP for its size has had its time over TCP (RFC 3261 18.1.1).
+    Datagram,
 }
 
 const FIRST_WHAT: What = What::Tx(Timer::A);
@@ -317,6 +321,8 @@ struct Slot {
     /// Client: what a challenge is answered with, once.
     credentials: Option<Credentials>,
     retried: Retried,
+    /// Client: a request that left UDP for its size, and how it goes back there.
+    datagram: Option<Datagram>,
     /// Client: 2xx to an INVITE that were acknowledged and ended at once, so that their repetitions get the
     /// same ACK and nothing else (13.2.2.4).
     ended: Vec<Ended>,
@@ -351,6 +357,7 @@ pub struct Endpoint {
     slots: BoundedMap<TxId, Slot>,
     by_key: BoundedMap<Key, TxId>,
     ways: Ways,
+    large: Large,
     calls: BoundedMap<DialogKey, Call>,
     by_id: BoundedMap<super::dialog::DialogId, DialogKey>,
     subscriptions: BoundedMap<SubscriptionKey, Subscription>,
@@ -376,6 +383,7 @@ impl Endpoint {
             slots: BoundedMap::new(transactions),
             by_key: BoundedMap::new(transactions),
             ways: Ways::default(),
+            large: Large::new(),
             calls: BoundedMap::new(dialogs),
             by_id: BoundedMap::new(dialogs),
             subscriptions: BoundedMap::new(config.max_subscriptions),
@@ -418,6 +426,7 @@ impl Endpoint {
         while let Some((owner, what)) = self.timers.pop(now.at) {
             match (owner, what) {
                 (Owner::Tx(id), What::Tx(timer)) => self.transaction_timer(now, id, timer),
+                (Owner::Tx(id), What::Datagram) => drop(self.as_datagram(now, id)),
                 (Owner::Call(key), what) => self.call_timer(now, key, what),
                 (Owner::Subscription(key), _) => self.subscription_due(key),
                 (Owner::Tx(_), _) => {}
@@ -542,6 +551,9 @@ impl Endpoint {
     /// These can't send the way that they did.
     fn fail_transport(&mut self, now: Now, ids: Vec<TxId>) {
         for id in ids {
+            if self.as_datagram(now, id) {
+                continue;
+            }
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             let actions = match &mut slot.machine {
                 Machine::InviteClient(m) => m.on_transport_error(),

@@ -1,5 +1,6 @@
 //! Stories between two endpoints over a link that may lose and swap, in virtual time.
 
+mod large;
 mod offers;
 mod provisional;
 mod session_timers;
@@ -7,6 +8,7 @@ mod subscriptions;
 
 use super::*;
 use crate::sip::flow::Transport;
+use crate::sip::transaction::T1;
 
 const A: &str = "127.0.0.1:5060";
 const B: &str = "127.0.0.2:5060";
@@ -386,7 +388,7 @@ fn bye_against_reinvite_leaves_nothing() {
 
 #[test]
 fn a_challenge_is_answered_once() {
-    use crate::sip::digest::{Algorithm, Authenticator, Verdict};
+    use crate::sip::digest::{Algorithm, Authenticator, Verdict, Vouched};
     let mut pair = Pair::new(Transport::Udp, 0, 5);
     let mut gate =
         Authenticator::new("hulplijn", Duration::from_secs(60), &[Algorithm::Md5], Rng::from_number(1));
@@ -398,8 +400,8 @@ fn a_challenge_is_answered_once() {
     let (dialog, arrival) = pair.call_in();
     let request = arrival.request;
     let value = request.headers.get("Authorization").unwrap();
-    let verdict =
-        gate.verify(pair.now.at, A_HOST, "INVITE", &request.uri, value, |_| Some("geheim".to_owned()));
+    let vouched = Vouched { method: "INVITE", uri: &request.uri, body: &request.body };
+    let verdict = gate.verify(pair.now.at, A_HOST, &vouched, value, |_| Some("geheim".to_owned()));
     assert_eq!(verdict, Verdict::Ok("anna".into()));
     pair.ends[1].reject(pair.now, dialog, 401, &headers);
     assert!(matches!(pair.event(0, LONG), Some(Event::Failed { status: 401, .. })));
