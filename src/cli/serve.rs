@@ -457,6 +457,7 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         transport: transport(l.transport.value),
         address: l.address.value,
         external: l.external.as_ref().map(|e| e.value),
+        networks: l.networks.iter().map(|each| network(each.value)).collect(),
     });
     let limits = &raw.limits;
     let config = net::NetConfig::new(
@@ -465,7 +466,8 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         limits.connections.value as usize,
         limits.connections_per_address.value as usize,
     );
-    net::NetConfig { named: named(raw), security, ..config }
+    let local = raw.site.local_networks.iter().map(|each| network(each.value)).collect();
+    net::NetConfig { named: named(raw), local, security, ..config }
 }
 
 /// Hosts of which calls are expected: the carriers' networks, and lines with a fixed address.

@@ -65,6 +65,7 @@ fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
             transport: s.must("transport", transport, ListenTransport::Udp),
             address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             external: s.optional("external", socket),
+            networks: s.list::<Network>("networks", network),
             shown: certificate(s),
             also: s.each("also", another_certificate).into_iter().flatten().collect(),
             client_ca: s.file("client-ca", path),
@@ -126,9 +127,13 @@ fn tls(s: &mut Section<'_, '_, '_>) -> Tls {
     Tls { ca: s.file("ca", path), shown: certificate(s) }
 }
 
-/// `data` and `prompts` are needed.
+/// `data` and `prompts` are needed; no `local-networks`.
 fn site(s: &mut Section<'_, '_, '_>) -> Site {
-    Site { data: s.required("data", path), prompts: s.required("prompts", path) }
+    Site {
+        data: s.required("data", path),
+        prompts: s.required("prompts", path),
+        local_networks: s.list::<Network>("local-networks", network),
+    }
 }
 
 /// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s.
@@ -213,7 +218,7 @@ fn log(s: &mut Section<'_, '_, '_>) -> Log {
 }
 
 /// `calls` 500, `calls-per-second` 50, `registrations` 200, `subscriptions` 400, `connections` 500, `connections-per-address` 20,
-/// `message-size` 16384 bytes, `call-length` 4h.
+/// no `transactions`, `message-size` 16384 bytes, `headers` 200, `header-length` 8192 bytes, `call-length` 4h.
 fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
     Limits {
         calls: s.or("calls", number(1, 100_000), 500),
@@ -222,7 +227,10 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
         subscriptions: s.or("subscriptions", number(1, 100_000), 400),
         connections: s.or("connections", number(1, 60_000), 500),
         connections_per_address: s.or("connections-per-address", number(1, 60_000), 20),
+        transactions: s.optional("transactions", number(8, 10_000_000)),
         message_size: s.or("message-size", number(2048, 65_535), 16_384),
+        headers: s.or("headers", number(20, 1000), 200),
+        header_length: s.or("header-length", number(256, 8192), 8192),
         call_length: s.or("call-length", duration(MINUTE, DAY), 4 * HOUR),
         session_expires: s.or("session-expires", session_interval, 30 * MINUTE),
     }

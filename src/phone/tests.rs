@@ -383,6 +383,7 @@ impl Desk {
         let phone = Phone::new(now, Plan { account: Some(account), calls: None, ..plan() }, rng.fork());
         let config = Config {
             agent: "test",
+            bounds: Bounds::default(),
             max_transactions: 100,
             max_dialogs: 10,
             max_subscriptions: 0,

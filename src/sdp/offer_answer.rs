@@ -97,6 +97,11 @@ impl Negotiation {
         Self { local, peer, version: 0, last: None, numbers: Vec::new(), muxed: false }
     }
 
+    /// Our address as this peer sees it.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.local.address = address;
+    }
+
     /// The other side is found, or has moved.
     pub fn set_peer(&mut self, peer: IpAddr) {
         self.peer = peer;

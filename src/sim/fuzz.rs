@@ -20,7 +20,7 @@ use crate::sip::header_ext::{Privacy, RAck, Reason, ReferTo, Replaces, SessionEx
 use crate::sip::uri::Uri;
 use crate::sip::wire::frame::{Frame, StreamFramer};
 use crate::sip::wire::message::{Message, Method};
-use crate::sip::wire::parse::{Parsed, parse};
+use crate::sip::wire::parse::{Bounds, Parsed, parse};
 use crate::sip::wire::print::print;
 
 /// Bytes of one SIP message, as the shipped configuration has it.
@@ -206,6 +206,7 @@ pub fn endpoint(bytes: &[u8]) {
     let mut now = beginning();
     let config = Config {
         agent: "fuzz",
+        bounds: Bounds::default(),
         max_transactions: TRANSACTIONS,
         max_dialogs: DIALOGS,
         max_subscriptions: SUBSCRIPTIONS,

@@ -128,8 +128,10 @@ impl Switch {
 
     /// It is known with whom a leg's signalling goes.
     pub(super) fn meets(&mut self, leg: LegKey, peer: std::net::SocketAddr) {
-        if let Some(leg) = self.legs.get_mut(&leg) {
-            leg.meets(peer.ip());
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        leg.meets(peer.ip());
+        if let Some(at) = leg.audio() {
+            leg.announce(self.policy.announced(at, peer.ip()));
         }
     }
 
@@ -147,18 +149,21 @@ impl Switch {
             return;
         };
         let call = leg.call;
-        let address = self.policy.announced(local.ip());
+        let address = self.policy.announced(local.ip(), leg.peer());
         let session = self.mint.rng.u64() >> 2;
         let (first, last) = self.policy.config.media.ports.value;
-        leg.opened(Local {
-            address,
-            port: local.port(),
-            session_id: session,
-            codecs: self.policy.codecs.clone(),
-            dtmf: true,
-            rtcp_mux: false,
-            own_ports: first..=last,
-        });
+        leg.opened(
+            local.ip(),
+            Local {
+                address,
+                port: local.port(),
+                session_id: session,
+                codecs: self.policy.codecs.clone(),
+                dtmf: true,
+                rtcp_mux: false,
+                own_ports: first..=last,
+            },
+        );
         self.working_for(call);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let leg_consults = matches!(leg.role, Role::Consulting(_));

@@ -118,6 +118,8 @@ pub struct Leg {
     pub target: Option<Target>,
     pub description: Description,
     negotiation: Option<Negotiation>,
+    /// Where its port is open.
+    audio: Option<IpAddr>,
     pending: Option<PendingOffer>,
     /// Our signalling address on this leg.
     pub signalling: SocketAddr,
@@ -150,6 +152,7 @@ impl Leg {
             target: None,
             description,
             negotiation: None,
+            audio: None,
             pending: None,
             signalling,
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -178,9 +181,27 @@ impl Leg {
         self.pending.is_some()
     }
 
-    /// The RTP port is there.
-    pub fn opened(&mut self, local: Local) {
+    /// The RTP port is there, open at this address of ours.
+    pub fn opened(&mut self, at: IpAddr, local: Local) {
+        self.audio = Some(at);
         self.negotiation = Some(Negotiation::new(local, self.peer));
+    }
+
+    /// Where the RTP port is open.
+    pub fn audio(&self) -> Option<IpAddr> {
+        self.audio
+    }
+
+    /// Whence the peer's signalling comes; unspecified as long as that is not known.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// What SDP is to say of the address of the port.
+    pub fn announce(&mut self, address: IpAddr) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_address(address);
+        }
     }
 
     /// It is known whom we speak with.

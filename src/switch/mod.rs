@@ -9,6 +9,7 @@ pub mod io;
 pub mod leg;
 pub mod policy;
 
+mod addresses;
 mod arriving;
 mod bridge;
 mod call;
@@ -144,13 +145,12 @@ impl Switch {
     /// A switch with this configuration. `rng` is the only source of randomness.
     pub fn new(now: Now, policy: Arc<Policy>, mut rng: Rng) -> Self {
         let calls = policy.config.limits.calls.value as usize;
-        let registrations = policy.config.limits.registrations.value as usize;
         let legs = calls * LEGS_PER_CALL;
         let subscriptions = policy.config.limits.subscriptions.value as usize;
         let config = EndpointConfig {
             agent: "hulplijn",
-            // A subscription has its SUBSCRIBE and its NOTIFY under way.
-            max_transactions: legs * 4 + registrations + subscriptions * 2,
+            bounds: policy.bounds(),
+            max_transactions: policy.transactions(),
             max_dialogs: legs,
             max_subscriptions: subscriptions,
             session: policy.config.limits.session_expires.value,

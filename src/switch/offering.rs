@@ -230,10 +230,10 @@ impl Switch {
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
         let Some(leg) = self.legs.get(&key) else { return };
         let shown = self.shown_name(leg);
+        self.meets(key, to.peer());
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let (Some(target), Some(sdp)) = (leg.target.clone(), leg.make_offer()) else { return };
         leg.progress = Progress::Calling;
-        leg.meets(to.peer().ip());
         let invite = line_invite::write(&shown, &target, to, leg.signalling, sdp);
         match self.endpoint.invite(now, invite) {
             Ok(dialog) => {

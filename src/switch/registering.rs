@@ -177,8 +177,14 @@ impl Switch {
             }
             Err(refusal) => {
                 let seconds = self.policy.config.registrar.min_expires.value.as_secs().to_string();
-                let headers: &[(&str, String)] =
-                    if refusal == Refusal::TooBrief { &[("Min-Expires", seconds)] } else { &[] };
+                let headers: &[(&str, String)] = match refusal {
+                    Refusal::TooBrief => &[("Min-Expires", seconds)],
+                    Refusal::Full => &[("Retry-After", "30".into())],
+                    _ => &[],
+                };
+                if refusal == Refusal::Full {
+                    self.notice(Notice::Overload);
+                }
                 self.endpoint.respond(now, tx, refusal.status(), headers);
             }
         }

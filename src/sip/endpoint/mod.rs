@@ -33,7 +33,7 @@ use super::header::Via;
 use super::transaction::{Action, Bytes, Key, Timer, invite_client, invite_server, non_invite};
 use super::uri::Host;
 use super::wire::message::{Headers, Message, Method, Request, Response};
-use super::wire::parse::{Parsed, parse};
+use super::wire::parse::{Bounds, Parsed, parse_within};
 use super::wire::print::{print_request, print_response};
 use crate::base::bounded::{BoundedMap, Full};
 use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey, SubscriptionKey};
@@ -58,6 +58,8 @@ const ALLOW_OUTSIDE: &str =
 pub struct Config {
     /// Written in Server and User-Agent.
     pub agent: &'static str,
+    /// Of one message.
+    pub bounds: Bounds,
     pub max_transactions: usize,
     pub max_dialogs: usize,
     /// Zero: SUBSCRIBE is not known here.
@@ -398,7 +400,7 @@ impl Endpoint {
 
     /// Takes one datagram or one framed message.
     pub fn handle_message(&mut self, now: Now, flow: Flow, bytes: &[u8]) -> Option<Arrival> {
-        match parse(bytes) {
+        match parse_within(bytes, self.config.bounds) {
             Parsed::Ok(Message::Request(request)) => return self.handle_request(now, flow, request),
             Parsed::Ok(Message::Response(response)) => self.handle_response(now, response),
             Parsed::Bad { mut request, status } if request.method != Method::ACK => {
@@ -546,43 +548,6 @@ impl Endpoint {
             Machine::Server(m) => m.on_timer(timer),
         };
         self.perform(now, id, actions, None);
-    }
-
-    /// These can't send the way that they did.
-    fn fail_transport(&mut self, now: Now, ids: Vec<TxId>) {
-        for id in ids {
-            if self.as_datagram(now, id) {
-                continue;
-            }
-            let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let actions = match &mut slot.machine {
-                Machine::InviteClient(m) => m.on_transport_error(),
-                Machine::Client(m) => m.on_transport_error(),
-                // A response that cannot be sent is not worth ending a call for.
-                Machine::InviteServer(_) | Machine::Server(_) => {
-                    self.reopen(id);
-                    continue;
-                }
-            };
-            self.perform(now, id, actions, None);
-        }
-    }
-
-    /// What is still to be answered when its connection has gone is answered over a new one (18.2.2).
-    fn reopen(&mut self, id: TxId) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let (old, user) = (slot.to, slot.user);
-        let via = slot.request.as_ref().and_then(|r| super::transaction::top_via(&r.headers));
-        let Some(new) = call::reopened(old, via.and_then(|via| via.port)) else { return };
-        slot.to = new;
-        self.ways.remove(old, id);
-        self.ways.add(new, id);
-        if let User::Invite(key) | User::Reinvite(key) = user {
-            let ok = self.calls.get_mut(&key).and_then(|call| call.ok.as_mut());
-            if let Some(ok) = ok.filter(|ok| ok.to == old) {
-                ok.to = new;
-            }
-        }
     }
 
     fn drop_it(&mut self, reason: Dropped) {

@@ -38,6 +38,7 @@ impl Pair {
         let mut rng = Rng::from_number(seed);
         let config = Config {
             agent: "test",
+            bounds: Bounds::default(),
             max_transactions: 200,
             max_dialogs: 100,
             max_subscriptions: 0,
