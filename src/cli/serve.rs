@@ -126,6 +126,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     let config = &policy.config;
     let health = Arc::new(Health::new());
     let metrics = Arc::new(Metrics::new()?);
+    metrics.certificates_until(ready.certificates_until);
     let names = Arc::new(RwLock::new(names(&policy)));
     let (net, net_inlet) =
         net::start(net_config(config, ready.security)).context("SIP can't be listened to")?;
@@ -365,6 +366,7 @@ impl World {
                 print_findings(&ready.warnings);
                 *policy = Arc::new(ready.policy);
                 self.net.secure(ready.security);
+                self.metrics.certificates_until(ready.certificates_until);
                 self.net.name(named(&policy.config));
                 if let Ok(mut names) = self.names.write() {
                     *names = self::names(policy);

@@ -364,6 +364,7 @@ fn destination(s: &mut Section<'_, '_, '_>, destination_name: At<String>) -> Des
         trunk: s.required("trunk", name),
         ring: s.or("ring", duration(SECOND, 10 * MINUTE), 45 * SECOND),
         transfer: s.or("transfer", truth, false),
+        early_media: s.or("early-media", truth, false),
     }
 }
 

@@ -88,7 +88,34 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
         }
         if let Some(external) = &listen.external {
             one_family(address.ip(), external.value.ip(), &external.place, found);
+            if address.ip().is_unspecified() && !config.site.local_networks.is_empty() {
+                let what = format!(
+                    "`{}` is every address of this machine, and who is in `local-networks` is told no `external`",
+                    address.ip()
+                );
+                let allowed = "one address: a [[listen]] for each";
+                found.push(Diagnostic::error(&listen.address.place, what).allowed(allowed));
+            }
         }
+    }
+    unclear(config, found);
+}
+
+/// From several listeners of one kind and family a call has to know by which it goes out.
+fn unclear(config: &Config, found: &mut Vec<Diagnostic>) {
+    let kind = |listen: &Listen| (listen.transport.value, listen.address.value.is_ipv4());
+    let mut open: Vec<&Listen> = Vec::new();
+    for listen in config.listen.iter().filter(|l| l.networks.is_empty() && !l.transport.value.is_websocket())
+    {
+        if open.iter().any(|other| kind(other) == kind(listen)) {
+            let what = format!(
+                "another [[listen]] of this transport is for everybody too: calls out name that one, not `{}`",
+                listen.address.value
+            );
+            let allowed = "`networks` with those whom the switch calls from here";
+            found.push(Diagnostic::warning(&listen.address.place, what).allowed(allowed));
+        }
+        open.push(listen);
     }
 }
 

@@ -434,4 +434,6 @@ pub struct Destination {
     pub ring: At<Duration>,
     /// Lines may transfer here by REFER.
     pub transfer: At<bool>,
+    /// The caller hears what the carrier plays before somebody answers, instead of music.
+    pub early_media: At<bool>,
 }

@@ -3,7 +3,7 @@
 //! * `udp`: one socket a listener, datagrams in and out.
 //! * `stream`: connections, their table, their bounded output; `link` is one connection's state, `connection` its
 //!   life, `carrier` TCP or TLS below it.
-//! * `tls`: certificates, and whom we trust; `websocket`: SIP in the frames of a browser.
+//! * `tls`: certificates, and whom we trust; `expiry`: when they run out; `websocket`: SIP in the frames of a browser.
 //! * `inlet`: the queues to the core; a flood from strangers never stands before a carrier's call.
 //! * `stun`: keeps flows of datagrams alive.
 //! * `place`: which of our addresses a peer sees, and which listener speaks to it.
@@ -16,6 +16,7 @@ mod carrier;
 mod connection;
 pub mod dns;
 mod dns_query;
+mod expiry;
 mod inlet;
 mod link;
 mod place;

@@ -68,7 +68,7 @@ pub struct Agreed {
 }
 
 /// An offer of ours that waits for its answer; `accept_answer` consumes it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct PendingOffer {
     version: u64,

@@ -75,3 +75,70 @@ fn holds(networks: &[At<Network>], peer: IpAddr) -> bool {
     let peer = peer.to_canonical();
     networks.iter().any(|each| network(each.value).contains(peer))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::callflow::example::{self, at};
+    use crate::config::raw::Config;
+    use crate::media::prompt_bank::PromptBank;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn networks(text: &str, prefix: u8) -> Vec<At<Network>> {
+        vec![at(Network { address: ip(text), prefix })]
+    }
+
+    fn policy(change: impl FnOnce(&mut Config)) -> Policy {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts");
+        let (prompts, _) = PromptBank::load(&dir, &["nl".to_owned()]);
+        let mut config = example::config();
+        config.helpline.languages.truncate(1);
+        config.flows.retain(|f| f.name.value != "languages");
+        change(&mut config);
+        let Ok((policy, _)) = Policy::compile(config, Arc::new(prompts), 1, None) else {
+            panic!("the policy")
+        };
+        policy
+    }
+
+    #[test]
+    fn who_is_local_is_told_our_own_address_and_who_is_not_the_external_one() {
+        let policy = policy(|config| {
+            config.site.local_networks = networks("192.168.0.0", 16);
+            config.media.external = Some(at(ip("203.0.113.5")));
+            for listen in &mut config.listen {
+                listen.external = Some(at("203.0.113.5:5062".parse().expect("an address")));
+            }
+        });
+        for (peer, signalling, audio) in [
+            ("198.51.100.1", "203.0.113.5:5062", "203.0.113.5"),
+            ("192.168.1.20", "10.0.0.1:5060", "10.0.0.1"),
+            ("127.0.0.1", "10.0.0.1:5060", "10.0.0.1"),
+        ] {
+            let told = policy.signalling(Transport::Udp, ip(peer)).map(|at| at.to_string());
+            assert_eq!(told.as_deref(), Some(signalling), "{peer}");
+            assert_eq!(policy.announced(ip("10.0.0.1"), ip(peer)), ip(audio), "{peer}");
+        }
+        assert_eq!(policy.media_address(ip("203.0.113.5")), ip("10.0.0.1"), "the port is open at home");
+    }
+
+    #[test]
+    fn a_call_goes_out_by_the_listener_that_is_for_its_peer_and_has_its_audio_there() {
+        let policy = policy(|config| {
+            let mut second = config.listen[0].clone();
+            second.address = at("10.20.0.2:5080".parse().expect("an address"));
+            second.networks = networks("10.20.0.0", 24);
+            config.listen.insert(0, second);
+        });
+        for (peer, from) in [("10.20.0.9", "10.20.0.2:5080"), ("10.0.1.1", "10.0.0.1:5060")] {
+            let local = policy.signalling(Transport::Udp, ip(peer)).expect("a listener");
+            assert_eq!(local.to_string(), from, "{peer}");
+            assert_eq!(policy.media_address(local.ip()), local.ip());
+        }
+    }
+}

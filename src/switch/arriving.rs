@@ -233,11 +233,12 @@ impl Switch {
     /// The 200. What it says was described before.
     pub(super) fn accept(&mut self, now: Now, key: LegKey, answer: Answer) {
         let Some(leg) = self.legs.get(&key) else { return };
-        let (Some(dialog), key) = (leg.dialog, leg.call) else { return };
+        let (Some(dialog), key, role) = (leg.dialog, leg.call, leg.role) else { return };
         self.endpoint.accept(now, dialog, answer.sdp, answer.offered);
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.answered = true;
-        if !self.is_consultation(key) {
+        // A counsellor's `*` code or word with a colleague is no call to the helpline.
+        if role == Role::Caller {
             self.notice(Notice::Answered { call: key });
         }
     }

@@ -53,6 +53,8 @@ pub struct Target {
     pub credentials: Option<Credentials>,
     /// Must press 1 before the caller is joined.
     pub confirm: bool,
+    /// What comes from there before an answer may be heard by the caller.
+    pub early: bool,
     /// Where else the same is to be had, tried in turn when nobody is reached here: other phones of a line, other
     /// addresses of a host, other carriers.
     pub others: VecDeque<Target>,
@@ -71,6 +73,7 @@ impl Target {
             place,
             credentials: None,
             confirm: false,
+            early: false,
             others: VecDeque::new(),
             routes: Vec::new(),
             identity: None,
@@ -130,6 +133,8 @@ pub struct Leg {
     pub agreed: Option<Stream>,
     /// The peer wants to hear nothing from us.
     pub held: bool,
+    /// The caller hears what comes from here before anybody has answered.
+    pub early: bool,
     /// What it is booked as with its line, to be given back should its code fail.
     pub load: Option<Load>,
     presses: Vec<Press>,
@@ -158,6 +163,7 @@ impl Leg {
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             agreed: None,
             held: false,
+            early: false,
             load: None,
             presses: Vec::new(),
             since,
@@ -237,6 +243,14 @@ impl Leg {
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
         let agreed = negotiation.accept_answer(pending, answer)?;
         Ok(self.take(&agreed))
+    }
+
+    /// What a provisional answer to our offer says. The offer goes on waiting: the final answer has the last word, and
+    /// may come from another branch.
+    pub fn early_answer(&self, answer: &[u8]) -> Result<Stream, SdpError> {
+        let pending = self.pending.clone().ok_or(SdpError::NoAudio)?;
+        let mut negotiation = self.negotiation.clone().ok_or(SdpError::NoAudio)?;
+        negotiation.accept_answer(pending, answer).map(|agreed| stream(&agreed))
     }
 
     /// A key came: whether it is a press of its own, or the same that came the other way already. A phone that

@@ -14,6 +14,7 @@ mod arriving;
 mod bridge;
 mod call;
 mod consult;
+mod early;
 mod event_body;
 mod events;
 mod floor;
@@ -303,7 +304,7 @@ impl Switch {
         match event {
             Event::Cancelled { dialog } => self.cancelled(now, dialog),
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
-            Event::Progress { dialog, .. } => self.progress(dialog),
+            Event::Progress { dialog, sdp, .. } => self.progress(dialog, sdp.as_deref()),
             Event::Answered { dialog, sdp } => self.answered(now, dialog, sdp.as_deref()),
             Event::Failed { dialog, status, retry_after } => self.failed(now, dialog, status, retry_after),
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),
