@@ -89,7 +89,7 @@ pub fn compile_without_prompts(config: Config) -> Option<Ready> {
     let (certificates_until, _) = certificates::expiry(&config, 0);
     let (policy, warnings) = compile_with(config, 1, None, PromptBank::forgiving).ok()?;
     let security = certificates::with_names(security, policy.domains());
-    Some(Ready { security, certificates_until, policy, warnings })
+    Some(Ready { policy, security, certificates_until, warnings })
 }
 
 fn compile_with(

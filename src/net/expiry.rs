@@ -31,7 +31,8 @@ mod tests {
     #[test]
     fn the_first_of_a_chain_to_run_out_counts() {
         let made = |year| {
-            let mut params = rcgen::CertificateParams::new(vec!["sip.example".to_owned()]).expect("parameters");
+            let mut params =
+                rcgen::CertificateParams::new(vec!["sip.example".to_owned()]).expect("parameters");
             params.not_after = rcgen::date_time_ymd(year, 2, 1);
             let key = rcgen::KeyPair::generate().expect("a key");
             params.self_signed(&key).expect("a certificate").der().clone()

@@ -30,6 +30,7 @@ pub mod tls;
 mod tls_tests;
 mod udp;
 mod websocket;
+pub mod websocket_fuzz;
 #[cfg(test)]
 mod websocket_tests;
 

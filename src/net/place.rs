@@ -30,7 +30,7 @@ pub(super) struct Place {
 
 #[derive(Debug)]
 pub(super) struct Places {
-    places: Vec<Place>,
+    listening: Vec<Place>,
     /// Who is told no `external`.
     local: Vec<Network>,
     routes: Mutex<BTreeMap<IpAddr, (Instant, Option<IpAddr>)>>,
@@ -38,23 +38,24 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(local: Vec<Network>) -> Self {
-        Self { places: Vec::new(), local, routes: Mutex::new(BTreeMap::new()) }
+        Self { listening: Vec::new(), local, routes: Mutex::new(BTreeMap::new()) }
     }
 
     pub(super) fn add(&mut self, key: FlowKey, bound: SocketAddr, listen: &ListenAt) {
         let ListenAt { transport, external, networks, .. } = listen.clone();
-        self.places.push(Place { key, transport, bound, external, networks });
+        self.listening.push(Place { key, transport, bound, external, networks });
     }
 
     pub(super) fn by_key(&self, key: FlowKey) -> Option<&Place> {
-        self.places.iter().find(|place| place.key == key)
+        self.listening.iter().find(|place| place.key == key)
     }
 
     /// The listener for a peer to whom no flow exists: of its family, and when there are several the one that is
     /// for it, else the one whose address the system would send from.
     pub(super) fn towards(&self, transport: Transport, peer: SocketAddr) -> Option<&Place> {
-        let family =
-            || self.places.iter().filter(|p| p.transport == transport && p.bound.is_ipv4() == peer.is_ipv4());
+        let family = || {
+            self.listening.iter().filter(|p| p.transport == transport && p.bound.is_ipv4() == peer.is_ipv4())
+        };
         if let Some(own) = family().find(|place| holds(&place.networks, peer)) {
             return Some(own);
         }
@@ -81,7 +82,7 @@ impl Places {
         peer: SocketAddr,
     ) -> Option<FlowKey> {
         let known = |p: &&Place| p.bound == local || self.advertised(p, peer) == local;
-        self.places.iter().filter(|p| p.transport == transport).find(known).map(|p| p.key)
+        self.listening.iter().filter(|p| p.transport == transport).find(known).map(|p| p.key)
     }
 
     /// What the peer should be told. On a wildcard listener the system says which address it sends from.
@@ -96,7 +97,7 @@ impl Places {
     }
 
     pub(super) fn all(&self) -> Vec<LocalAddress> {
-        self.places.iter().map(|place| self.local_address(place)).collect()
+        self.listening.iter().map(|place| self.local_address(place)).collect()
     }
 
     fn local_address(&self, place: &Place) -> LocalAddress {

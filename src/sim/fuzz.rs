@@ -76,6 +76,8 @@ fn frames(bytes: &[u8], cuts: &[usize]) -> Vec<Frame> {
     found
 }
 
+pub use crate::net::websocket_fuzz::websocket;
+
 /// A URI: its printed form is equivalent to it (RFC 3261 19.1.4), and equivalence has two sides.
 pub fn uri(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

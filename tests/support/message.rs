@@ -54,7 +54,10 @@ impl Message {
     /// All values of a header, in order.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let lines = self.head().lines().skip(1).filter_map(|line| line.split_once(':'));
-        lines.filter(|(n, _)| n.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+        lines
+            .filter(|(n, _)| long(n.trim()).eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect()
     }
 
     /// The first value of a header; empty when it is not there.
@@ -79,5 +82,19 @@ impl Message {
     pub fn contact(&self) -> &str {
         let contact = self.header("Contact");
         contact.split_once('<').and_then(|(_, rest)| rest.split('>').next()).unwrap_or(contact)
+    }
+}
+
+/// The name of a field that may be written in short (RFC 3261 7.3.3).
+fn long(name: &str) -> &str {
+    match name {
+        "v" => "Via",
+        "f" => "From",
+        "t" => "To",
+        "i" => "Call-ID",
+        "m" => "Contact",
+        "k" => "Supported",
+        "l" => "Content-Length",
+        name => name,
     }
 }

@@ -18,6 +18,7 @@ mod outgoing;
 mod provisional;
 mod refreshing;
 mod response;
+mod small;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -93,6 +94,8 @@ pub struct Arrival {
     pub request: Box<Request>,
     pub flow: Flow,
     key: Key,
+    /// How many octets it had.
+    size: usize,
 }
 
 impl Arrival {
@@ -370,6 +373,8 @@ pub struct Endpoint {
     timers: TimerQueue<Owner, What>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    /// Octets of the message that is being answered.
+    asked: usize,
 }
 
 impl Endpoint {
@@ -395,11 +400,13 @@ impl Endpoint {
             timers: TimerQueue::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
+            asked: 0,
         }
     }
 
     /// Takes one datagram or one framed message.
     pub fn handle_message(&mut self, now: Now, flow: Flow, bytes: &[u8]) -> Option<Arrival> {
+        self.asked = bytes.len();
         match parse_within(bytes, self.config.bounds) {
             Parsed::Ok(Message::Request(request)) => return self.handle_request(now, flow, request),
             Parsed::Ok(Message::Response(response)) => self.handle_response(now, response),
