@@ -7,7 +7,7 @@ mod bend;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hulplijn::base::id::Rng;
-use hulplijn::sim::fuzz;
+use hulplijn::sim::{fuzz, fuzz_media};
 
 use bend::{bend, conversations, messages, seed};
 
@@ -57,6 +57,25 @@ fn packets() -> Vec<Vec<u8>> {
             stream.extend(packet);
         }
     }
+    vec![stream]
+}
+
+/// The same for the targets that take `[whence][length][bytes]…`: a peer's packets, each fourth a stranger's.
+fn between(wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    let mut stream = Vec::new();
+    let all = packets().concat();
+    let mut rest = &all[..];
+    let mut count = 0;
+    while let [length, _, tail @ ..] = rest {
+        let (packet, tail) = tail.split_at(usize::from(*length));
+        rest = tail;
+        if wanted(packet) {
+            count += 1;
+            stream.extend([if count % 4 == 0 { 5 } else { 4 }, *length]);
+            stream.extend(packet);
+        }
+    }
+    assert!(count >= 20);
     vec![stream]
 }
 
@@ -116,6 +135,16 @@ fn credentials_of_strangers() {
 #[test]
 fn audio_ports() {
     run(fuzz::media, &packets(), ROUNDS);
+}
+
+#[test]
+fn rtp_of_peers_and_strangers() {
+    run(fuzz_media::rtp, &between(|packet| packet[1] != 201), ROUNDS / 2);
+}
+
+#[test]
+fn rtcp_of_peers_and_strangers() {
+    run(fuzz_media::rtcp, &between(|packet| packet[1] == 201), ROUNDS);
 }
 
 #[test]

@@ -44,8 +44,9 @@ const TABLE: &[Row] = &[
     row("sip/", 2, &["base/"]),
     row("sdp/", 2, &["base/"]),
     row("media/mod.rs", NAMES, &[]),
-    row("media/command.rs", 2, &["base/"]),
-    row("media/", 2, &["base/", "media/command.rs"]),
+    row("media/keying.rs", 2, &["base/"]),
+    row("media/command.rs", 2, &["base/", "media/keying.rs"]),
+    row("media/", 2, &["base/", "media/command.rs", "media/keying.rs"]),
     row("calendar/", 2, &["base/", RAW, DIAGNOSTIC]),
     // The state of a line and the reason of a miss are words of the reports.
     row("routing/", 2, &["base/", RAW, DIAGNOSTIC, NOTICE]),

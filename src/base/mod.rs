@@ -3,4 +3,5 @@ pub mod bounded;
 pub mod id;
 pub mod network;
 pub(crate) mod quiet;
+pub mod secret;
 pub mod time;

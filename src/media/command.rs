@@ -323,6 +323,8 @@ pub struct LegStats {
     pub foreign: u64,
     /// Not RTP, or of an unknown payload type.
     pub malformed: u64,
+    /// From the peer, beyond what any phone sends.
+    pub flood: u64,
     /// Interarrival jitter (RFC 3550 6.4.1) in timestamp units of 125 µs.
     pub jitter: u32,
 }

@@ -15,6 +15,7 @@ use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Sound
 use super::dtmf::{self, KeyReader, KeyWriter};
 use super::lock::SourceLock;
 use super::player::Player;
+use super::rate::Rate;
 use super::record::{Recorder, Taken};
 use super::rtcp::{self, MAX_REPORT, Reporter};
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
@@ -88,8 +89,10 @@ pub struct MediaLeg {
     heard_at: Instant,
     sent_at: Instant,
     report_at: Instant,
+    rate: Rate,
     foreign: u64,
     malformed: u64,
+    flood: u64,
     events: VecDeque<MediaEvent>,
     takes: VecDeque<TakeOutput>,
 }
@@ -145,8 +148,10 @@ impl MediaLeg {
             heard_at: now.at,
             sent_at: now.at,
             report_at: now.at + REPORT_FIRST,
+            rate: Rate::new(now.at),
             foreign: 0,
             malformed: 0,
+            flood: 0,
             events: VecDeque::new(),
             takes: VecDeque::new(),
         }
@@ -155,7 +160,10 @@ impl MediaLeg {
     /// Sets or changes what was negotiated. Another address is another source to lock to.
     pub fn connect(&mut self, stream: Stream) {
         let lock = match self.peer.take() {
-            Some(peer) if peer.stream.remote == stream.remote => peer.lock,
+            Some(Peer { mut lock, stream: before }) if before.remote == stream.remote => {
+                lock.reopen(stream.signalling.to_canonical());
+                lock
+            }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
         self.peer = Some(Peer { stream, lock });
@@ -229,6 +237,10 @@ impl MediaLeg {
             self.foreign += 1;
             return None;
         }
+        if !self.rate.admit(now.at) {
+            self.flood += 1;
+            return None;
+        }
         let receives = peer.stream.direction.receives();
         let arrival = (now.at.saturating_duration_since(self.began).as_micros() / 125) as u32;
         match self.source.on_packet(&packet, arrival) {
@@ -283,9 +295,11 @@ impl MediaLeg {
             }
             Sound::Noise => (payloads.send(Sound::Noise)?, heard.payload),
         };
-        if !self.sender.is_relaying(heard.source) {
+        let second = ours.clock();
+        let pause = units(now.at.saturating_duration_since(self.sent_at), second);
+        if !self.sender.goes_on(heard.source, heard.timestamp, pause, second) {
             self.run_on(now);
-            self.sender.mark();
+            self.sender.begin();
         }
         let packet = Packet {
             ssrc: heard.source,
@@ -295,7 +309,14 @@ impl MediaLeg {
             payload_type,
             payload,
         };
-        let bytes = self.sender.relay(out, payload_type, &packet)?;
+        let length = match (heard.sound, payload) {
+            // A key lasts as long as it says, but no longer than it can have lasted.
+            (Sound::Key { .. }, [_, _, high, low]) => {
+                u32::from(u16::from_be_bytes([*high, *low])).min(pause.saturating_add(second / 5))
+            }
+            _ => payload.len() as u32,
+        };
+        let bytes = self.sender.relay(out, payload_type, &packet, length)?;
         (self.sent_at, self.output.filling) = (now.at, false);
         Some(Datagram { to, bytes })
     }
@@ -383,6 +404,7 @@ impl MediaLeg {
             late: self.source.late(),
             foreign: self.foreign,
             malformed: self.malformed,
+            flood: self.flood,
             jitter: self.source.jitter(),
         }
     }
@@ -545,6 +567,11 @@ impl MediaLeg {
     }
 }
 
+/// Timestamp units of a clock.
+fn units(time: Duration, clock: u32) -> u32 {
+    u32::try_from(time.as_micros() * u128::from(clock) / 1_000_000).unwrap_or(u32::MAX)
+}
+
 /// A key's payload with nothing but key, end, volume and duration (RFC 4733 2.3); other events stay here.
 fn clean_key(payload: &[u8]) -> Option<[u8; 4]> {
     let [event, flags, high, low, ..] = *payload else { return None };
@@ -557,3 +584,7 @@ quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "Ta
 #[cfg(test)]
 #[path = "leg_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "leg_rtp_tests.rs"]
+mod rtp_tests;

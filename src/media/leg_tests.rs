@@ -1,15 +1,15 @@
 use super::*;
 use crate::media::command::{Direction, Payloads};
 
-const CALLER: &str = "192.0.2.1:4000";
-const PHONE: &str = "198.51.100.2:6000";
+pub(super) const CALLER: &str = "192.0.2.1:4000";
+pub(super) const PHONE: &str = "198.51.100.2:6000";
 const SECRET_SSRC: u32 = 0x5ec2_e7ed;
 
-fn at(text: &str) -> SocketAddr {
+pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-fn stream(remote: &str, codec: Codec) -> Stream {
+pub(super) fn stream(remote: &str, codec: Codec) -> Stream {
     let remote = at(remote);
     let remote_rtcp = SocketAddr::new(remote.ip(), remote.port() + 1);
     Stream {
@@ -24,7 +24,7 @@ fn stream(remote: &str, codec: Codec) -> Stream {
 }
 
 /// A packet as a peer writes it, by hand.
-fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80, payload_type];
     bytes.extend(sequence.to_be_bytes());
     bytes.extend(timestamp.to_be_bytes());
@@ -35,13 +35,13 @@ fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Ve
 
 /// What a peer reads of a packet of ours: payload type, marker, sequence, timestamp, SSRC, payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Read {
-    kind: u8,
-    marker: bool,
-    sequence: u16,
-    timestamp: u32,
-    ssrc: u32,
-    payload: Vec<u8>,
+pub(super) struct Read {
+    pub(super) kind: u8,
+    pub(super) marker: bool,
+    pub(super) sequence: u16,
+    pub(super) timestamp: u32,
+    pub(super) ssrc: u32,
+    pub(super) payload: Vec<u8>,
 }
 
 fn read(datagram: &Datagram<'_>) -> Read {
@@ -57,19 +57,19 @@ fn read(datagram: &Datagram<'_>) -> Read {
     }
 }
 
-struct Side {
-    leg: MediaLeg,
+pub(super) struct Side {
+    pub(super) leg: MediaLeg,
     origin: Origin,
     sent: Vec<Read>,
     reports: Vec<Vec<u8>>,
 }
 
 /// Two legs and a clock; looked at and ticked as the plane does.
-struct Story {
-    now: Now,
+pub(super) struct Story {
+    pub(super) now: Now,
     ticks: u32,
-    a: Side,
-    b: Side,
+    pub(super) a: Side,
+    pub(super) b: Side,
 }
 
 impl Side {
@@ -92,7 +92,7 @@ impl Side {
         self.reports.extend(self.leg.look(now, &mut out).map(|d| d.bytes.to_vec()));
     }
 
-    fn take_sent(&mut self) -> Vec<Read> {
+    pub(super) fn take_sent(&mut self) -> Vec<Read> {
         std::mem::take(&mut self.sent)
     }
 
@@ -107,16 +107,16 @@ impl Side {
 }
 
 impl Story {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Codec::Pcma, Codec::Pcma)
     }
 
-    fn with(a: Codec, b: Codec) -> Self {
+    pub(super) fn with(a: Codec, b: Codec) -> Self {
         let now = Now::read();
         Self { now, ticks: 0, a: Side::new(now, 1, CALLER, a), b: Side::new(now, 2, PHONE, b) }
     }
 
-    fn tick(&mut self, count: u32) -> &mut Self {
+    pub(super) fn tick(&mut self, count: u32) -> &mut Self {
         for _ in 0..count {
             self.now = self.now.plus(TICK);
             self.ticks += 1;
@@ -130,7 +130,7 @@ impl Story {
         self
     }
 
-    fn hear_a(&mut self, from: &str, bytes: &[u8]) {
+    pub(super) fn hear_a(&mut self, from: &str, bytes: &[u8]) {
         let mut out = [0; MAX_PACKET];
         if let Some(heard) = self.a.leg.handle_rtp(self.now, at(from), bytes) {
             self.b.sent.extend(self.b.leg.relay(self.now, &heard, &mut out).map(|d| read(&d)));
@@ -144,7 +144,7 @@ impl Story {
         }
     }
 
-    fn bridge(&mut self) {
+    pub(super) fn bridge(&mut self) {
         self.a.leg.bridge();
         self.b.leg.bridge();
     }
@@ -163,7 +163,7 @@ impl Story {
     }
 }
 
-fn clip(pcma: Vec<u8>) -> Arc<Clip> {
+pub(super) fn clip(pcma: Vec<u8>) -> Arc<Clip> {
     let pcmu = pcma.iter().map(|b| !b).collect();
     Arc::new(Clip { name: "test/clip".into(), pcma, pcmu })
 }

@@ -9,13 +9,18 @@ use crate::base::quiet::quiet_debug;
 
 /// Packets in a row that another source than the named one must send before it is believed.
 const PROBATION: u8 = 3;
+/// After a new description a source that was held, and still sends, has shown by so many packets that it is the one.
+const STILL_THERE: u8 = 50;
 
-/// The lock of one leg; a new one is made when the SDP names another address.
+/// The lock of one leg; a new one is made when the SDP names another address, and it is opened once more when the SDP
+/// comes again: a phone behind NAT that has moved names the same address as before (RFC 3264 8).
 #[derive(Clone)]
 pub struct SourceLock {
     named: SocketAddr,
     signalling: IpAddr,
     held: Option<SocketAddr>,
+    /// Of so many more packets of the held source another may take its place, if they do not come.
+    open: u8,
     candidate: Option<Candidate>,
     /// Where the peer's RTCP came from.
     control: Option<SocketAddr>,
@@ -32,12 +37,24 @@ struct Candidate {
 impl SourceLock {
     /// `named` by the SDP; `signalling` is the host that the SDP came from.
     pub fn new(named: SocketAddr, signalling: IpAddr) -> Self {
-        Self { named, signalling, held: None, candidate: None, control: None }
+        Self { named, signalling, held: None, open: 0, candidate: None, control: None }
+    }
+
+    /// A new offer and answer named the same address: who was held is, until another proves itself while it is silent.
+    pub fn reopen(&mut self, signalling: IpAddr) {
+        (self.signalling, self.open, self.candidate) = (signalling, STILL_THERE, None);
     }
 
     /// Whether a valid packet is from the peer. May lock to its source.
     pub fn admit(&mut self, from: SocketAddr, packet: &Packet<'_>) -> bool {
-        if self.is_known(from) || (self.held.is_none() && self.is_proven(from, packet)) {
+        if self.is_known(from) {
+            self.open = self.open.saturating_sub(1);
+        }
+        let may_lock = self.held.is_none() || self.open > 0;
+        if self.is_known(from) || (may_lock && self.is_proven(from, packet)) {
+            if !self.is_known(from) {
+                self.open = 0;
+            }
             // The named address takes the lock back from one that was only guessed.
             self.held = Some(from);
             self.candidate = None;
@@ -145,6 +162,29 @@ mod tests {
         assert_eq!(lock.control_target(at("10.0.0.5:4001")), Some(at("203.0.113.9:61001")));
         assert!(lock.admit(at("10.0.0.5:4000"), &packet(3, 1)));
         assert!(!lock.admit(phone, &packet(1, 10)));
+    }
+
+    #[test]
+    fn after_a_re_invite_with_the_same_address_a_phone_that_moved_is_believed_when_the_old_port_is_silent() {
+        let mut lock = lock("10.0.0.5:4000", "203.0.113.9");
+        let (old, new, thief) = (at("203.0.113.9:61000"), at("203.0.113.9:62000"), at("198.51.100.7:4000"));
+        let admits = |lock: &mut SourceLock, from, first: u16, count| {
+            (first..first + count).filter(|n| lock.admit(from, &packet(1, *n))).count()
+        };
+        assert_eq!(admits(&mut lock, old, 1, 10), 8);
+        assert_eq!(admits(&mut lock, new, 11, 10), 0, "no re-INVITE, no other port");
+        lock.reopen("203.0.113.9".parse().expect("an address"));
+        assert_eq!((admits(&mut lock, thief, 11, 10), lock.target()), (0, Some(old)));
+        // The old one still sends in between: there are two, and the first stays.
+        for n in 0..20 {
+            assert_eq!(admits(&mut lock, new, 11 + n * 2, 2), 0);
+            assert_eq!(admits(&mut lock, old, 11 + n, 1), 1);
+        }
+        assert_eq!((admits(&mut lock, new, 60, 9), lock.target()), (7, Some(new)));
+        assert_eq!(admits(&mut lock, old, 70, 9), 0, "and it is shut again");
+        lock.reopen("203.0.113.9".parse().expect("an address"));
+        assert_eq!(admits(&mut lock, new, 80, 50), 50);
+        assert_eq!(admits(&mut lock, old, 130, 9), 0, "who was held has gone on for a second");
     }
 
     #[test]

@@ -232,9 +232,19 @@ impl Sender {
         self.mark_next = true;
     }
 
-    /// Whether the last packet relayed came from this source and nothing of our own followed.
-    pub fn is_relaying(&self, ssrc: u32) -> bool {
-        self.relayed.is_some_and(|anchor| anchor.0 == ssrc)
+    /// Whether a packet goes on where the last one relayed left off: of the same source, nothing of our own in between,
+    /// and within a second of where it can be `pause` units later. Phones begin their timestamps anew after a hold.
+    pub fn goes_on(&self, source: u32, timestamp: u32, pause: u32, second: u32) -> bool {
+        let Some((ssrc, theirs, ours)) = self.relayed else { return false };
+        let step = ours.wrapping_add(timestamp.wrapping_sub(theirs)).wrapping_sub(self.timestamp) as i32;
+        let latest = i64::from(pause) + i64::from(second);
+        ssrc == source && (-i64::from(second)..=latest).contains(&i64::from(step))
+    }
+
+    /// The next packet relayed follows what was sent last, whatever its numbers are.
+    pub fn begin(&mut self) {
+        self.relayed = None;
+        self.mark_next = true;
     }
 
     /// Writes a packet of our own making (a prompt, music) and moves on by its length.
@@ -248,8 +258,15 @@ impl Sender {
         Some(bytes)
     }
 
-    /// Writes a packet that relays another leg's: the distance between its packets is kept, its numbers are not.
-    pub fn relay<'a>(&mut self, out: &'a mut [u8], payload_type: u8, from: &Packet<'_>) -> Option<&'a [u8]> {
+    /// Writes a packet that relays another leg's, of `length` timestamp units: the distance between its packets is kept,
+    /// its numbers are not.
+    pub fn relay<'a>(
+        &mut self,
+        out: &'a mut [u8],
+        payload_type: u8,
+        from: &Packet<'_>,
+        length: u32,
+    ) -> Option<&'a [u8]> {
         let marker = std::mem::take(&mut self.mark_next) || from.marker;
         let (_, theirs, ours) = match self.relayed {
             Some(anchor) if anchor.0 == from.ssrc => anchor,
@@ -258,7 +275,7 @@ impl Sender {
         let timestamp = ours.wrapping_add(from.timestamp.wrapping_sub(theirs));
         self.relayed = Some((from.ssrc, theirs, ours));
         let bytes = self.put(out, payload_type, marker, timestamp, from.payload)?;
-        let next = timestamp.wrapping_add(from.payload.len() as u32);
+        let next = timestamp.wrapping_add(length);
         if (next.wrapping_sub(self.timestamp) as i32) > 0 {
             self.timestamp = next;
         }
@@ -361,10 +378,10 @@ mod tests {
         };
         note(sender.write(&mut out, 8, &[0; 160]));
         note(sender.write(&mut out, 8, &[0; 160]));
-        note(sender.relay(&mut out, 8, &packet(1, 100)));
-        note(sender.relay(&mut out, 8, &packet(1, 102)));
-        note(sender.relay(&mut out, 8, &packet(1, 101)));
-        note(sender.relay(&mut out, 8, &packet(2, 5000)));
+        note(sender.relay(&mut out, 8, &packet(1, 100), 160));
+        note(sender.relay(&mut out, 8, &packet(1, 102), 160));
+        note(sender.relay(&mut out, 8, &packet(1, 101), 160));
+        note(sender.relay(&mut out, 8, &packet(2, 5000), 160));
         sender.pass(800);
         note(sender.write(&mut out, 8, &[0; 160]));
         assert_eq!(

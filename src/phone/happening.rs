@@ -195,7 +195,7 @@ impl fmt::Display for Happening {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LegStats { sent, received, lost, late, foreign, malformed, jitter } = self.stats;
+        let LegStats { sent, received, lost, late, foreign, malformed, flood, jitter } = self.stats;
         let expected = received + lost;
         let percent = if expected == 0 { 0.0 } else { lost as f64 * 100.0 / expected as f64 };
         write!(
@@ -206,8 +206,8 @@ impl fmt::Display for Summary {
             self.talk.as_secs_f64(),
             f64::from(jitter) / 8.0
         )?;
-        if foreign + malformed > 0 {
-            write!(f, ", {foreign} from elsewhere, {malformed} unreadable")?;
+        if foreign + malformed + flood > 0 {
+            write!(f, ", {foreign} from elsewhere, {malformed} unreadable, {flood} too many")?;
         }
         Ok(())
     }
@@ -244,7 +244,7 @@ mod tests {
              jitter 1.5 ms"
         );
         summary.stats.foreign = 3;
-        assert!(summary.to_string().ends_with(", 3 from elsewhere, 0 unreadable"));
+        assert!(summary.to_string().ends_with(", 3 from elsewhere, 0 unreadable, 0 too many"));
         assert_eq!(Happening::Refused { status: 404 }.to_string(), "refused with 404 Not Found");
     }
 

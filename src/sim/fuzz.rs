@@ -279,6 +279,6 @@ fn theirs() -> SocketAddr {
 }
 
 /// The clocks at the beginning of a run.
-fn beginning() -> Now {
+pub(super) fn beginning() -> Now {
     Now { utc: chrono::DateTime::UNIX_EPOCH, ..Now::read() }
 }

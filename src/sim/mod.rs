@@ -4,6 +4,7 @@
 pub mod check;
 pub mod fault;
 pub mod fuzz;
+pub mod fuzz_media;
 pub mod link;
 pub mod media;
 pub mod phone;

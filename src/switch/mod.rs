@@ -287,6 +287,7 @@ impl Switch {
                 late: stats.late,
                 foreign: stats.foreign,
                 malformed: stats.malformed,
+                flood: stats.flood,
             }),
         }
     }

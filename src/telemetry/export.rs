@@ -197,8 +197,8 @@ impl Metrics {
             Notice::PromptMissing => self.failed("prompt"),
             Notice::CallPanicked { .. } => self.failed("panic"),
             Notice::Overload => self.failed("overload"),
-            Notice::MediaStats { received, lost, late, foreign, malformed } => {
-                let kinds = [received, lost, late, foreign, malformed];
+            Notice::MediaStats { received, lost, late, foreign, malformed, flood } => {
+                let kinds = [received, lost, late, foreign, malformed, flood];
                 for (kind, value) in RTP_KINDS.iter().zip(kinds) {
                     self.rtp.with_label_values(&[kind]).inc_by(*value);
                 }
@@ -293,7 +293,7 @@ impl Metrics {
 }
 
 /// What becomes of an RTP packet, as the metrics write it.
-pub const RTP_KINDS: [&str; 5] = ["received", "lost", "late", "foreign", "malformed"];
+pub const RTP_KINDS: [&str; 6] = ["received", "lost", "late", "foreign", "malformed", "flood"];
 
 /// Where a fault of ours can be, as the metrics write it.
 pub const PARTS: [&str; 6] = ["store", "disk", "media", "prompt", "panic", "overload"];
@@ -427,7 +427,8 @@ mod tests {
     #[test]
     fn faults_packets_and_refusals_are_counted() {
         let (metrics, names) = (Metrics::new().expect("metrics"), names());
-        let stats = Notice::MediaStats { received: 500, lost: 3, late: 2, foreign: 1, malformed: 4 };
+        let stats =
+            Notice::MediaStats { received: 500, lost: 3, late: 2, foreign: 1, malformed: 4, flood: 5 };
         for notice in [
             stats,
             Notice::Refused { status: 404 },
@@ -445,6 +446,7 @@ mod tests {
         for line in [
             "hulplijn_rtp_packets_total{kind=\"lost\"} 3",
             "hulplijn_rtp_packets_total{kind=\"malformed\"} 4",
+            "hulplijn_rtp_packets_total{kind=\"flood\"} 5",
             "hulplijn_sip_refused_total{status=\"404\"} 1",
             "hulplijn_sip_refused_total{status=\"other\"} 1",
             "hulplijn_dropped_total{reason=\"flood\"} 7",

@@ -25,6 +25,7 @@ struct Fields<'a> {
     late: Option<u64>,
     foreign: Option<u64>,
     malformed: Option<u64>,
+    flood: Option<u64>,
 }
 
 /// Writes the log line of a notice.
@@ -52,6 +53,7 @@ pub fn log(notice: &Notice, names: &Names) {
                 late = f.late,
                 foreign = f.foreign,
                 malformed = f.malformed,
+                flood = f.flood,
                 "{}",
                 entry.help
             )
@@ -118,12 +120,13 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
             Fields { line: Some(names.line(*line)), what: Some(code.word()), ..none }
         }
         Notice::MessageTaken { length } => Fields { lasted_ms: ms(length), ..none },
-        Notice::MediaStats { received, lost, late, foreign, malformed } => Fields {
+        Notice::MediaStats { received, lost, late, foreign, malformed, flood } => Fields {
             count: Some(*received),
             lost: Some(*lost),
             late: Some(*late),
             foreign: Some(*foreign),
             malformed: Some(*malformed),
+            flood: Some(*flood),
             ..none
         },
         Notice::Dropped { reason, count } => {

@@ -146,6 +146,7 @@ pub enum Notice {
         late: u64,
         foreign: u64,
         malformed: u64,
+        flood: u64,
     },
     Dropped {
         reason: Drop,

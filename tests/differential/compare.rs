@@ -594,6 +594,8 @@ pub fn stream(bytes: &[u8]) -> Result<(), String> {
     match (ours.get(theirs.len()), fault) {
         // Or they refuse the head while its body is still to come.
         (None, None | Some(_)) | (Some(Frame::Broken), Some(_)) => Ok(()),
+        // They measure the body when it has come, we the whole message as soon as its length is said.
+        (Some(Frame::Broken), None) if framer.is_too_big() => Ok(()),
         // They judge the words while they cut, we after; what we cut is refused then or has a reason.
         (Some(Frame::Message(cut)), Some(_)) => datagram(cut).map(drop),
         (ours, _) => Err(format!("then {ours:?} to us, and more is to come to them")),

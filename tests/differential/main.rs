@@ -55,6 +55,19 @@ fn rfc4475_and_rfc5118_mean_the_same_to_both() {
 }
 
 #[test]
+fn rfc3261_18_3_a_body_that_fills_the_limit_alone_is_too_big_once_its_length_is_said() {
+    let request = |length: usize| {
+        format!(
+            "BYE sip:a@h SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nCall-ID: 1\r\nCSeq: 1 BYE\r\n\
+            To: <sip:a@h>;tag=1\r\nFrom: <sip:b@h>;tag=2\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    for length in [0, 65_000, 65_500, 65_536, 65_537, 100_000] {
+        assert_eq!(compare::stream(request(length).as_bytes()), Ok(()), "{length}");
+    }
+}
+
+#[test]
 fn bent_messages_mean_the_same_to_both() {
     let seeds = real();
     differ("bent message", |rng| bend::bend(rng, &seeds));

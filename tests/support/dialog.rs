@@ -30,6 +30,8 @@ impl Sdp {
             .map(|codec| match codec {
                 "8" => "a=rtpmap:8 PCMA/8000\r\n".to_owned(),
                 "0" => "a=rtpmap:0 PCMU/8000\r\n".to_owned(),
+                "9" => "a=rtpmap:9 G722/8000\r\n".to_owned(),
+                "111" => "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n".to_owned(),
                 "18" => "a=rtpmap:18 G729/8000\r\n".to_owned(),
                 other => panic!("no map for {other}"),
             })

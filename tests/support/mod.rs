@@ -15,6 +15,7 @@ pub mod place;
 pub mod prompts;
 pub mod rtp;
 pub mod server;
+pub mod way;
 
 pub use dialog::{Dialog, Sdp, reply};
 pub use digest::{Algorithm, Challenge, Registration};

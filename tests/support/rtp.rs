@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
+use super::way::Way;
 
 /// 20 ms of G.711.
 pub const FRAME: usize = 160;
@@ -31,6 +32,9 @@ pub struct Rtp {
     pub payload_type: u8,
     /// All that was heard, in order of arrival.
     pub heard: Vec<Packet>,
+    /// The longest time between two packets that came, and when the last did.
+    pub longest_gap: Duration,
+    pub last_at: Option<Instant>,
 }
 
 impl Rtp {
@@ -48,6 +52,8 @@ impl Rtp {
                     ssrc: 0x1234_5678,
                     payload_type: 8,
                     heard: Vec::new(),
+                    longest_gap: Duration::ZERO,
+                    last_at: None,
                 };
             }
         }
@@ -56,10 +62,15 @@ impl Rtp {
 
     /// Sends one packet with the next sequence number and timestamp.
     pub fn send(&mut self, to: SocketAddr, payload: &[u8]) {
-        let packet = self.packet(self.payload_type, false, payload);
+        let packet = self.next_packet(payload, payload.len() as u32);
         self.send_raw(to, &packet);
+    }
+
+    fn next_packet(&mut self, payload: &[u8], step: u32) -> Vec<u8> {
+        let packet = self.packet(self.payload_type, false, payload);
         self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(payload.len() as u32);
+        self.timestamp = self.timestamp.wrapping_add(step);
+        packet
     }
 
     /// Presses a key: three updates and three ends of a telephone-event (RFC 4733 2.5.1).
@@ -99,6 +110,21 @@ impl Rtp {
         }
     }
 
+    /// Sends payloads of 20 ms, each `step` timestamp units, over a way where packets come out when they do. How late the
+    /// latest of them was sent, since the machine was busy.
+    pub fn say_over(&mut self, way: Way, to: SocketAddr, payloads: &[Vec<u8>], step: u32) -> Duration {
+        let packets: Vec<Vec<u8>> = payloads.iter().map(|payload| self.next_packet(payload, step)).collect();
+        let begin = Instant::now();
+        let mut latest = Duration::ZERO;
+        for (at, index) in way.schedule(packets.len()) {
+            while self.hear(begin + at) {}
+            latest = latest.max(begin.elapsed().saturating_sub(at));
+            self.send_raw(to, &packets[index]);
+        }
+        while self.hear(begin + Duration::from_millis(20) * packets.len() as u32) {}
+        latest
+    }
+
     /// Takes one packet if one comes before this moment.
     pub fn hear(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
@@ -109,6 +135,9 @@ impl Rtp {
         let mut bytes = [0; 2048];
         let Ok((length, from)) = self.socket.recv_from(&mut bytes) else { return false };
         if let Some(packet) = read(&bytes[..length], from) {
+            let now = Instant::now();
+            let gap = self.last_at.replace(now).map_or(Duration::ZERO, |last| now - last);
+            self.longest_gap = self.longest_gap.max(gap);
             self.heard.push(packet);
         }
         true
@@ -139,6 +168,25 @@ impl Rtp {
         // Loopback keeps the order; what is twice counts once.
         packets.dedup_by_key(|p| (p.ssrc, p.sequence));
         packets.iter().flat_map(|p| p.payload.iter().copied()).collect()
+    }
+
+    /// The payloads of 20 ms heard, each where its timestamp puts it; empty where nothing came.
+    pub fn placed(&self, step: u32) -> Vec<Vec<u8>> {
+        let packets: Vec<&Packet> =
+            self.heard.iter().filter(|p| p.payload_type == self.payload_type).collect();
+        let Some(first) = packets.first() else { return Vec::new() };
+        assert!(packets.iter().all(|p| p.ssrc == first.ssrc), "one leg has two SSRCs");
+        let mut placed = Vec::new();
+        for packet in &packets {
+            let later = packet.timestamp.wrapping_sub(first.timestamp) as i32;
+            // What comes before the first was overtaken by it; nobody waits for it.
+            let Ok(later) = u32::try_from(later) else { continue };
+            let at = ((later + step / 2) / step) as usize;
+            assert!(at < 50 * 600, "a timestamp jumps by {later}");
+            placed.resize((at + 1).max(placed.len()), Vec::new());
+            placed[at].clone_from(&packet.payload);
+        }
+        placed
     }
 
     /// Whether this was heard anywhere, octet for octet.
