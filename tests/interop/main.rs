@@ -8,6 +8,8 @@ mod baresip;
 mod jssip;
 mod linphone;
 mod sipp;
+mod sipp_tls;
+mod tunnel;
 
 use support::prompts;
 use support::rtp::{FRAME, Rtp, find};
