@@ -98,25 +98,6 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
             }
         }
     }
-    unclear(config, found);
-}
-
-/// From several listeners of one kind and family a call has to know by which it goes out.
-fn unclear(config: &Config, found: &mut Vec<Diagnostic>) {
-    let kind = |listen: &Listen| (listen.transport.value, listen.address.value.is_ipv4());
-    let mut open: Vec<&Listen> = Vec::new();
-    for listen in config.listen.iter().filter(|l| l.networks.is_empty() && !l.transport.value.is_websocket())
-    {
-        if open.iter().any(|other| kind(other) == kind(listen)) {
-            let what = format!(
-                "another [[listen]] of this transport is for everybody too: calls out name that one, not `{}`",
-                listen.address.value
-            );
-            let allowed = "`networks` with those whom the switch calls from here";
-            found.push(Diagnostic::warning(&listen.address.place, what).allowed(allowed));
-        }
-        open.push(listen);
-    }
 }
 
 /// A target over TLS needs a listener of its kind and family: Via and Contact name it.

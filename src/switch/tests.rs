@@ -19,6 +19,9 @@ use crate::config::raw::{Config, Network};
 use crate::media::command::{MediaCommand, MediaEvent, RecordEnd};
 use crate::media::prompt_bank::PromptBank;
 use crate::sip::flow::{Flow, Transport};
+use crate::sip::wire::message::Message;
+use crate::sip::wire::parse::{Parsed, parse};
+use crate::sip::wire::print::print_response;
 use crate::telemetry::notice::{Notice, Outcome};
 
 const SWITCH: &str = "10.0.0.1:5060";
@@ -77,9 +80,7 @@ impl Bench {
     fn drain(&mut self) {
         while let Some(output) = self.switch.poll() {
             match output {
-                Output::Transmit { bytes, .. } => {
-                    self.sent.push(String::from_utf8_lossy(&bytes).into_owned());
-                }
+                Output::Transmit { bytes, .. } => self.sent.push(written(&bytes)),
                 Output::Notice(notice) => self.notices.push(notice),
                 Output::Media(MediaCommand::Open { leg, .. }) => self.opened.push(leg),
                 Output::Media(MediaCommand::Close { leg }) => self.closed.push(leg),
@@ -131,6 +132,15 @@ impl Bench {
         }
         panic!("it never comes to rest");
     }
+}
+
+/// A message as it is usually written: an answer to a stranger may be in short.
+fn written(bytes: &[u8]) -> String {
+    let whole = match parse(bytes) {
+        Parsed::Ok(Message::Response(response)) => print_response(&response).ok(),
+        _ => None,
+    };
+    String::from_utf8_lossy(whole.as_deref().unwrap_or(bytes)).into_owned()
 }
 
 #[test]

@@ -8,7 +8,8 @@ pub struct Message {
 
 impl Message {
     pub fn new(bytes: &[u8]) -> Self {
-        Self { text: String::from_utf8_lossy(bytes).into_owned() }
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        Self { text: if text.starts_with("SIP/2.0 ") { at_length(&text) } else { text } }
     }
 
     pub fn start_line(&self) -> &str {
@@ -83,6 +84,21 @@ impl Message {
         let contact = self.header("Contact");
         contact.split_once('<').and_then(|(_, rest)| rest.split('>').next()).unwrap_or(contact)
     }
+}
+
+/// A response whose fields are written in short, as an answer to a stranger may be, with their usual names.
+fn at_length(text: &str) -> String {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return text.to_owned() };
+    let mut lines = head.split("\r\n");
+    let mut all = lines.next().unwrap_or("").to_owned();
+    for line in lines {
+        all += "\r\n";
+        match line.split_once(':') {
+            Some((name, value)) if !value.starts_with(' ') => all += &format!("{}: {value}", long(name)),
+            Some(_) | None => all += line,
+        }
+    }
+    all + "\r\n\r\n" + body
 }
 
 /// The name of a field that may be written in short (RFC 3261 7.3.3).

@@ -19,8 +19,8 @@ pub(super) fn fitted(mut response: Response, room: usize) -> Result<Vec<u8>, Pri
     }
     response.headers.remove("Server");
     let mut brief = print_brief(&response)?;
-    // Allow is a MUST of 405 (8.2.1).
-    if brief.len() > room && response.status != 405 {
+    // Elsewhere they are MUSTs: Allow of 405 (8.2.1), Accept of 415 (8.2.3).
+    if brief.len() > room && matches!(response.status, 200 | 501) {
         SPARE.iter().for_each(|name| response.headers.remove(name));
         brief = print_brief(&response)?;
     }
