@@ -38,6 +38,8 @@ keys! {
     PlayKey,
     /// One recording.
     TakeKey,
+    /// Where three or more legs are mixed.
+    RoomKey,
     /// One question to DNS.
     QueryKey,
     /// A host name of the configuration to which calls go over TLS, and for which the certificate must be (RFC 5922).

@@ -265,6 +265,7 @@ mod tests {
             log_out: word(),
             pause: word(),
             resume: word(),
+            conference: word(),
         }
     }
 

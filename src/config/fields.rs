@@ -242,7 +242,7 @@ fn shutdown(s: &mut Section<'_, '_, '_>) -> Shutdown {
 }
 
 /// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `log-in` *71, `log-out` *72, `pause` *73,
-/// `resume` *74.
+/// `resume` *74, `conference` *75.
 fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
     let codecs = if s.has("codecs") {
         s.some("codecs", word(&["pcma", "pcmu"]))
@@ -258,6 +258,7 @@ fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
         log_out: s.or("log-out", star_code, "*72".to_owned()),
         pause: s.or("pause", star_code, "*73".to_owned()),
         resume: s.or("resume", star_code, "*74".to_owned()),
+        conference: s.or("conference", star_code, "*75".to_owned()),
     }
 }
 

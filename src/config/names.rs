@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::diagnostic::Diagnostic;
-use super::raw::{Action, At, Config, Line, Listen, ListenTransport, Network, Place, Reach, Trunk};
+use super::raw::{Action, At, Config, Helpline, Line, Listen, ListenTransport, Network, Place, Reach, Trunk};
 use super::sip_address::{self, Address, Way};
 
 /// Everything wrong or doubtful, in no order.
@@ -276,7 +276,8 @@ fn helpline(config: &Config, found: &mut Vec<Diagnostic>) {
     distinct(&helpline.languages, unless_empty, |l| format!("the language `{l}`"), found);
     distinct(&helpline.codecs, unless_empty, |c| format!("the codec `{c}`"), found);
     // Codes that were left out stand where the table begins; a clash is shown at the one that was written.
-    let mut codes = [&helpline.log_in, &helpline.log_out, &helpline.pause, &helpline.resume];
+    let Helpline { log_in, log_out, pause, resume, conference, .. } = helpline;
+    let mut codes = [log_in, log_out, pause, resume, conference];
     codes.sort_by_key(|code| code.place.line);
     distinct(codes, unless_empty, |c| format!("the code `{c}`"), found);
 }

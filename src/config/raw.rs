@@ -249,6 +249,8 @@ pub struct Helpline {
     pub log_out: At<String>,
     pub pause: At<String>,
     pub resume: At<String>,
+    /// Pressed in a call: brings the caller and who is asked together.
+    pub conference: At<String>,
 }
 
 /// `[hours]` with `[[exception]]`

@@ -104,6 +104,13 @@ pub fn join_tone() -> Arc<Clip> {
     clip("tone/join", &samples)
 }
 
+/// What those who stay hear when somebody leaves: the two notes falling, softer.
+pub fn leave_tone() -> Arc<Clip> {
+    let mut samples = tone(&[880.0], 0.09, -28.0);
+    samples.extend(tone(&[587.3], 0.12, -28.0));
+    clip("tone/leave", &samples)
+}
+
 /// What the waiting hear when no music is installed: a soft chord now and then.
 pub fn music() -> Arc<Clip> {
     let mut samples = tone(&[440.0, 554.4, 659.3], 1.2, -32.0);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::id::{LegKey, PlayKey, Rng, TakeKey};
+use crate::base::id::{LegKey, PlayKey, Rng, RoomKey, TakeKey};
 
 /// The codecs of G.711; both at 8 kHz with 20 ms packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,6 +149,9 @@ impl RecordEnd {
     }
 }
 
+/// Legs that one room holds.
+pub const MOST_IN_A_ROOM: usize = 8;
+
 /// What the core asks of the media plane.
 #[derive(Clone, PartialEq)]
 pub enum MediaCommand {
@@ -171,6 +174,14 @@ pub enum MediaCommand {
     Bridge { a: LegKey, b: LegKey },
     /// Undo `Bridge` for the pair that `leg` belongs to.
     Unbridge { leg: LegKey },
+    /// Bring a leg into a room, where each hears all the others; the first makes it. Ends the leg's playing and leaves
+    /// its bridge, without a gap when its other side comes too. Keys go no further than their event. Beyond
+    /// [`MOST_IN_A_ROOM`] nobody comes in.
+    Mix { room: RoomKey, leg: LegKey },
+    /// Take a leg out of its room; the last takes the room along. `Bridge` and `Close` do so by themselves.
+    Unmix { leg: LegKey },
+    /// Let all in a room hear a tone, besides each other. One that still sounds is cut off.
+    Chime { room: RoomKey, clip: Arc<Clip> },
     /// Send a digit by RFC 4733.
     SendDigit { leg: LegKey, digit: char, duration: Duration },
     /// Record what the leg sends, to `path` with `.part` added, renamed to `path` when whole. A press of
@@ -214,6 +225,9 @@ impl MediaCommand {
             | Self::Stop { .. }
             | Self::Bridge { .. }
             | Self::Unbridge { .. }
+            | Self::Mix { .. }
+            | Self::Unmix { .. }
+            | Self::Chime { .. }
             | Self::SendDigit { .. }
             | Self::StopRecord { .. }
             | Self::Watch { .. }
@@ -283,6 +297,9 @@ impl fmt::Debug for MediaCommand {
             Self::Stop { leg } => write!(f, "Stop({leg})"),
             Self::Bridge { a, b } => write!(f, "Bridge({a} {b})"),
             Self::Unbridge { leg } => write!(f, "Unbridge({leg})"),
+            Self::Mix { room, leg } => write!(f, "Mix({room} {leg})"),
+            Self::Unmix { leg } => write!(f, "Unmix({leg})"),
+            Self::Chime { room, clip } => write!(f, "Chime({room} {clip:?})"),
             Self::SendDigit { leg, .. } => write!(f, "SendDigit({leg})"),
             Self::Record { leg, take, .. } => write!(f, "Record({leg} {take})"),
             Self::StopRecord { leg } => write!(f, "StopRecord({leg})"),

@@ -19,6 +19,7 @@ use super::rate::Rate;
 use super::record::{Recorder, Taken};
 use super::rtcp::{self, MAX_REPORT, Reporter};
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
+use super::seam;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
@@ -111,6 +112,8 @@ struct Output {
     bridged: bool,
     /// Bridged, but the other leg is quiet: silence is sent.
     filling: bool,
+    /// The last byte of sound that was relayed.
+    last: u8,
     keys: VecDeque<(char, Duration)>,
     /// The key being sent, and the timestamp of its beginning.
     pressing: Option<(KeyWriter, u32)>,
@@ -295,6 +298,13 @@ impl MediaLeg {
             }
             Sound::Noise => (payloads.send(Sound::Noise)?, heard.payload),
         };
+        let mut joined: [u8; MAX_PAYLOAD];
+        let (is_audio, mut payload) = (matches!(heard.sound, Sound::Audio(_)), payload);
+        if is_audio && self.sender.relays_another(heard.source) {
+            joined = [0; MAX_PAYLOAD];
+            payload = seam::join(ours, self.output.last, payload, &mut joined);
+        }
+        self.output.last = payload.last().filter(|_| is_audio).copied().unwrap_or(self.output.last);
         let second = ours.clock();
         let pause = units(now.at.saturating_duration_since(self.sent_at), second);
         if !self.sender.goes_on(heard.source, heard.timestamp, pause, second) {

@@ -24,7 +24,7 @@ use super::ports::PortPool;
 use super::rtp::MAX_PAYLOAD;
 use super::writer::{self, Done};
 use crate::base::bounded::Full;
-use crate::base::id::{LegKey, PlayKey, Rng};
+use crate::base::id::{LegKey, PlayKey, Rng, RoomKey};
 use crate::base::time::Now;
 
 /// Commands that wait for one thread; more are given back to the core.
@@ -115,6 +115,14 @@ impl PlaneHandle {
             }
             return first.post(Post::Command(command)).map_err(given_back);
         }
+        if let MediaCommand::Mix { room, leg } = command {
+            // The room first: what the leg's thread tells it later must come after.
+            let (first, second) = (self.shared.mailbox(room_seat(room)), self.shared.mailbox(leg));
+            if !std::ptr::eq(first, second) {
+                first.post(Post::Command(command.clone())).map_err(given_back)?;
+            }
+            return second.post(Post::Command(command)).map_err(given_back);
+        }
         self.shared.mailbox(leg_of(&command)).post(Post::Command(command)).map_err(given_back)
     }
 
@@ -167,6 +175,17 @@ impl Shared {
         (leg.0 % self.mailboxes.len().max(1) as u64) as usize
     }
 
+    pub(super) fn mailbox_of(&self, side: Side) -> &Mailbox {
+        match side {
+            Side::Leg(leg) => self.mailbox(leg),
+            Side::Room(room) => self.mailbox(room_seat(room)),
+        }
+    }
+
+    pub(super) fn thread_of_room(&self, room: RoomKey) -> usize {
+        self.thread_of(room_seat(room))
+    }
+
     pub(super) fn mailbox(&self, leg: LegKey) -> &Mailbox {
         &self.mailboxes[self.thread_of(leg)]
     }
@@ -209,11 +228,24 @@ pub(super) enum Post {
         leg: LegKey,
         from: LegKey,
     },
+    /// The leg has left the room.
+    Leave {
+        room: RoomKey,
+        leg: LegKey,
+    },
 }
 
-/// A packet from a leg on one thread to a leg on another.
+/// One end of a packet's way within the plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Leg(LegKey),
+    Room(RoomKey),
+}
+
+/// A packet from a leg or room on one thread to one on another.
 pub(super) struct Crossing {
-    pub(super) to: LegKey,
+    pub(super) from: Side,
+    pub(super) to: Side,
     source: u32,
     timestamp: u32,
     marker: bool,
@@ -223,12 +255,12 @@ pub(super) struct Crossing {
 }
 
 impl Crossing {
-    pub(super) fn new(to: LegKey, heard: &Heard<'_>) -> Self {
+    pub(super) fn new(from: Side, to: Side, heard: &Heard<'_>) -> Self {
         let mut payload = [0; MAX_PAYLOAD];
         let length = heard.payload.len().min(MAX_PAYLOAD);
         payload[..length].copy_from_slice(&heard.payload[..length]);
         let Heard { source, timestamp, marker, sound, .. } = *heard;
-        Self { to, source, timestamp, marker, sound, length, payload }
+        Self { from, to, source, timestamp, marker, sound, length, payload }
     }
 
     pub(super) fn heard(&self) -> Heard<'_> {
@@ -317,7 +349,9 @@ impl Inbox {
 fn given_back(Full(post): Full<Post>) -> Full<MediaCommand> {
     match post {
         Post::Command(command) => Full(command),
-        Post::Loaded { leg, .. } | Post::Unpair { leg, .. } => Full(MediaCommand::Stop { leg }),
+        Post::Loaded { leg, .. } | Post::Unpair { leg, .. } | Post::Leave { leg, .. } => {
+            Full(MediaCommand::Stop { leg })
+        }
     }
 }
 
@@ -330,13 +364,21 @@ fn leg_of(command: &MediaCommand) -> LegKey {
         | MediaCommand::Stop { leg }
         | MediaCommand::Bridge { a: leg, .. }
         | MediaCommand::Unbridge { leg }
+        | MediaCommand::Mix { leg, .. }
+        | MediaCommand::Unmix { leg }
         | MediaCommand::SendDigit { leg, .. }
         | MediaCommand::Record { leg, .. }
         | MediaCommand::StopRecord { leg }
         | MediaCommand::Watch { leg, .. }
         | MediaCommand::Close { leg } => *leg,
+        MediaCommand::Chime { room, .. } => room_seat(*room),
         MediaCommand::Discard { .. } => LegKey(0),
     }
+}
+
+/// A room lives where a leg of that number would.
+fn room_seat(room: RoomKey) -> LegKey {
+    LegKey(room.0)
 }
 
 /// The soft limit goes up to the hard one; when that is too low for all legs, `Open` will fail and say so.

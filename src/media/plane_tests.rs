@@ -205,6 +205,51 @@ fn two_legs_hear_each_other_on_one_thread_and_across_threads() {
 }
 
 #[test]
+fn three_legs_hear_each_other_in_a_room_on_one_thread_and_across_threads() {
+    for threads in [1, 2, 3] {
+        let mut story = Story::new(PlaneConfig { threads, ports: 23_000..=23_999, ..config() });
+        let mut peers: Vec<Peer> = [(1, Codec::Pcma), (2, Codec::Pcmu), (3, Codec::Pcma)]
+            .map(|(key, codec)| story.peer(key, codec))
+            .into();
+        let room = RoomKey(1);
+        story.send(MediaCommand::Bridge { a: peers[0].leg, b: peers[1].leg });
+        for peer in &peers {
+            story.send(MediaCommand::Mix { room, leg: peer.leg });
+        }
+        // 3264 and 6016, the same in sum for who says nothing: bytes of A-law that are exact in any sum.
+        let byte = |value: i16| Codec::Pcma.encode(value);
+        let heard = |peer: &Peer, codec: Codec, wanted: i32| {
+            (0..500).any(|_| {
+                let payload = peer.hear();
+                payload.iter().all(|b| (i32::from(codec.decode(*b)) - wanted).abs() < 300)
+            })
+        };
+        for round in 0..2 {
+            for _ in 0..12 {
+                peers[0].say(byte(2000));
+                peers[1].say(byte(4000));
+                std::hint::black_box(peers[2].hear());
+            }
+            assert!(heard(&peers[2], Codec::Pcma, 6000), "{threads} threads, round {round}");
+            for _ in 0..12 {
+                peers[2].say(byte(8000));
+                peers[0].say(byte(2000));
+                std::hint::black_box(peers[1].hear());
+            }
+            assert!(heard(&peers[1], Codec::Pcmu, 10_000), "{threads} threads, round {round}");
+        }
+        // One leaves, two are bridged again.
+        story.close(3);
+        story.send(MediaCommand::Bridge { a: peers[0].leg, b: peers[1].leg });
+        let (a, b) = peers.split_at_mut(1);
+        a[0].say_until(0x2a, &b[0], 0);
+        b[0].say_until(0x2a, &a[0], 0x2a);
+        story.close(1);
+        story.close(2);
+    }
+}
+
+#[test]
 fn a_port_rests_and_a_full_plane_refuses() {
     let mut story = Story::new(PlaneConfig { ports: 23_000..=23_003, ..config() });
     let MediaEvent::Opened { local: first, .. } = story.open(1) else { panic!("not opened") };

@@ -1,32 +1,32 @@
-//! One thread of the media plane: its legs with their sockets, its clock, and what it owes to the core and
-//! to the disk.
+//! One thread of the media plane: its legs with their sockets, and its clock.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
-use tokio::sync::mpsc::error::TrySendError as EventNotSent;
 
-use super::command::{MediaCommand, MediaEvent, Origin, RecordEnd};
+use super::command::{MediaCommand, MediaEvent, Origin};
+use super::courier::Courier;
 use super::leg::{Heard, LOOK, MAX_PACKET, MediaLeg, TICK, TakeOutput};
-use super::plane::{Crossing, Inbox, Post, Shared};
+use super::plane::{Crossing, Inbox, Post, Shared, Side};
+use super::plane_rooms::Rooms;
 use super::ports::SocketPair;
 use super::rtcp::MAX_REPORT;
 use super::writer::Job;
-use crate::base::id::{LegKey, PlayKey, TakeKey};
+use crate::base::id::{LegKey, PlayKey};
 use crate::base::time::Now;
 
 /// The legs' ticks are spread over the 20 ms, so that they don't go out in one burst.
-const PHASES: usize = 4;
+pub(super) const PHASES: usize = 4;
 const SLOT: Duration = Duration::from_millis(TICK.as_millis() as u64 / PHASES as u64);
 /// Each leg is looked at once in so many slots.
 const SLOTS_A_LOOK: usize = (LOOK.as_millis() / SLOT.as_millis()) as usize;
@@ -34,11 +34,6 @@ const SLOTS_A_LOOK: usize = (LOOK.as_millis() / SLOT.as_millis()) as usize;
 const MAX_LAG: Duration = Duration::from_millis(200);
 /// Posts, packets from other threads and ready sockets that are taken in one turn.
 const BATCH: usize = 256;
-/// Beyond so many waiting events, those that a core can miss are dropped; beyond the second, all.
-const MAX_WAITING: usize = 4096;
-const MAX_WAITING_ALL: usize = 65_536;
-/// Jobs that wait for the disk; samples beyond are lost and their recording ends as `Disk`.
-const MAX_JOBS: usize = 2048;
 /// Room for a datagram; what is longer is cut and then refused.
 const DATAGRAM: usize = 2048;
 
@@ -46,11 +41,12 @@ const DATAGRAM: usize = 2048;
 const WAKE: u64 = u64::MAX;
 
 pub(super) struct PlaneThread {
-    index: usize,
-    shared: Arc<Shared>,
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
     inbox: Inbox,
     epoll: OwnedFd,
-    legs: Legs,
+    pub(super) legs: Legs,
+    pub(super) rooms: Rooms,
     /// The time of the next slot, and whose turn it is.
     slot: Now,
     phase: usize,
@@ -58,14 +54,14 @@ pub(super) struct PlaneThread {
     cursor: usize,
     courier: Courier,
     /// The leg being worked on, so that a fault in its code ends that leg alone.
-    current: Option<usize>,
+    pub(super) current: Option<usize>,
     more: bool,
 }
 
 /// The legs of a thread.
-struct Legs {
+pub(super) struct Legs {
     seats: Slab<Seat>,
-    places: BTreeMap<LegKey, usize>,
+    pub(super) places: BTreeMap<LegKey, usize>,
     /// Places of the legs that want a tick, by phase.
     ticking: [Vec<usize>; PHASES],
     /// One more than the highest place ever taken.
@@ -73,23 +69,23 @@ struct Legs {
     next_phase: usize,
 }
 
-struct Seat {
-    leg: MediaLeg,
+pub(super) struct Seat {
+    pub(super) leg: MediaLeg,
     sockets: SocketPair,
-    partner: Option<Partner>,
+    pub(super) partner: Option<Partner>,
     phase: usize,
     ticking: bool,
     /// A recording is being read, to be played.
-    loading: Option<PlayKey>,
+    pub(super) loading: Option<PlayKey>,
     /// What is told of it must come after what the writer tells.
     recorded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Partner {
-    key: LegKey,
-    /// On this thread.
-    place: Option<usize>,
+pub(super) struct Partner {
+    pub(super) side: Side,
+    /// Of a leg on this thread.
+    pub(super) place: Option<usize>,
 }
 
 impl PlaneThread {
@@ -108,19 +104,14 @@ impl PlaneThread {
             span: 0,
             next_phase: 0,
         };
-        let courier = Courier {
-            shared: Arc::clone(&shared),
-            events: VecDeque::new(),
-            jobs_to: jobs,
-            jobs: VecDeque::new(),
-            starved: BTreeSet::new(),
-        };
+        let courier = Courier::new(Arc::clone(&shared), jobs);
         Ok(Self {
             index,
             shared,
             inbox,
             epoll,
             legs,
+            rooms: Rooms::default(),
             slot: Now::read(),
             phase: 0,
             cursor: 0,
@@ -168,7 +159,7 @@ impl PlaneThread {
         if self.more {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
-        if self.legs.seats.is_empty() && self.courier.is_idle() {
+        if self.legs.seats.is_empty() && self.rooms.is_empty() && self.courier.is_idle() {
             return None;
         }
         let wait = self.slot.at.saturating_duration_since(now.at).min(SLOT);
@@ -176,11 +167,14 @@ impl PlaneThread {
     }
 
     fn run_clock(&mut self, now: Now) {
-        if self.legs.seats.is_empty() || now.at.saturating_duration_since(self.slot.at) > MAX_LAG {
+        if (self.legs.seats.is_empty() && self.rooms.is_empty())
+            || now.at.saturating_duration_since(self.slot.at) > MAX_LAG
+        {
             self.slot = now;
         }
         while self.slot.at <= now.at {
             self.tick(self.slot, self.phase);
+            self.tick_rooms(self.slot, self.phase);
             self.look(now);
             self.slot = self.slot.plus(SLOT);
             self.phase = (self.phase + 1) % PHASES;
@@ -237,18 +231,31 @@ impl PlaneThread {
         } else if let Some(heard) = seat.leg.handle_rtp(now, from, bytes)
             && let Some(partner) = seat.partner
         {
-            match partner.place {
-                Some(other) => self.relay(now, other, &heard),
-                None => self.shared.mailbox(partner.key).cross(Crossing::new(partner.key, &heard)),
-            }
+            let from = Side::Leg(seat.leg.key());
+            self.pass(now, from, partner, &heard);
         }
         self.legs.settle(place, &mut self.courier);
         self.current = None;
     }
 
-    fn relay(&mut self, now: Now, place: usize, heard: &Heard<'_>) {
+    /// To the other leg of a bridge, or to the room.
+    pub(super) fn pass(&mut self, now: Now, from: Side, to: Partner, heard: &Heard<'_>) {
+        match (to.place, to.side, from) {
+            (Some(place), Side::Leg(_), _) => self.relay(now, place, from, heard),
+            (_, Side::Room(room), Side::Leg(leg)) if self.shared.thread_of_room(room) == self.index => {
+                self.rooms.hear(room, leg, heard);
+            }
+            (_, to, _) => self.shared.mailbox_of(to).cross(Crossing::new(from, to, heard)),
+        }
+    }
+
+    /// Nothing reaches a leg but from whom it is with at this moment.
+    fn relay(&mut self, now: Now, place: usize, from: Side, heard: &Heard<'_>) {
         let mut out = [0; MAX_PACKET];
         let Some(seat) = self.legs.seats.get_mut(place) else { return };
+        if seat.partner.is_none_or(|partner| partner.side != from) {
+            return;
+        }
         if let Some(datagram) = seat.leg.relay(now, heard, &mut out) {
             send(&seat.sockets.rtp, datagram.bytes, datagram.to);
         }
@@ -257,8 +264,14 @@ impl PlaneThread {
     fn take_crossings(&mut self, now: Now) {
         for _ in 0..BATCH {
             let Ok(crossing) = self.inbox.crossings.try_recv() else { return };
-            if let Some(&place) = self.legs.places.get(&crossing.to) {
-                self.relay(now, place, &crossing.heard());
+            match (crossing.to, crossing.from) {
+                (Side::Leg(to), from) => {
+                    if let Some(&place) = self.legs.places.get(&to) {
+                        self.relay(now, place, from, &crossing.heard());
+                    }
+                }
+                (Side::Room(room), Side::Leg(leg)) => self.rooms.hear(room, leg, &crossing.heard()),
+                (Side::Room(_), Side::Room(_)) => {}
             }
         }
         self.more = true;
@@ -277,7 +290,8 @@ impl PlaneThread {
                         self.legs.settle_key(leg, &mut self.courier);
                     }
                 }
-                Post::Unpair { leg, from } => self.unpair(leg, from),
+                Post::Unpair { leg, from } => self.unpair(leg, Side::Leg(from)),
+                Post::Leave { room, leg } => self.rooms.leave(room, leg),
             }
             self.current = None;
         }
@@ -289,7 +303,9 @@ impl PlaneThread {
             MediaCommand::Open { leg, local, origin } => self.open(now, leg, local, origin),
             MediaCommand::Close { leg } => self.close(now, leg),
             MediaCommand::Bridge { a, b } => self.bridge(a, b),
-            MediaCommand::Unbridge { leg } => self.unbridge(leg),
+            MediaCommand::Unbridge { leg } | MediaCommand::Unmix { leg } => self.unbridge(leg),
+            MediaCommand::Mix { room, leg } => self.mix(room, leg),
+            MediaCommand::Chime { room, clip } => self.rooms.chime(room, clip),
             MediaCommand::Discard { path } => self.courier.job(Job::Discard { path }),
             MediaCommand::Record { leg, take, path, max, silence, finish_key } => {
                 let Some(seat) = self.legs.seat(leg) else { return };
@@ -326,7 +342,7 @@ impl PlaneThread {
         }
     }
 
-    fn on_leg(&mut self, leg: LegKey, change: impl FnOnce(&mut Seat)) {
+    pub(super) fn on_leg(&mut self, leg: LegKey, change: impl FnOnce(&mut Seat)) {
         self.current = self.legs.places.get(&leg).copied();
         if let Some(seat) = self.legs.seat(leg) {
             change(seat);
@@ -404,6 +420,10 @@ impl PlaneThread {
 
     /// A fault in the code for one leg ends that leg; the others go on.
     fn abandon(&mut self) {
+        for leg in self.rooms.abandon() {
+            // The core closes them.
+            self.courier.tell(MediaEvent::Broken { leg });
+        }
         let Some(place) = self.current.take() else { return };
         let Some(leg) = self.legs.seats.get(place).map(|seat| seat.leg.key()) else { return };
         self.unbridge(leg);
@@ -424,7 +444,7 @@ impl PlaneThread {
             if !self.legs.places.contains_key(&own) || (other_is_here && place.is_none()) {
                 continue;
             }
-            let partner = Partner { key: other, place };
+            let partner = Partner { side: Side::Leg(other), place };
             if self.legs.seat(own).is_some_and(|s| s.partner.is_some_and(|p| p != partner)) {
                 self.unbridge(own);
             }
@@ -438,17 +458,19 @@ impl PlaneThread {
 
     fn unbridge(&mut self, leg: LegKey) {
         let Some(partner) = self.legs.seat(leg).and_then(|seat| seat.partner) else { return };
-        self.unpair(leg, partner.key);
-        if partner.place.is_some() {
-            self.unpair(partner.key, leg);
-        } else {
-            // Were it lost, the other leg would send silence until the core has something else for it.
-            let _told = self.shared.mailbox(partner.key).post(Post::Unpair { leg: partner.key, from: leg });
+        self.unpair(leg, partner.side);
+        match partner.side {
+            Side::Room(room) => self.leave(room, leg),
+            Side::Leg(other) if partner.place.is_some() => self.unpair(other, Side::Leg(leg)),
+            Side::Leg(other) => {
+                // Were it lost, the other leg would send silence until the core has something else for it.
+                let _told = self.shared.mailbox(other).post(Post::Unpair { leg: other, from: leg });
+            }
         }
     }
 
-    fn unpair(&mut self, leg: LegKey, from: LegKey) {
-        if let Some(seat) = self.legs.seat(leg).filter(|s| s.partner.is_some_and(|p| p.key == from)) {
+    fn unpair(&mut self, leg: LegKey, from: Side) {
+        if let Some(seat) = self.legs.seat(leg).filter(|s| s.partner.is_some_and(|p| p.side == from)) {
             seat.partner = None;
             seat.leg.unbridge();
             self.legs.settle_key(leg, &mut self.courier);
@@ -457,7 +479,7 @@ impl PlaneThread {
 }
 
 impl Legs {
-    fn seat(&mut self, leg: LegKey) -> Option<&mut Seat> {
+    pub(super) fn seat(&mut self, leg: LegKey) -> Option<&mut Seat> {
         self.seats.get_mut(*self.places.get(&leg)?)
     }
 
@@ -507,83 +529,6 @@ impl Seat {
                 TakeOutput::Samples { take, samples } => Job::Samples { take, samples },
                 TakeOutput::Ended { take, taken } => Job::End { take, taken },
             });
-        }
-    }
-}
-
-/// Carries events to the core and jobs to the writer, and keeps them while those are busy: the clock
-/// never waits.
-struct Courier {
-    shared: Arc<Shared>,
-    events: VecDeque<MediaEvent>,
-    jobs_to: SyncSender<Job>,
-    jobs: VecDeque<Job>,
-    /// Recordings that lost samples because the disk was too slow.
-    starved: BTreeSet<TakeKey>,
-}
-
-impl Courier {
-    fn tell(&mut self, event: MediaEvent) {
-        let minor = matches!(
-            event,
-            MediaEvent::Digit { .. } | MediaEvent::Flowing { .. } | MediaEvent::Silent { .. }
-        );
-        if self.events.len() < if minor { MAX_WAITING } else { MAX_WAITING_ALL } {
-            self.events.push_back(event);
-            self.push_events();
-        }
-    }
-
-    fn job(&mut self, mut job: Job) {
-        match &mut job {
-            Job::Samples { take, .. } if self.jobs.len() >= MAX_JOBS => {
-                self.starved.insert(*take);
-                return;
-            }
-            Job::End { take, taken } if self.starved.remove(take) => taken.end = RecordEnd::Disk,
-            _ => {}
-        }
-        self.jobs.push_back(job);
-        self.push_jobs();
-    }
-
-    fn push(&mut self) {
-        self.push_events();
-        self.push_jobs();
-    }
-
-    fn push_events(&mut self) {
-        while let Some(event) = self.events.pop_front() {
-            match self.shared.events.try_send(event) {
-                Ok(()) => {}
-                Err(EventNotSent::Full(event)) => return self.events.push_front(event),
-                // The core is gone.
-                Err(EventNotSent::Closed(_)) => return self.events.clear(),
-            }
-        }
-    }
-
-    fn push_jobs(&mut self) {
-        while let Some(job) = self.jobs.pop_front() {
-            match self.jobs_to.try_send(job) {
-                Ok(()) => {}
-                Err(TrySendError::Full(job)) => return self.jobs.push_front(job),
-                Err(TrySendError::Disconnected(_)) => return self.jobs.clear(),
-            }
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.events.is_empty() && self.jobs.is_empty()
-    }
-
-    /// At the end the disk may be waited for.
-    fn finish(mut self) {
-        self.push_events();
-        for job in self.jobs.drain(..) {
-            if self.jobs_to.send(job).is_err() {
-                return;
-            }
         }
     }
 }

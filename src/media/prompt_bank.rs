@@ -60,9 +60,12 @@ impl PromptBank {
     pub fn load(dir: &Path, languages: &[String]) -> (Self, Vec<PromptTrouble>) {
         let mut troubles = Vec::new();
         let mut common = load_directory(dir, "", &mut troubles);
-        for (name, make) in
-            [("beep", audio::beep as fn() -> _), ("join", audio::join_tone), ("music", audio::music)]
-        {
+        for (name, make) in [
+            ("beep", audio::beep as fn() -> _),
+            ("join", audio::join_tone),
+            ("leave", audio::leave_tone),
+            ("music", audio::music),
+        ] {
             common.entry(name.to_owned()).or_insert_with(make);
         }
         let languages = languages

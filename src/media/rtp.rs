@@ -247,6 +247,11 @@ impl Sender {
         self.mark_next = true;
     }
 
+    /// Whether the last packet relayed came from another source, and nothing of our own followed.
+    pub fn relays_another(&self, ssrc: u32) -> bool {
+        self.relayed.is_some_and(|anchor| anchor.0 != ssrc)
+    }
+
     /// Writes a packet of our own making (a prompt, music) and moves on by its length.
     /// `None` when `out` is too small.
     pub fn write<'a>(&mut self, out: &'a mut [u8], payload_type: u8, payload: &[u8]) -> Option<&'a [u8]> {

@@ -269,6 +269,18 @@ impl Check {
             .map(|(user, load)| format!("line {user} has {load} calls at a time"))
             .collect();
         self.broken.extend(over);
+        // Nobody stands in a room twice, and who is in one is in no bridge.
+        let mut there = BTreeSet::new();
+        for (leg, side) in media.legs() {
+            let Some(room) = side.room else { continue };
+            if side.bridged.is_some() {
+                self.broken.push(format!("leg {leg} is in a room and in a bridge"));
+            }
+            let remote = side.stream.as_ref().map(|stream| stream.remote);
+            if remote.is_some_and(|remote| !there.insert((room, remote))) {
+                self.broken.push(format!("somebody is in room {room} twice"));
+            }
+        }
     }
 
     /// A caller must never meet silence.
@@ -277,6 +289,7 @@ impl Check {
             side.stream.as_ref().is_some_and(|s| s.direction.sends())
                 && side.playing.is_none()
                 && side.bridged.is_none()
+                && side.room.is_none_or(|room| media.in_room(room).count() < 2)
                 && !side.records()
         };
         self.quiet.retain(|leg, _| media.side(*leg).is_some_and(quiet));

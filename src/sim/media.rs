@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::base::id::{LegKey, PlayKey, TakeKey};
-use crate::media::command::{LegStats, MediaCommand, MediaEvent, RecordEnd, Stream};
+use crate::base::id::{LegKey, PlayKey, RoomKey, TakeKey};
+use crate::media::command::{LegStats, MOST_IN_A_ROOM, MediaCommand, MediaEvent, RecordEnd, Stream};
 
 /// How long a command takes to reach its thread, and an event to come back.
 const STEP: Duration = Duration::from_millis(3);
@@ -19,6 +19,7 @@ pub struct Side {
     pub stream: Option<Stream>,
     pub playing: Option<Playing>,
     pub bridged: Option<LegKey>,
+    pub room: Option<RoomKey>,
     /// Keys that the peer was sent.
     pub digits: String,
     take: Option<Taking>,
@@ -135,6 +136,13 @@ impl Media {
             MediaCommand::Stop { leg } => self.on(leg, |side| side.playing = None),
             MediaCommand::Bridge { a, b } => self.bridge(a, b),
             MediaCommand::Unbridge { leg } => self.unbridge(leg),
+            MediaCommand::Mix { room, leg } => self.mix(room, leg),
+            MediaCommand::Unmix { leg } => self.on(leg, |side| side.room = None),
+            MediaCommand::Chime { room, clip } => {
+                for (&leg, _) in self.legs.iter().filter(|(_, side)| side.room == Some(room)) {
+                    self.played.push(Played { at: now, leg, names: short(&clip.name).to_owned() });
+                }
+            }
             MediaCommand::SendDigit { leg, digit, .. } => self.on(leg, |side| side.digits.push(digit)),
             MediaCommand::Record { leg, take, path, max, silence, finish_key } => {
                 let taking = Taking { take, path, since: now, max, finish_key, speech };
@@ -231,6 +239,7 @@ impl Media {
             stream: None,
             playing: None,
             bridged: None,
+            room: None,
             digits: String::new(),
             take: None,
             watch: None,
@@ -273,10 +282,27 @@ impl Media {
     fn bridge(&mut self, a: LegKey, b: LegKey) {
         for (own, other) in [(a, b), (b, a)] {
             self.on(own, |side| {
-                side.bridged = Some(other);
+                (side.bridged, side.room) = (Some(other), None);
                 side.playing = None;
             });
         }
+    }
+
+    fn mix(&mut self, room: RoomKey, leg: LegKey) {
+        self.unbridge(leg);
+        self.on(leg, |side| {
+            side.room = Some(room);
+            side.playing = None;
+        });
+        let members = self.in_room(room).count();
+        if members > MOST_IN_A_ROOM {
+            self.faults.push(format!("{members} legs in room {room}"));
+        }
+    }
+
+    /// Who is in a room, by their legs.
+    pub fn in_room(&self, room: RoomKey) -> impl Iterator<Item = LegKey> {
+        self.legs.iter().filter(move |(_, side)| side.room == Some(room)).map(|(leg, _)| *leg)
     }
 
     fn unbridge(&mut self, leg: LegKey) {
@@ -306,12 +332,20 @@ impl Media {
         let legs = match command {
             MediaCommand::Bridge { a, b } => vec![*a, *b],
             MediaCommand::Discard { .. } => return,
+            MediaCommand::Chime { room, .. } => {
+                if self.in_room(*room).count() == 0 {
+                    self.faults.push(format!("a tone for room {room}, where nobody is"));
+                }
+                return;
+            }
             MediaCommand::Open { leg, .. }
             | MediaCommand::Connect { leg, .. }
             | MediaCommand::Play { leg, .. }
             | MediaCommand::PlayFile { leg, .. }
             | MediaCommand::Stop { leg }
             | MediaCommand::Unbridge { leg }
+            | MediaCommand::Mix { leg, .. }
+            | MediaCommand::Unmix { leg }
             | MediaCommand::SendDigit { leg, .. }
             | MediaCommand::Record { leg, .. }
             | MediaCommand::StopRecord { leg }

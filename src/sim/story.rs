@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use super::link::Weather;
 use super::phone::{Deed, Identity, Phone, Script, Seen};
 use super::world::{SWITCH, Setup, World};
+use crate::base::id::RoomKey;
 use crate::config::raw::Config;
 use crate::media::prompt_bank::PromptBank;
 use crate::sip::target::{Answer, Question};
@@ -198,6 +199,9 @@ impl World {
         if let Some(playing) = &side.playing {
             return playing.names.clone();
         }
+        if let Some(room) = side.room {
+            return self.heard_in(room, name);
+        }
         let Some(other) = side.bridged.and_then(|leg| self.media.side(leg)).and_then(|s| s.stream.as_ref())
         else {
             return if side.records() { "recorded".to_owned() } else { "nothing".to_owned() };
@@ -207,6 +211,20 @@ impl World {
         }
         let speaker = self.phones.iter().find(|(_, p)| p.owns_audio(other.remote));
         speaker.map_or("somebody", |(name, _)| name.as_str()).to_owned()
+    }
+
+    /// Who else speaks in a room, by name.
+    fn heard_in(&self, room: RoomKey, name: &str) -> String {
+        let streams = self.media.in_room(room).filter_map(|leg| self.media.side(leg)?.stream.as_ref());
+        let speaking = streams.filter(|stream| stream.direction.receives());
+        let phone = |remote| self.phones.iter().find(|(_, p)| p.owns_audio(remote));
+        let mut names: Vec<&str> =
+            speaking.map(|stream| phone(stream.remote).map_or("somebody", |(n, _)| n.as_str())).collect();
+        names.sort_unstable();
+        if let Some(own) = names.iter().position(|n| *n == name) {
+            names.remove(own);
+        }
+        if names.is_empty() { "nothing".to_owned() } else { names.join(" + ") }
     }
 
     /// All that was played to this phone so far, in order.
@@ -234,6 +252,15 @@ impl World {
     /// Both hear each other.
     pub fn talk(&self, one: &str, other: &str) -> bool {
         self.hears(one) == other && self.hears(other) == one
+    }
+
+    /// Each of these hears all the others, and nobody else.
+    pub fn all_talk(&self, names: &[&str]) -> bool {
+        let mut sorted = names.to_vec();
+        sorted.sort_unstable();
+        let others =
+            |name: &&str| sorted.iter().filter(|n| *n != name).copied().collect::<Vec<_>>().join(" + ");
+        names.iter().all(|name| self.hears(name) == others(name))
     }
 
     // --- what was told --------------------------------------------------------------------------------

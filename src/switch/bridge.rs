@@ -63,7 +63,7 @@ impl Switch {
     }
 
     /// Bridged, or music for a caller whom the counsellor holds, and for a colleague who waits.
-    fn refresh_bridge(&mut self, key: CallKey, caller: LegKey, other: LegKey) {
+    pub(super) fn refresh_bridge(&mut self, key: CallKey, caller: LegKey, other: LegKey) {
         let held = |leg: &LegKey| self.legs.get(leg).is_some_and(|l| l.held);
         if held(&other) {
             self.media(MediaCommand::Unbridge { leg: caller });
@@ -75,16 +75,6 @@ impl Switch {
             self.media(MediaCommand::Play { leg: other, play, clips, repeat: true });
         } else {
             self.media(MediaCommand::Bridge { a: caller, b: other });
-        }
-    }
-
-    /// The leg joined with this one.
-    pub(super) fn other_side(&self, leg: LegKey) -> Option<LegKey> {
-        let call = self.calls.get(&self.legs.get(&leg)?.call)?;
-        match &call.phase {
-            Phase::Together(Together { other, bridged: true, .. }) if *other == leg => Some(call.caller),
-            Phase::Together(Together { other, bridged: true, .. }) if call.caller == leg => Some(*other),
-            _ => None,
         }
     }
 
@@ -145,6 +135,9 @@ impl Switch {
         let (call_key, held) = (leg.call, leg.held);
         let Some(call) = self.calls.get(&call_key) else { return };
         let caller = call.caller;
+        if matches!(&call.phase, Phase::Together(Together { mixed: true, .. })) {
+            return self.refresh_room(call_key);
+        }
         if let Phase::Together(Together { other, bridged: true, .. }) = &call.phase {
             let concerns = *other == key || (caller == key && self.is_consultation(call_key));
             if concerns && held != was_held {
@@ -156,8 +149,12 @@ impl Switch {
 
     /// A line or destination hung up, or is gone.
     pub(super) fn other_left(&mut self, now: Now, key: CallKey, leg: LegKey) {
+        if self.left_the_room(now, key, leg) {
+            return;
+        }
         let Some(call) = self.calls.get(&key) else { return self.close_leg(now, leg) };
         match &call.phase {
+            Phase::Parting(_) => self.left_parting(now, key, leg),
             Phase::Together(together) if together.other == leg => {
                 if !together.bridged && self.is_consultation(key) {
                     return self.end_call(now, key, Outcome::Joined);

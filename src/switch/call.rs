@@ -26,8 +26,10 @@ pub enum Phase {
     Waiting(Ticket),
     /// Lines, or one destination, ring for the caller.
     Offering(Attempts),
-    /// Joined with another leg.
+    /// Joined with another leg, or with several.
     Together(Together),
+    /// The caller has left several who spoke with each other: they hear the tone.
+    Parting(Parting),
     /// The caller speaks a message.
     Recording(TakeKey),
     /// The last words; the end of them ends the call.
@@ -61,6 +63,18 @@ pub struct Together {
     pub bridged: bool,
     /// A transfer that the line asked for: the leg that rings.
     pub transfer: Option<LegKey>,
+    /// Who was brought in besides, in the order in which they came.
+    pub guests: Vec<LegKey>,
+    /// They are mixed; so it stays until the tone of the last leave is over.
+    pub mixed: bool,
+    /// Who is in the room of media now.
+    pub room: Vec<LegKey>,
+}
+
+/// Those who are left when the caller has gone.
+pub struct Parting {
+    pub legs: Vec<LegKey>,
+    pub queue: Option<Arc<str>>,
 }
 
 /// A call.
@@ -119,6 +133,7 @@ impl Switch {
         let waits = matches!(call.phase, Phase::Waiting(_))
             || matches!(&call.phase, Phase::Offering(Attempts { ticket: Some(_), .. }));
         self.timers.cancel(Owner::Call(key), super::What::Join);
+        self.timers.cancel(Owner::Call(key), super::What::Room);
         if !waits {
             self.timers.cancel(Owner::Call(key), super::What::MaxWait);
             self.timers.cancel(Owner::Call(key), super::What::Round);
@@ -172,6 +187,14 @@ impl Switch {
                 } else {
                     self.withdraw(now, together.other, Miss::Lost);
                 }
+                for guest in together.guests {
+                    self.release(now, guest, together.queue.as_deref());
+                }
+            }
+            Some(Phase::Parting(parting)) => {
+                for leg in parting.legs {
+                    self.release(now, leg, parting.queue.as_deref());
+                }
             }
             Some(Phase::Arriving | Phase::InFlow | Phase::Recording(_) | Phase::Farewell(_)) | None => {}
         }
@@ -212,12 +235,15 @@ impl Switch {
     }
 
     fn caller_left(&mut self, now: Now, key: CallKey) {
+        if self.caller_left_the_room(now, key) {
+            return;
+        }
         let Some(call) = self.calls.get(&key) else { return };
         let outcome = match &call.phase {
             Phase::Arriving => Outcome::Cancelled,
             Phase::InFlow | Phase::Recording(_) | Phase::Farewell(_) => Outcome::HungUp,
             Phase::Waiting(_) | Phase::Offering(_) => Outcome::Abandoned,
-            Phase::Together(_) => Outcome::Joined,
+            Phase::Together(_) | Phase::Parting(_) => Outcome::Joined,
         };
         self.end_call(now, key, outcome);
     }

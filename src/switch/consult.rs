@@ -212,7 +212,7 @@ impl Switch {
             let call = self.legs.get(&leg).and_then(|leg| self.calls.get(&leg.call));
             call.map(|call| &call.phase).ok_or(481u16)
         };
-        let ready = |t: &Together| t.bridged && t.transfer.is_none();
+        let ready = Together::is_plain;
         if !matches!(phase(held)?, Phase::Together(t) if t.other == held && ready(t)) {
             return Err(491);
         }
@@ -228,6 +228,7 @@ impl Switch {
             | Phase::InFlow
             | Phase::Waiting(_)
             | Phase::Together(_)
+            | Phase::Parting(_)
             | Phase::Recording(_)
             | Phase::Farewell(_) => Err(491),
         }
@@ -269,6 +270,9 @@ impl Switch {
             // It talks and is booked as such; both hear the tone first all the same.
             bridged: true,
             transfer: None,
+            guests: Vec::new(),
+            mixed: false,
+            room: Vec::new(),
         };
         self.enter(now, main, Phase::Together(together));
         self.release(now, held, queue.as_deref());

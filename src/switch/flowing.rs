@@ -147,6 +147,7 @@ impl Switch {
     /// A key by RFC 4733.
     pub(super) fn event_digit(&mut self, now: Now, leg: LegKey, digit: char) {
         if self.legs.get_mut(&leg).is_some_and(|leg| leg.pressed(now.at, KeyWay::Event, digit)) {
+            self.key_in_a_room(leg, digit);
             self.digit(now, leg, digit);
         }
     }
@@ -158,13 +159,18 @@ impl Switch {
         if confirming {
             return self.confirm_digit(now, leg, digit);
         }
+        self.code_key(now, leg, digit);
         let Some(call) = self.calls.get(&key).filter(|c| c.caller == leg) else { return };
         match call.phase {
             Phase::InFlow | Phase::Waiting(_) | Phase::Offering(_) => {
                 self.flow(now, key, FlowEvent::Digit(digit));
             }
             // The finishing key is media's; others are part of the message.
-            Phase::Recording(_) | Phase::Arriving | Phase::Together(_) | Phase::Farewell(_) => {}
+            Phase::Recording(_)
+            | Phase::Arriving
+            | Phase::Together(_)
+            | Phase::Parting(_)
+            | Phase::Farewell(_) => {}
         }
     }
 
@@ -175,10 +181,10 @@ impl Switch {
         if !self.legs.get_mut(&leg).is_some_and(|leg| leg.pressed(now.at, KeyWay::Info, digit)) {
             return;
         }
-        if let Some(other) = self.other_side(leg) {
+        if !self.hearers(leg).is_empty() {
             // Joined: the key goes across as the other side understands it.
-            let duration = Duration::from_millis(160);
-            return self.media(MediaCommand::SendDigit { leg: other, digit, duration });
+            self.key_goes_on(leg, digit);
+            return self.code_key(now, leg, digit);
         }
         self.finish_by_info(leg, digit);
         self.digit(now, leg, digit);
@@ -201,6 +207,10 @@ impl Switch {
         self.enter(now, key, Phase::Farewell(play));
         self.timers.cancel(Owner::Call(key), What::Flow);
         let Some(call) = self.calls.get_mut(&key) else { return };
+        if self.legs.get(&call.caller).is_none() {
+            // Who left others together has heard the last word already.
+            return self.end_call(now, key, outcome);
+        }
         let language = call.machine.take().map(|m| m.language().to_owned());
         call.play = None;
         call.outcome.get_or_insert(outcome);

@@ -15,6 +15,8 @@ use crate::sip::target::Search;
 
 /// A press that comes by INFO and by RFC 4733 does so within this time.
 const SAME_PRESS: Duration = Duration::from_secs(2);
+/// The keys of a code come one after the other within this time.
+const BETWEEN_KEYS: Duration = Duration::from_secs(3);
 /// Presses of that time that are remembered.
 const MOST_PRESSES: usize = 16;
 
@@ -138,6 +140,8 @@ pub struct Leg {
     /// What it is booked as with its line, to be given back should its code fail.
     pub load: Option<Load>,
     presses: Vec<Press>,
+    /// The beginning of a code, and when its last key came.
+    typed: (String, Instant),
     pub since: Instant,
 }
 
@@ -166,6 +170,7 @@ impl Leg {
             early: false,
             load: None,
             presses: Vec::new(),
+            typed: (String::new(), since),
             since,
         }
     }
@@ -266,6 +271,26 @@ impl Leg {
             None => {}
         }
         twin.is_none()
+    }
+
+    /// A key of the peer's: whether it is the last of this code.
+    pub fn types(&mut self, now: Instant, digit: char, code: &str) -> bool {
+        let (keys, last) = &mut self.typed;
+        if now.saturating_duration_since(*last) > BETWEEN_KEYS || !code.starts_with(keys.as_str()) {
+            keys.clear();
+        }
+        *last = now;
+        keys.push(digit);
+        if !code.starts_with(keys.as_str()) {
+            // It may begin anew with this key; no code has its star twice.
+            keys.clear();
+            keys.push(digit);
+        }
+        let whole = keys == code;
+        if whole {
+            keys.clear();
+        }
+        whole
     }
 
     fn take(&mut self, agreed: &Agreed) -> Stream {

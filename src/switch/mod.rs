@@ -13,6 +13,7 @@ mod addresses;
 mod arriving;
 mod bridge;
 mod call;
+mod conference;
 mod consult;
 mod early;
 mod event_body;
@@ -89,6 +90,8 @@ enum What {
     Length,
     /// The tone before two are joined has ended.
     Join,
+    /// The tone of who left a room has ended.
+    Room,
     /// A leg has rung long enough.
     Ring,
     /// A peer has given no sign of life to our INVITE, or a carrier none to a request.
@@ -251,6 +254,7 @@ impl Switch {
         while let Some((owner, what)) = self.timers.pop(now.at) {
             match (owner, what) {
                 (Owner::Call(call), What::Join) => self.join_now(now, call),
+                (Owner::Call(call), What::Room) => self.room_settles(now, call),
                 (Owner::Call(call), What::Length) => self.too_long_a_call(now, call),
                 (Owner::Call(call), What::MaxWait) => self.waited_too_long(now, call),
                 (Owner::Call(call), What::Round) => self.new_round(call),

@@ -415,6 +415,9 @@ impl Switch {
             since: now.at,
             bridged: false,
             transfer: None,
+            guests: Vec::new(),
+            mixed: false,
+            room: Vec::new(),
         };
         let Some(Phase::Offering(attempts)) = self.enter(now, call_key, Phase::Together(together)) else {
             return;

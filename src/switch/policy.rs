@@ -36,6 +36,7 @@ pub struct Policy {
     /// Where messages are written.
     pub messages: PathBuf,
     pub join_tone: Arc<Clip>,
+    pub leave_tone: Arc<Clip>,
     pub beep: Arc<Clip>,
     numbers: IndexMap<String, (usize, Arc<Program>)>,
     lines: IndexMap<LineKey, usize>,
@@ -85,6 +86,7 @@ impl Policy {
             languages: config.helpline.languages.iter().map(|l| l.value.clone()).collect(),
             messages: config.site.data.value.join("messages"),
             join_tone: audio::join_tone(),
+            leave_tone: audio::leave_tone(),
             beep: audio::beep(),
             numbers: numbers(&config, &programs),
             lines,

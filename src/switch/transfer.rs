@@ -64,8 +64,7 @@ impl Switch {
         let user = target.target.uri.user().ok_or(403u16)?;
         let goal = self.goal_named(&user).ok_or(403u16)?;
         let call = self.calls.get(&key).ok_or(481u16)?;
-        let free =
-            matches!(&call.phase, Phase::Together(t) if t.other == from && t.bridged && t.transfer.is_none());
+        let free = matches!(&call.phase, Phase::Together(t) if t.other == from && t.is_plain());
         if !free {
             return Err(491);
         }
@@ -119,6 +118,9 @@ impl Switch {
             since: now.at,
             bridged: false,
             transfer: None,
+            guests: Vec::new(),
+            mixed: false,
+            room: Vec::new(),
         };
         self.enter(now, key, Phase::Together(together));
         self.release(now, maker, queue.as_deref());

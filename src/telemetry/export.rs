@@ -52,6 +52,7 @@ pub struct Metrics {
     call_seconds: HistogramVec,
     queue_length: IntGaugeVec,
     queued: IntCounter,
+    conferences: IntCounter,
     queue_wait: Histogram,
     ring: HistogramVec,
     talk: Histogram,
@@ -97,6 +98,7 @@ impl Metrics {
             calls_in_progress: gauge(r, "calls_in_progress", "Calls that have not ended.")?,
             call_seconds: histograms(r, "call_seconds", "How long calls lasted, by outcome.", "outcome")?,
             queue_length: gauges(r, "queue_length", "Callers who wait, by queue.", "queue")?,
+            conferences: counter(r, "conferences_total", "Times a third was brought to a caller.")?,
             queued: counter(r, "queued_total", "Callers who began to wait for a line.")?,
             queue_wait: histogram(r, "queue_wait_seconds", "Waits that ended with a line.", &WAIT_BUCKETS)?,
             ring: histograms(r, "ring_seconds", "How long lines rang, by how it ended.", "result")?,
@@ -208,6 +210,7 @@ impl Metrics {
             }
             Notice::AuthFailed { .. } => self.auth_failures.inc(),
             // What it does is seen in the line's state.
+            Notice::BroughtTogether { .. } => self.conferences.inc(),
             Notice::LineCode { .. } | Notice::Consulted { .. } | Notice::HandedOver { .. } => {}
             Notice::Registered { line } => self.change(|present| {
                 present.registered.insert(*line);

@@ -81,7 +81,8 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         Notice::Queued { call, length } => Fields { call: Some(call.0), length: Some(*length), ..none },
         Notice::Offered { call, line }
         | Notice::Consulted { call, line }
-        | Notice::HandedOver { call, line } => {
+        | Notice::HandedOver { call, line }
+        | Notice::BroughtTogether { call, line } => {
             Fields { call: Some(call.0), line: Some(names.line(*line)), ..none }
         }
         Notice::Missed { call, line, miss, rang } => Fields {

@@ -109,6 +109,11 @@ pub enum Notice {
         call: CallKey,
         line: LineKey,
     },
+    /// A counsellor has brought the caller together with who was asked.
+    BroughtTogether {
+        call: CallKey,
+        line: LineKey,
+    },
     Ended {
         call: CallKey,
         outcome: Outcome,
@@ -254,6 +259,9 @@ impl Notice {
             Self::Missed { .. } => ("missed", Info, "a line did not take the call that it was offered"),
             Self::Joined { .. } => ("joined", Info, "caller and line hear each other"),
             Self::Consulted { .. } => ("consulted", Info, "a counsellor has called a colleague for advice"),
+            Self::BroughtTogether { .. } => {
+                ("brought_together", Info, "a counsellor has brought a third to the caller")
+            }
             Self::HandedOver { .. } => ("handed_over", Info, "a counsellor gave a caller over to this line"),
             Self::Ended { outcome: Outcome::Failed, .. } => {
                 ("ended", Warn, "a call ended by a fault of ours; the lines before it say which")

@@ -24,6 +24,7 @@ use hulplijn::store::request::StoreRequest;
 use hulplijn::switch::Snapshot;
 use hulplijn::telemetry::export::{Metrics, Names};
 use hulplijn::telemetry::journal;
+use hulplijn::telemetry::notice::Notice;
 
 const SEEDS: u64 = 150;
 
@@ -84,6 +85,8 @@ struct Life {
     /// How the caller fared, so that the test knows what it has seen.
     joined: bool,
     message: bool,
+    /// A third was brought to a caller.
+    together: bool,
 }
 
 impl Life {
@@ -228,6 +231,9 @@ fn go(world: &mut World, rng: &mut Rng, who: &Who, number: Option<&str>) -> Vec<
     for n in 0..40 {
         world.run(Duration::from_millis(500 + rng.below(4000)));
         snapshots.push(world.snapshot());
+        if n % 4 == 1 {
+            third(world, rng);
+        }
         if n % 8 == 2 {
             let (number, script) = (["1712", "all", "vm"][rng.below(3) as usize], caller(rng));
             world.calls(&format!("other-{n}"), number, script);
@@ -236,6 +242,26 @@ fn go(world: &mut World, rng: &mut Rng, who: &Who, number: Option<&str>) -> Vec<
     world.finish();
     snapshots.push(world.snapshot());
     snapshots
+}
+
+/// A counsellor who talks asks somebody, and brings in who answers; later one of them may leave.
+fn third(world: &mut World, rng: &mut Rng) {
+    let whom = ["anna", "bart", "cleo", "106"][rng.below(4) as usize];
+    let asks = ["anna", "bart"][rng.below(2) as usize];
+    let (wait, leaves) = (within(rng, 12), rng.below(4) == 0);
+    let Some(index) = world.phones.iter().position(|(name, _)| name == asks) else { return };
+    if world.phones[index].1.calls_up() == 0 {
+        return;
+    }
+    world.dial(asks, whom);
+    world.run(Duration::from_secs(3) + wait);
+    for key in "*75".chars() {
+        world.does(asks, Deed::Press(key));
+    }
+    world.run(Duration::from_secs(2));
+    if leaves {
+        world.does(asks, Deed::HangUp);
+    }
 }
 
 fn within(rng: &mut Rng, most: u64) -> Duration {
@@ -322,8 +348,8 @@ fn told(world: &World, caller: SocketAddr, snapshots: Vec<Snapshot>, paper: &Pap
         files: world.media.files.keys().map(|path| path.display().to_string()).collect(),
         snapshots,
         trace: world.trace.text().lines().filter(|l| !is_callers(l)).map(str::to_owned).collect(),
-        joined: phone.saw(Seen::Up)
-            && world.told(|n| matches!(n, hulplijn::telemetry::notice::Notice::Joined { .. })) > 0,
+        joined: phone.saw(Seen::Up) && world.told(|n| matches!(n, Notice::Joined { .. })) > 0,
+        together: world.told(|n| matches!(n, Notice::BroughtTogether { .. })) > 0,
         message: !world.messages().is_empty(),
     }
 }
@@ -348,7 +374,7 @@ fn faceless(command: MediaCommand, caller: SocketAddr) -> MediaCommand {
 #[test]
 fn two_callers_who_differ_only_in_who_they_are_can_not_be_told_apart() {
     let seeds = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).map_or(0..SEEDS, |s: u64| s..s + 1);
-    let (mut joined, mut messages, mut out) = (0, 0, 0);
+    let (mut joined, mut messages, mut out, mut together) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         let (one, other) = (live(seed, &x(), None), live(seed, &y(), None));
         if let Some(difference) = one.difference(&other) {
@@ -356,13 +382,14 @@ fn two_callers_who_differ_only_in_who_they_are_can_not_be_told_apart() {
         }
         joined += u32::from(one.joined);
         messages += u32::from(one.message);
+        together += u32::from(one.together);
         out += u32::from(one.wire.iter().any(|(_, _, bytes)| bytes.starts_with(b"INVITE sip:106@")));
     }
     if seeds.end - seeds.start > 1 {
-        // The seeds have seen talks, messages and calls to 106.
+        // The seeds have seen talks, messages, calls to 106 and thirds.
         assert!(
-            joined >= 20 && messages >= 10 && out >= 5,
-            "{joined} joined, {messages} messages, {out} to 106"
+            joined >= 20 && messages >= 10 && out >= 5 && together >= 5,
+            "{joined} joined, {messages} messages, {out} to 106, {together} with a third"
         );
     }
 }

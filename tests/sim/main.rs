@@ -3,6 +3,7 @@
 
 mod random;
 mod story_closed;
+mod story_conference;
 mod story_consult;
 mod story_events;
 mod story_first_call;

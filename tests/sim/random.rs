@@ -2,6 +2,7 @@
 //! reload. `SIM_SEEDS=n` runs more of them, `SEED=n` runs one with its trace.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hulplijn::base::id::Rng;
@@ -9,8 +10,11 @@ use hulplijn::sim::link::Weather;
 use hulplijn::sim::phone::{Deed, Manner, Phone, Script};
 use hulplijn::sim::story::{TUESDAY, policy};
 use hulplijn::sim::world::{Setup, World};
+use hulplijn::telemetry::notice::Notice;
 
 const SEEDS: u64 = 500;
+/// Worlds in which a third was brought to a caller.
+static TOGETHER: AtomicU64 = AtomicU64::new(0);
 const THREADS: u64 = 2;
 
 #[test]
@@ -36,6 +40,8 @@ fn every_caller_is_helped_or_told_in_any_weather_and_nothing_is_left() {
         let _ = catch_unwind(|| live(*seed, true).unwrap());
         panic!("{} of {seeds} seeds are broken; the first is SEED={seed}: {what}", broken.len());
     }
+    let together = TOGETHER.load(Ordering::Relaxed);
+    assert!(together * 50 >= seeds, "only {together} of {seeds} worlds had a third");
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -60,6 +66,8 @@ fn live(seed: u64, traced: bool) -> Result<(), String> {
     let mut world = World::new(setup);
     world.know_names();
     let result = life(&mut world, &mut rng);
+    let together = world.told(|notice| matches!(notice, Notice::BroughtTogether { .. })) > 0;
+    TOGETHER.fetch_add(together.into(), Ordering::Relaxed);
     if result.is_err() {
         world.trace.print();
     }
@@ -176,7 +184,7 @@ fn caller(rng: &mut Rng) -> Script {
 }
 
 /// A counsellor with a call asks a colleague, or whom no counsellor may, and mostly hands the caller over, sooner or
-/// later than the colleague answers.
+/// later than the colleague answers, or brings the two together.
 fn asks(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     let there = |world: &World, at: &usize| {
         let phone = &world.phones[*at].1;
@@ -188,12 +196,32 @@ fn asks(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     world.with(index, |phone, now| phone.dial(now, whom));
     world.try_run(within(rng, 20))?;
     let deed = Deed::HandOver("sip:bart@10.0.0.1".to_owned());
-    match rng.below(6) {
+    match rng.below(12) {
         0 => {}
         1 => world.with(index, |phone, now| phone.act(now, deed)),
-        _ => world.with(index, |phone, now| phone.act_on_first(now, deed)),
+        2..=6 => world.with(index, |phone, now| phone.act_on_first(now, deed)),
+        _ => brings_together(world, rng, index),
     }
     Ok(())
+}
+
+/// The counsellor presses the code, in either call, and now and then somebody does something in the same moment.
+fn brings_together(world: &mut World, rng: &mut Rng, index: usize) {
+    let in_first = rng.below(3) == 0;
+    for key in "*75".chars() {
+        let deed = if rng.below(8) == 0 { Deed::PressByInfo(key) } else { Deed::Press(key) };
+        world.with(
+            index,
+            |phone, now| {
+                if in_first { phone.act_on_first(now, deed) } else { phone.act(now, deed) }
+            },
+        );
+    }
+    if rng.below(3) == 0 {
+        let other = rng.below(world.phones.len() as u64) as usize;
+        let deed = [Deed::HangUp, Deed::Reinvite("sendonly"), Deed::Vanish][rng.below(3) as usize].clone();
+        world.with(other, |phone, now| phone.act(now, deed));
+    }
 }
 
 fn happening(world: &mut World, rng: &mut Rng) -> Result<(), String> {

@@ -1,0 +1,154 @@
+//! A room, sans-IO: three or more legs, of which each hears all the others and not itself. Every 20 ms a frame of each
+//! goes in and one for each comes out; a leg that is missing is made up for by its own [`Inlet`] and holds up nobody.
+
+use std::sync::Arc;
+
+use super::codec::FRAME;
+use super::command::{Clip, Codec, MOST_IN_A_ROOM, Sound};
+use super::inlet::Inlet;
+use super::leg::Heard;
+use super::player::Player;
+use super::seam::Seam;
+use crate::base::id::{LegKey, PlayKey, RoomKey};
+use crate::base::quiet::quiet_debug;
+
+/// Up to here the sum stays as it is; what is above comes ever nearer to full scale and never there.
+const KNEE: i32 = 24_576;
+const ABOVE: i32 = i16::MAX as i32 - KNEE;
+/// A room that begins waits for so many frames at most until somebody is heard, so that two who were bridged hear no
+/// gap.
+const PATIENCE: u8 = 2;
+
+/// One room. See the module.
+pub struct Room {
+    source: u32,
+    members: Vec<Member>,
+    chime: Option<Player>,
+    /// Timestamp of what goes out.
+    clock: u32,
+    /// It waits to begin, for so many frames already.
+    waits: Option<u8>,
+}
+
+struct Member {
+    leg: LegKey,
+    inlet: Inlet,
+    frame: [i16; FRAME],
+    /// By which the leg was heard last; mostly it is what its peer wants to hear, too.
+    codec: Codec,
+    seam: Seam,
+    out: [u8; FRAME],
+}
+
+impl Room {
+    pub fn new(key: RoomKey) -> Self {
+        let members = Vec::with_capacity(MOST_IN_A_ROOM);
+        // Never sent; only other than the peers', which are random.
+        let source = (key.0 as u32) ^ 0x4d69_7846;
+        Self { source, members, chime: None, clock: 0, waits: Some(0) }
+    }
+
+    /// Somebody comes in. Twice is once; into a full room nobody comes.
+    pub fn join(&mut self, leg: LegKey) {
+        if self.members.len() < MOST_IN_A_ROOM && self.member(leg).is_none() {
+            let (frame, out) = ([0; FRAME], [0; FRAME]);
+            let (inlet, seam, codec) = (Inlet::new(), Seam::default(), Codec::Pcma);
+            self.members.push(Member { leg, inlet, frame, codec, seam, out });
+        }
+    }
+
+    /// Somebody leaves; what the others hear of it makes no click.
+    pub fn leave(&mut self, leg: LegKey) {
+        let before = self.members.len();
+        self.members.retain(|member| member.leg != leg);
+        if self.members.len() < before {
+            self.members.iter_mut().for_each(|member| member.seam.open());
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub fn legs(&self) -> impl Iterator<Item = LegKey> {
+        self.members.iter().map(|member| member.leg)
+    }
+
+    /// All hear this, besides each other.
+    pub fn chime(&mut self, clip: Arc<Clip>) {
+        if self.chime.replace(Player::new(PlayKey(0), vec![clip], false)).is_some() {
+            self.members.iter_mut().for_each(|member| member.seam.open());
+        }
+    }
+
+    /// What a leg of the room has heard. Keys are not sound, and who sends comfort noise is silent.
+    pub fn hear(&mut self, leg: LegKey, heard: &Heard<'_>) {
+        let Some(member) = self.member(leg) else { return };
+        match heard.sound {
+            Sound::Audio(codec) => {
+                member.codec = codec;
+                member.inlet.push(heard.source, heard.timestamp, codec, heard.payload);
+            }
+            Sound::Key { .. } | Sound::Noise => {}
+        }
+    }
+
+    /// The 20 ms clock. Whether there is something to send now: by [`Self::heard_by`] for each place below
+    /// [`MOST_IN_A_ROOM`].
+    pub fn tick(&mut self) -> bool {
+        let mut total = [0; FRAME];
+        let mut anybody = false;
+        for member in &mut self.members {
+            anybody |= member.inlet.pull(&mut member.frame);
+            total.iter_mut().zip(&member.frame).for_each(|(sum, sample)| *sum += i32::from(*sample));
+        }
+        if let Some(waited) = self.waits.filter(|waited| !anybody && *waited < PATIENCE) {
+            self.waits = Some(waited + 1);
+            return false;
+        }
+        self.waits = None;
+        self.add_chime(&mut total);
+        for member in &mut self.members {
+            for ((out, sum), own) in member.out.iter_mut().zip(&total).zip(&member.frame) {
+                *out = member.codec.encode(member.seam.pass(softened(*sum - i32::from(*own))));
+            }
+        }
+        self.clock = self.clock.wrapping_add(FRAME as u32);
+        true
+    }
+
+    /// Who sits at this place, and what is to be sent there.
+    pub fn heard_by(&self, place: usize) -> Option<(LegKey, Heard<'_>)> {
+        let Member { leg, codec, out, .. } = self.members.get(place)?;
+        let sound = Sound::Audio(*codec);
+        let heard = Heard { source: self.source, timestamp: self.clock, marker: false, sound, payload: out };
+        Some((*leg, heard))
+    }
+
+    fn add_chime(&mut self, total: &mut [i32; FRAME]) {
+        let Some(player) = &mut self.chime else { return };
+        let mut frame = [0; FRAME];
+        let more = player.next(Codec::Pcma, &mut frame);
+        total.iter_mut().zip(frame).for_each(|(sum, byte)| *sum += i32::from(Codec::Pcma.decode(byte)));
+        if !more {
+            self.chime = None;
+        }
+    }
+
+    fn member(&mut self, leg: LegKey) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.leg == leg)
+    }
+}
+
+/// A sum within the 16 bits: several loud voices are pressed together, not cut off.
+fn softened(sum: i32) -> i16 {
+    let above = sum.abs() - KNEE;
+    let size = if above <= 0 { sum.abs() } else { KNEE + ABOVE * above / (ABOVE + above) };
+    (if sum < 0 { -size } else { size }) as i16
+}
+
+quiet_debug!(Room => "Room");
+
+#[cfg(test)]
+#[path = "mixer_tests.rs"]
+mod tests;
