@@ -174,3 +174,32 @@ fn checks() -> Vec<Vec<u8>> {
 fn checks_of_browsers_and_strangers() {
     run(fuzz_web::stun, &checks(), ROUNDS);
 }
+
+/// A browser's frame: masked (RFC 6455 5.2).
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [7, 1, 200, 99];
+    let mut bytes = vec![0x80 | opcode];
+    match payload.len() {
+        short @ ..=125 => bytes.push(0x80 | short as u8),
+        long => bytes.extend([0xfe, (long >> 8) as u8, long as u8]),
+    }
+    bytes.extend(mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+#[test]
+fn websockets_cut_anywhere() {
+    let request = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nOrigin: https://phone.example\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Protocol: sip\r\n\r\n";
+    let message = |message: &Vec<u8>| {
+        let frames = [frame(9, b"x"), frame(1, b"\r\n\r\n"), frame(1, message), frame(2, message)].concat();
+        [vec![3, 17], frames, frame(8, &[3, 232])].concat()
+    };
+    let mut seeds: Vec<Vec<u8>> = messages().iter().map(message).collect();
+    let behind: Vec<Vec<u8>> =
+        seeds.iter().take(9).map(|seed| [&[0, 9], &request[..], &seed[2..]].concat()).collect();
+    seeds.extend(behind);
+    run(fuzz::websocket, &seeds, ROUNDS / 4);
+}

@@ -128,6 +128,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     let config = &policy.config;
     let health = Arc::new(Health::new());
     let metrics = Arc::new(Metrics::new()?);
+    metrics.certificates_until(ready.certificates_until);
     let names = Arc::new(RwLock::new(names(&policy)));
     let (net, net_inlet) =
         net::start(net_config(config, ready.security)).context("SIP can't be listened to")?;
@@ -371,6 +372,7 @@ impl World {
                 print_findings(&ready.warnings);
                 *policy = Arc::new(ready.policy);
                 self.net.secure(ready.security);
+                self.metrics.certificates_until(ready.certificates_until);
                 self.net.name(named(&policy.config));
                 if let Ok(mut names) = self.names.write() {
                     *names = self::names(policy);
@@ -463,6 +465,7 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         transport: transport(l.transport.value),
         address: l.address.value,
         external: l.external.as_ref().map(|e| e.value),
+        networks: l.networks.iter().map(|each| network(each.value)).collect(),
     });
     let limits = &raw.limits;
     let config = net::NetConfig::new(
@@ -471,7 +474,8 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         limits.connections.value as usize,
         limits.connections_per_address.value as usize,
     );
-    net::NetConfig { named: named(raw), security, ..config }
+    let local = raw.site.local_networks.iter().map(|each| network(each.value)).collect();
+    net::NetConfig { named: named(raw), local, security, ..config }
 }
 
 /// Hosts of which calls are expected: the carriers' networks, and lines with a fixed address.

@@ -266,7 +266,7 @@ fn place(net: &Net, uri: &Uri, to: Destination) -> anyhow::Result<Place> {
 }
 
 fn net_config(bind: SocketAddr) -> NetConfig {
-    let listen = |transport| ListenAt { transport, address: bind, external: None };
+    let listen = |transport| ListenAt::new(transport, bind);
     NetConfig::new(vec![listen(Transport::Udp), listen(Transport::Tcp)], MESSAGE_SIZE, 16, 16)
 }
 

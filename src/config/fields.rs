@@ -69,6 +69,7 @@ fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
             transport: s.must("transport", transport, ListenTransport::Udp),
             address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             external: s.optional("external", socket),
+            networks: s.list::<Network>("networks", network),
             shown: certificate(s),
             also: s.each("also", another_certificate).into_iter().flatten().collect(),
             client_ca: s.file("client-ca", path),
@@ -130,9 +131,13 @@ fn tls(s: &mut Section<'_, '_, '_>) -> Tls {
     Tls { ca: s.file("ca", path), shown: certificate(s) }
 }
 
-/// `data` and `prompts` are needed.
+/// `data` and `prompts` are needed; no `local-networks`.
 fn site(s: &mut Section<'_, '_, '_>) -> Site {
-    Site { data: s.required("data", path), prompts: s.required("prompts", path) }
+    Site {
+        data: s.required("data", path),
+        prompts: s.required("prompts", path),
+        local_networks: s.list::<Network>("local-networks", network),
+    }
 }
 
 /// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s, `srtp-suites` all,
@@ -193,7 +198,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     trunk
 }
 
-/// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
+/// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m, `auth-int` true.
 fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
     let algorithms = if s.has("algorithms") {
         s.some("algorithms", word(&["sha-512-256", "sha-256", "md5"]))
@@ -206,6 +211,7 @@ fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
         min_expires: s.or("min-expires", duration(10 * SECOND, DAY), MINUTE),
         max_expires: s.or("max-expires", duration(10 * SECOND, DAY), HOUR),
         nonce_lifetime: s.or("nonce-lifetime", duration(10 * SECOND, DAY), 5 * MINUTE),
+        auth_int: s.or("auth-int", truth, true),
     };
     if registrar.min_expires.value > registrar.max_expires.value {
         let what = "`max-expires` is shorter than `min-expires`";
@@ -223,7 +229,7 @@ fn log(s: &mut Section<'_, '_, '_>) -> Log {
 }
 
 /// `calls` 500, `calls-per-second` 50, `registrations` 200, `subscriptions` 400, `connections` 500, `connections-per-address` 20,
-/// `message-size` 16384 bytes, `call-length` 4h.
+/// no `transactions`, `message-size` 16384 bytes, `headers` 200, `header-length` 8192 bytes, `call-length` 4h.
 fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
     Limits {
         calls: s.or("calls", number(1, 100_000), 500),
@@ -232,7 +238,10 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
         subscriptions: s.or("subscriptions", number(1, 100_000), 400),
         connections: s.or("connections", number(1, 60_000), 500),
         connections_per_address: s.or("connections-per-address", number(1, 60_000), 20),
+        transactions: s.optional("transactions", number(8, 10_000_000)),
         message_size: s.or("message-size", number(2048, 65_535), 16_384),
+        headers: s.or("headers", number(20, 1000), 200),
+        header_length: s.or("header-length", number(256, 8192), 8192),
         call_length: s.or("call-length", duration(MINUTE, DAY), 4 * HOUR),
         session_expires: s.or("session-expires", session_interval, 30 * MINUTE),
     }
@@ -375,6 +384,7 @@ fn destination(s: &mut Section<'_, '_, '_>, destination_name: At<String>) -> Des
         trunk: s.required("trunk", name),
         ring: s.or("ring", duration(SECOND, 10 * MINUTE), 45 * SECOND),
         transfer: s.or("transfer", truth, false),
+        early_media: s.or("early-media", truth, false),
     }
 }
 

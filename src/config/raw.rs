@@ -64,6 +64,8 @@ pub struct Site {
     /// Directory with one folder of prompts a language; written relative to the config directory, here already
     /// joined to it.
     pub prompts: At<PathBuf>,
+    /// Who is on our side of address translation: told our own addresses, and no `external`.
+    pub local_networks: Vec<At<Network>>,
 }
 
 /// `[[listen]]`
@@ -74,6 +76,8 @@ pub struct Listen {
     pub address: At<SocketAddr>,
     /// Written in Via and Contact instead of `address` (behind NAT).
     pub external: Option<At<SocketAddr>>,
+    /// Whom we call from here when there are several; empty: who belongs to no other.
+    pub networks: Vec<At<Network>>,
     /// What we show over TLS: files written relative to the config directory, here already joined to it.
     pub shown: Option<Certificate>,
     /// Further certificates, shown to who asks for one of their names.
@@ -206,6 +210,8 @@ pub struct Registrar {
     pub min_expires: At<Duration>,
     pub max_expires: At<Duration>,
     pub nonce_lifetime: At<Duration>,
+    /// A phone may also vouch for the body of what it sends (RFC 7616 3.4.3).
+    pub auth_int: At<bool>,
 }
 
 /// `[metrics]`
@@ -232,8 +238,13 @@ pub struct Limits {
     pub subscriptions: At<u32>,
     pub connections: At<u32>,
     pub connections_per_address: At<u32>,
+    /// SIP transactions at a time; `None`: what the limits above can need.
+    pub transactions: Option<At<u32>>,
     /// Bytes of one SIP message.
     pub message_size: At<u32>,
+    /// Header lines of one SIP message, and bytes of one of their values.
+    pub headers: At<u32>,
+    pub header_length: At<u32>,
     /// The longest that one call may last.
     pub call_length: At<Duration>,
     /// How often a call is said to go on (RFC 4028); zero: never.
@@ -452,4 +463,6 @@ pub struct Destination {
     pub ring: At<Duration>,
     /// Lines may transfer here by REFER.
     pub transfer: At<bool>,
+    /// The caller hears what the carrier plays before somebody answers, instead of music.
+    pub early_media: At<bool>,
 }

@@ -530,7 +530,8 @@ impl Seat {
 
     fn settle(&mut self, courier: &mut Courier) {
         while let Some((to, bytes)) = self.leg.poll_datagram() {
-            send(&self.sockets.rtp, &bytes, to);
+            // Rare: the beginning of a call with a browser.
+            let _sent = self.sockets.rtp.send_to(&bytes, to);
         }
         while let Some(event) = self.leg.poll_event() {
             courier.tell(event);

@@ -23,6 +23,7 @@ use crate::media::command::{MediaCommand, MediaEvent};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event};
 use crate::sip::registration::Registration;
 use crate::sip::wire::message::Method;
+use crate::sip::wire::parse::Bounds;
 use call::Call;
 use happening::Happening;
 use io::{Ending, Input, Output, Plan};
@@ -93,6 +94,7 @@ impl Phone {
     pub fn new(now: Now, plan: Plan, mut rng: Rng) -> Self {
         let config = Config {
             agent: "hulplijn",
+            bounds: Bounds::default(),
             max_transactions: MAX_TRANSACTIONS,
             max_dialogs: MAX_DIALOGS,
             max_subscriptions: 0,

@@ -87,7 +87,7 @@ pub struct Agreed {
 }
 
 /// An offer of ours that waits for its answer; `accept_answer` consumes it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct PendingOffer {
     version: u64,
@@ -131,6 +131,11 @@ impl Negotiation {
             web: Web::default(),
             offers_web: false,
         }
+    }
+
+    /// Our address as this peer sees it.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.local.address = address;
     }
 
     /// The other side is found, or has moved.

@@ -13,7 +13,7 @@ use crate::media::leg::{MAX_PACKET, MediaLeg};
 use crate::sdp::offer_answer::{self, Local, Negotiation, Security, Srtp};
 use crate::sdp::session::{Session, Way};
 use crate::sdp::webrtc::OurWeb;
-use crate::sip::digest::{Algorithm, Authenticator};
+use crate::sip::digest::{Algorithm, Authenticator, Vouched};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event, News};
 use crate::sip::event::{Ending, Wish};
 use crate::sip::flow::{Flow, Transport};
@@ -22,7 +22,7 @@ use crate::sip::header_ext::{Privacy, RAck, Reason, ReferTo, Replaces, SessionEx
 use crate::sip::uri::Uri;
 use crate::sip::wire::frame::{Frame, StreamFramer};
 use crate::sip::wire::message::{Message, Method};
-use crate::sip::wire::parse::{Parsed, parse};
+use crate::sip::wire::parse::{Bounds, Parsed, parse};
 use crate::sip::wire::print::print;
 
 /// Bytes of one SIP message, as the shipped configuration has it.
@@ -77,6 +77,8 @@ fn frames(bytes: &[u8], cuts: &[usize]) -> Vec<Frame> {
     }
     found
 }
+
+pub use crate::net::websocket_fuzz::websocket;
 
 /// A URI: its printed form is equivalent to it (RFC 3261 19.1.4), and equivalence has two sides.
 pub fn uri(bytes: &[u8]) {
@@ -161,8 +163,9 @@ pub fn digest(bytes: &[u8]) {
     let algorithms = [Algorithm::Sha256, Algorithm::Md5];
     let mut door = Authenticator::new("hulplijn", Duration::from_secs(60), &algorithms, Rng::from_number(1));
     let _ = door.challenge(now.at, theirs().ip(), false);
-    let verdict =
-        door.verify(now.at, theirs().ip(), "REGISTER", "sip:h", text, |_| Some("never guessed".to_owned()));
+    let verdict = door.verify(now.at, theirs().ip(), &Vouched::bare("REGISTER", "sip:h"), text, |_| {
+        Some("never guessed".to_owned())
+    });
     assert!(!matches!(verdict, crate::sip::digest::Verdict::Ok(_)), "taken without the password");
     assert!(door.nonces() == 0, "a nonce of somebody unproven is held");
 }
@@ -215,6 +218,7 @@ pub fn endpoint(bytes: &[u8]) {
     let mut now = beginning();
     let config = Config {
         agent: "fuzz",
+        bounds: Bounds::default(),
         max_transactions: TRANSACTIONS,
         max_dialogs: DIALOGS,
         max_subscriptions: SUBSCRIPTIONS,

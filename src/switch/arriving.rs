@@ -131,8 +131,10 @@ impl Switch {
 
     /// It is known with whom a leg's signalling goes.
     pub(super) fn meets(&mut self, leg: LegKey, peer: std::net::SocketAddr) {
-        if let Some(leg) = self.legs.get_mut(&leg) {
-            leg.meets(peer.ip());
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        leg.meets(peer.ip());
+        if let Some(at) = leg.audio() {
+            leg.announce(self.policy.announced(at, peer.ip()));
         }
     }
 
@@ -165,23 +167,26 @@ impl Switch {
             return;
         };
         let call = leg.call;
-        let address = self.policy.announced(local.ip());
+        let address = self.policy.announced(local.ip(), leg.peer());
         let session = self.mint.rng.u64() >> 2;
         let (first, last) = self.policy.config.media.ports.value;
         let security = Security::new(leg.srtp, leg.confidential, &self.policy.suites, &mut self.mint.rng);
         let web = self.mint.web();
-        leg.opened(Local {
-            address,
-            port: local.port(),
-            session_id: session,
-            codecs: self.policy.codecs.clone(),
-            dtmf: true,
-            noise: true,
-            rtcp_mux: false,
-            security,
-            web,
-            own_ports: first..=last,
-        });
+        leg.opened(
+            local.ip(),
+            Local {
+                address,
+                port: local.port(),
+                session_id: session,
+                codecs: self.policy.codecs.clone(),
+                dtmf: true,
+                noise: true,
+                rtcp_mux: false,
+                security,
+                web,
+                own_ports: first..=last,
+            },
+        );
         self.working_for(call);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let leg_consults = matches!(leg.role, Role::Consulting(_));
@@ -265,11 +270,12 @@ impl Switch {
     /// The 200. What it says was described before.
     pub(super) fn accept(&mut self, now: Now, key: LegKey, answer: Answer) {
         let Some(leg) = self.legs.get(&key) else { return };
-        let (Some(dialog), key) = (leg.dialog, leg.call) else { return };
+        let (Some(dialog), key, role) = (leg.dialog, leg.call, leg.role) else { return };
         self.endpoint.accept(now, dialog, answer.sdp, answer.offered);
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.answered = true;
-        if !self.is_consultation(key) {
+        // A counsellor's `*` code or word with a colleague is no call to the helpline.
+        if role == Role::Caller {
             self.notice(Notice::Answered { call: key });
         }
     }

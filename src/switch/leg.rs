@@ -61,6 +61,8 @@ pub struct Target {
     pub credentials: Option<Credentials>,
     /// Must press 1 before the caller is joined.
     pub confirm: bool,
+    /// What comes from there before an answer may be heard by the caller.
+    pub early: bool,
     /// Where else the same is to be had, tried in turn when nobody is reached here: other phones of a line, other
     /// addresses of a host, other carriers.
     pub others: VecDeque<Target>,
@@ -81,6 +83,7 @@ impl Target {
             place,
             credentials: None,
             confirm: false,
+            early: false,
             others: VecDeque::new(),
             routes: Vec::new(),
             identity: None,
@@ -129,6 +132,8 @@ pub struct Leg {
     pub target: Option<Target>,
     pub description: Description,
     negotiation: Option<Negotiation>,
+    /// Where its port is open.
+    audio: Option<IpAddr>,
     pending: Option<PendingOffer>,
     /// Our signalling address on this leg.
     pub signalling: SocketAddr,
@@ -143,6 +148,8 @@ pub struct Leg {
     pub agreed: Option<Stream>,
     /// The peer wants to hear nothing from us.
     pub held: bool,
+    /// The caller hears what comes from here before anybody has answered.
+    pub early: bool,
     /// What it is booked as with its line, to be given back should its code fail.
     pub load: Option<Load>,
     presses: Vec<Press>,
@@ -167,6 +174,7 @@ impl Leg {
             target: None,
             description,
             negotiation: None,
+            audio: None,
             pending: None,
             signalling,
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -174,6 +182,7 @@ impl Leg {
             confidential: false,
             agreed: None,
             held: false,
+            early: false,
             load: None,
             presses: Vec::new(),
             typed: (String::new(), since),
@@ -198,9 +207,27 @@ impl Leg {
         self.pending.is_some()
     }
 
-    /// The RTP port is there.
-    pub fn opened(&mut self, local: Local) {
+    /// The RTP port is there, open at this address of ours.
+    pub fn opened(&mut self, at: IpAddr, local: Local) {
+        self.audio = Some(at);
         self.negotiation = Some(Negotiation::new(local, self.peer));
+    }
+
+    /// Where the RTP port is open.
+    pub fn audio(&self) -> Option<IpAddr> {
+        self.audio
+    }
+
+    /// Whence the peer's signalling comes; unspecified as long as that is not known.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// What SDP is to say of the address of the port.
+    pub fn announce(&mut self, address: IpAddr) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_address(address);
+        }
     }
 
     /// It is known whom we speak with.
@@ -250,6 +277,14 @@ impl Leg {
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
         let agreed = negotiation.accept_answer(pending, answer)?;
         Ok(self.take(&agreed))
+    }
+
+    /// What a provisional answer to our offer says. The offer goes on waiting: the final answer has the last word, and
+    /// may come from another branch.
+    pub fn early_answer(&self, answer: &[u8]) -> Result<Stream, SdpError> {
+        let pending = self.pending.clone().ok_or(SdpError::NoAudio)?;
+        let mut negotiation = self.negotiation.clone().ok_or(SdpError::NoAudio)?;
+        negotiation.accept_answer(pending, answer).map(|agreed| stream(&agreed))
     }
 
     /// A key came: whether it is a press of its own, or the same that came the other way already. A phone that

@@ -9,11 +9,13 @@ pub mod io;
 pub mod leg;
 pub mod policy;
 
+mod addresses;
 mod arriving;
 mod bridge;
 mod call;
 mod conference;
 mod consult;
+mod early;
 mod event_body;
 mod events;
 mod floor;
@@ -157,13 +159,12 @@ impl Switch {
     /// A switch with this configuration. `rng` is the only source of randomness.
     pub fn new(now: Now, policy: Arc<Policy>, mut rng: Rng) -> Self {
         let calls = policy.config.limits.calls.value as usize;
-        let registrations = policy.config.limits.registrations.value as usize;
         let legs = calls * LEGS_PER_CALL;
         let subscriptions = policy.config.limits.subscriptions.value as usize;
         let config = EndpointConfig {
             agent: "hulplijn",
-            // A subscription has its SUBSCRIBE and its NOTIFY under way.
-            max_transactions: legs * 4 + registrations + subscriptions * 2,
+            bounds: policy.bounds(),
+            max_transactions: policy.transactions(),
             max_dialogs: legs,
             max_subscriptions: subscriptions,
             session: policy.config.limits.session_expires.value,
@@ -188,6 +189,7 @@ impl Switch {
             outputs: VecDeque::new(),
             policy,
         };
+        switch.endpoint.listens_on_tcp(switch.policy.tcp_addresses());
         switch.notice(Notice::Started { generation: switch.policy.generation });
         switch.tell_lines(now);
         switch.apply_trunks(now);
@@ -326,7 +328,7 @@ impl Switch {
         match event {
             Event::Cancelled { dialog } => self.cancelled(now, dialog),
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
-            Event::Progress { dialog, .. } => self.progress(dialog),
+            Event::Progress { dialog, sdp, .. } => self.progress(dialog, sdp.as_deref()),
             Event::Answered { dialog, sdp } => self.answered(now, dialog, sdp.as_deref()),
             Event::Failed { dialog, status, retry_after } => self.failed(now, dialog, status, retry_after),
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),

@@ -78,7 +78,10 @@ impl Switch {
         let destination = self.policy.destination(name)?;
         let (number, trunk, ring) =
             (&destination.number.value, &destination.trunk.value, destination.ring.value);
-        let target = self.trunk_target(now, trunk, number, false)?;
+        let early = destination.early_media.value;
+        let mut target = self.trunk_target(now, trunk, number, false)?;
+        target.early = early;
+        target.others.iter_mut().for_each(|other| other.early = early);
         self.call_leg(now, key, Role::Destination, target, ring).ok()
     }
 
@@ -180,7 +183,8 @@ impl Switch {
         let place = self.place(&base)?;
         let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
         uri.scheme = base.scheme;
-        if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
+        // Of UDP too: who writes it wants no INVITE over TCP, however long it is.
+        if let Some(transport) = base.transport() {
             uri.params.set("transport", Some(transport.as_param()));
         }
         let identity = trunk.identity.as_ref().map(|identity| match Uri::parse(&identity.value) {
@@ -235,6 +239,7 @@ impl Switch {
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
         let Some(leg) = self.legs.get(&key) else { return };
         let shown = self.shown_name(leg);
+        self.meets(key, to.peer());
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let Some(target) = leg.target.clone() else { return };
         let confidential = to.transport() == Transport::Tls;
@@ -244,7 +249,6 @@ impl Switch {
         leg.speak_web(self.mint.web(), is_page);
         let Some(sdp) = leg.make_offer() else { return };
         leg.progress = Progress::Calling;
-        leg.meets(to.peer().ip());
         let invite = line_invite::write(&shown, &target, to, leg.signalling, sdp);
         match self.endpoint.invite(now, invite) {
             Ok(dialog) => {
@@ -259,15 +263,19 @@ impl Switch {
     fn call_next(&mut self, now: Now, key: LegKey) -> bool {
         let Some(leg) = self.legs.get(&key) else { return false };
         let Some(mut others) = leg.target.as_ref().map(|target| target.others.clone()) else { return false };
-        // The port for its audio is open on one address of ours.
+        // The port for its audio is open on one address of ours, and may have to be on another.
         let home = leg.signalling.ip();
         let next = loop {
             let Some(next) = others.pop_front() else { return false };
-            match self.signalling_for(&next.place) {
-                Some(local) if local.ip() == home => break (next, local),
-                Some(_) | None => {}
+            if let Some(local) = self.signalling_for(&next.place) {
+                break (next, local);
             }
         };
+        if self.early_ends(key)
+            && let Some(call) = self.legs.get(&key).map(|leg| leg.call)
+        {
+            self.music(call);
+        }
         let Some(leg) = self.legs.get_mut(&key) else { return false };
         leg.signalling = next.1;
         leg.target = Some(Target { others, ..next.0 });
@@ -276,8 +284,22 @@ impl Switch {
             self.dialogs.remove(&dialog);
             self.endpoint.hang_up(now, dialog, None);
         }
-        self.call_out(now, key);
+        if next.1.ip() == home {
+            self.call_out(now, key);
+        } else {
+            self.move_audio(key, next.1.ip());
+        }
         true
+    }
+
+    /// Another port for its audio, on the address that this peer can be spoken with from; it is called once that is open.
+    fn move_audio(&mut self, key: LegKey, local: std::net::IpAddr) {
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        leg.description = Description::Ours;
+        leg.progress = Progress::Preparing;
+        let (origin, local) = (self.mint.origin(), self.policy.media_address(local));
+        self.media(MediaCommand::Close { leg: key });
+        self.media(MediaCommand::Open { leg: key, local, origin });
     }
 
     /// Time to have heard something of a leg that we call.
@@ -291,7 +313,7 @@ impl Switch {
         }
     }
 
-    fn place_of(&self, key: LegKey) -> Option<Destination> {
+    pub(super) fn place_of(&self, key: LegKey) -> Option<Destination> {
         match &self.legs.get(&key)?.target.as_ref()?.place {
             Place::Known(to) => Some(*to),
             Place::Named(_) => None,
@@ -300,24 +322,13 @@ impl Switch {
 
     // --- what comes of it -----------------------------------------------------------------------------
 
-    pub(super) fn progress(&mut self, dialog: DialogKey) {
-        let Some(key) = self.leg_of(dialog) else { return };
-        if let Some(to) = self.place_of(key) {
-            self.place_answers(&to);
-        }
-        if let Some(leg) = self.legs.get_mut(&key) {
-            if leg.progress == Progress::Calling {
-                leg.progress = Progress::Ringing;
-            }
-        }
-    }
-
     /// A leg that we called has answered.
     pub(super) fn answered(&mut self, now: Now, dialog: DialogKey, sdp: Option<&[u8]>) {
         let Some(key) = self.leg_of(dialog) else { return };
         if let Some(to) = self.place_of(key) {
             self.place_answers(&to);
         }
+        self.early_ends(key);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         self.state.current = Some(leg.call);
         self.timers.cancel(Owner::Leg(key), What::Ring);

@@ -2,7 +2,7 @@
 //! one that it began with.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use crate::sdp::crypto::Suite;
 use crate::sdp::offer_answer::{Codec, Srtp};
 use crate::sip::digest::{Algorithm, Secret};
 use crate::sip::flow::Transport;
+use crate::sip::wire::parse::Bounds;
 
 /// A compiled configuration.
 pub struct Policy {
@@ -152,37 +153,6 @@ impl Policy {
         self.config.trunks.iter().find(is_there)
     }
 
-    /// The RTP address for a leg whose signalling runs over `local`.
-    pub fn media_address(&self, local: IpAddr) -> IpAddr {
-        let same = |a: &&raw::At<IpAddr>| a.value.is_ipv4() == local.is_ipv4();
-        self.config.media.addresses.iter().find(same).map_or(local, |a| a.value)
-    }
-
-    /// The RTP address that SDP names (behind NAT it is another one).
-    pub fn announced(&self, local: IpAddr) -> IpAddr {
-        match &self.config.media.external {
-            Some(external) if external.value.is_ipv4() == local.is_ipv4() && !local.is_loopback() => {
-                external.value
-            }
-            _ => local,
-        }
-    }
-
-    /// Our address for requests to `peer`: the listener of that transport and family.
-    pub fn signalling(&self, transport: Transport, peer: IpAddr) -> Option<SocketAddr> {
-        let kind = match transport {
-            Transport::Udp => raw::ListenTransport::Udp,
-            Transport::Tcp => raw::ListenTransport::Tcp,
-            Transport::Tls => raw::ListenTransport::Tls,
-            Transport::Ws | Transport::Wss => return None,
-        };
-        let fits =
-            |l: &&raw::Listen| l.transport.value == kind && l.address.value.is_ipv4() == peer.is_ipv4();
-        let listen = self.config.listen.iter().find(fits)?;
-        let external = listen.external.as_ref().filter(|_| !peer.is_loopback());
-        Some(external.map_or(listen.address.value, |e| e.value))
-    }
-
     /// Transports that we can call by, in the order in which we like them.
     pub fn spoken(&self) -> Vec<Transport> {
         spoken(&self.config)
@@ -193,14 +163,22 @@ impl Policy {
         &self.domains
     }
 
-    /// Every address that we listen on.
-    pub fn own_addresses(&self) -> Vec<SocketAddr> {
-        let listen = &self.config.listen;
-        listen
-            .iter()
-            .flat_map(|l| [Some(l.address.value), l.external.as_ref().map(|e| e.value)])
-            .flatten()
-            .collect()
+    /// What one SIP message may have.
+    pub fn bounds(&self) -> Bounds {
+        let limits = &self.config.limits;
+        Bounds { headers: limits.headers.value as usize, header_length: limits.header_length.value as usize }
+    }
+
+    /// SIP transactions at a time: as configured, or what the calls, phones and lamps that there may be can need. A
+    /// subscription has its SUBSCRIBE and its NOTIFY under way.
+    pub fn transactions(&self) -> usize {
+        let limits = &self.config.limits;
+        let needed = || {
+            let calls = limits.calls.value as usize;
+            let (phones, lamps) = (limits.registrations.value as usize, limits.subscriptions.value as usize);
+            calls * super::LEGS_PER_CALL * 4 + phones + lamps * 2
+        };
+        limits.transactions.as_ref().map_or_else(needed, |most| most.value as usize)
     }
 
     /// A prompt, in the language or one that has it; in the end the built-in last resort.

@@ -74,6 +74,7 @@ pub struct Metrics {
     auth_failures: IntCounter,
     failures: IntCounterVec,
     log_lines_lost: IntCounter,
+    certificates_until: IntGauge,
     config_generation: IntGauge,
     config_refused: IntCounter,
     draining: IntGauge,
@@ -144,6 +145,11 @@ impl Metrics {
                 "log_lines_lost_total",
                 "Log lines left out: its reader is too slow.",
             )?,
+            certificates_until: gauge(
+                r,
+                "certificate_expires_timestamp_seconds",
+                "When the first TLS certificate runs out; 0: there is none.",
+            )?,
             config_generation: gauge(r, "config_generation", "Serial number of the configuration in force.")?,
             config_refused: counter(r, "config_refused_total", "Configurations that had mistakes.")?,
             draining: gauge(r, "draining", "1 when no new calls are taken.")?,
@@ -157,6 +163,11 @@ impl Metrics {
     /// Log lines that were left out since the start.
     pub fn lines_lost(&self, total: u64) {
         self.log_lines_lost.inc_by(total.saturating_sub(self.log_lines_lost.get()));
+    }
+
+    /// When the first of our certificates runs out, in seconds since 1970.
+    pub fn certificates_until(&self, time: Option<u64>) {
+        self.certificates_until.set(count(time.unwrap_or_default()));
     }
 
     /// Counts a notice.

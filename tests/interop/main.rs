@@ -10,6 +10,8 @@ mod encrypted;
 mod jssip;
 mod linphone;
 mod sipp;
+mod sipp_tls;
+mod tunnel;
 
 use support::prompts;
 use support::rtp::{FRAME, Rtp, find};
