@@ -125,6 +125,7 @@ fn leg(now: Now, index: u64, remote: SocketAddr, suite: Option<Suite>) -> MediaL
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        web: None,
         keying: suite
             .map(|suite| Keying::new(suite, key(suite, 1), key(suite, 2)).expect("of the suite's length")),
     });

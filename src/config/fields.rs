@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::diagnostic::Diagnostic;
 use super::raw::{
     At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
-    ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Srtp,
-    Strategy, Tls, Trunk, Voicemail,
+    ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site,
+    Srtp, Strategy, Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
     Parsed, address, date, date_time, dialled, duration, interval, key, language, media_io, name, network,
-    number, options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy, telephone, text,
-    transport, truth, word, zone_code,
+    number, options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy, telephone,
+    text, transport, truth, word, zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -78,7 +78,7 @@ impl Story {
     fn relayed(&mut self) -> Vec<u8> {
         let payload = [0x55; FRAME];
         let sound = Sound::Audio(Codec::Pcma);
-        let heard = Heard { source: 3, timestamp: 0, marker: false, sound, payload: &payload };
+        let heard = Heard { source: 3, sequence: 0, timestamp: 0, marker: false, sound, payload: &payload };
         let mut out = [0; MAX_PACKET];
         self.leg.relay(self.now, &heard, &mut out).expect("it is sent").bytes.to_vec()
     }

@@ -5,13 +5,16 @@ use crate::base::id::Rng;
 use crate::base::secret::Secret;
 use crate::base::stun::Message;
 use crate::media::command::{
-    Direction, Fingerprint, Hash, IceWords, Insecure, MediaEvent, Payloads, Stream, WebRtc,
+    Codec, Direction, Fingerprint, Hash, IceWords, Insecure, MediaEvent, Payloads, Stream, WebRtc,
 };
 use crate::media::dtls::{Dtls, Identity, ROOM, Step};
 use crate::media::guard::Guard;
 use crate::media::keying::DtlsRole;
 use crate::media::stun::{self, Credentials};
 use crate::media::web::Kind;
+
+/// Bytes of 20 ms of G.711.
+const FRAME: usize = 160;
 
 const PASSWORD: &[u8] = b"of two dozen octets and more";
 const NOMINATE: (u16, &[u8]) = (0x0025, &[]);
@@ -147,7 +150,8 @@ fn stream(fingerprint: Fingerprint) -> Stream {
 #[test]
 fn before_the_keys_nothing_is_said_or_heard_and_a_prompt_waits_for_them() {
     let mut story = Story::new();
-    let clip = Clip { name: "prompt".into(), pcma: vec![3; 5 * FRAME], pcmu: vec![3; 5 * FRAME] };
+    let clip =
+        Clip { name: "prompt".into(), pcma: vec![3; 5 * FRAME], pcmu: vec![3; 5 * FRAME], wide: Vec::new() };
     story.leg.play(PlayKey(1), vec![Arc::new(clip)], false);
     let spray: Vec<Vec<u8>> = (0..9).map(|_| story.packet(false)).collect();
     // From the very host that the signalling comes from, too.

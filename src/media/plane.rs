@@ -111,7 +111,7 @@ impl Plane {
             max_legs: config.max_legs,
             mailboxes,
             events,
-            identity: config.identity,
+            identity: config.identity.clone(),
         });
         let (mut joins, mut started) = (Vec::new(), Vec::new());
         for (index, inbox) in inboxes.into_iter().enumerate() {

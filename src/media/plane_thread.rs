@@ -144,7 +144,7 @@ impl PlaneThread {
             match self.io.next(buffer) {
                 Some(Arrived::Ready(mark)) => self.on_ready(now, mark, buffer),
                 Some(Arrived::Datagram { mark, from, length }) => {
-                    self.on_datagram(now, mark, from, buffer.get(..length).unwrap_or_default());
+                    self.on_datagram(now, mark, from, buffer.get_mut(..length).unwrap_or_default());
                 }
                 None => break,
             }

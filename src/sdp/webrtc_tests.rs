@@ -35,6 +35,7 @@ fn negotiation(web: Option<OurWeb>) -> Negotiation {
         session_id: 7,
         codecs: vec![Codec::Pcma, Codec::Pcmu],
         dtmf: true,
+        noise: false,
         rtcp_mux: false,
         security: Security::default(),
         web,
