@@ -98,6 +98,7 @@ impl Bridges {
                 payloads: Payloads::g711(),
                 rtcp_mux: false,
                 direction,
+                keying: None,
             };
             self.command(MediaCommand::Connect { leg: LegKey(index as u64), stream });
         }

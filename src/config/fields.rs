@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::diagnostic::Diagnostic;
 use super::raw::{
     At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
-    ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy,
-    Tls, Trunk, Voicemail,
+    ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Srtp,
+    Strategy, Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
     Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
-    options_interval, origin, ports, session_interval, socket, star_code, strategy, telephone, text,
+    options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy, telephone, text,
     transport, truth, word, zone_code,
 };
 
@@ -48,6 +48,10 @@ pub(super) fn config(root: &mut Section<'_, '_, '_>) -> Config {
         destinations: root.named("", "destination", destination),
     }
 }
+
+/// As `a=crypto` names them.
+const SUITES: &[&str] =
+    &["AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"];
 
 /// A text that is a path.
 fn path(node: &Node) -> Parsed<PathBuf> {
@@ -131,7 +135,8 @@ fn site(s: &mut Section<'_, '_, '_>) -> Site {
     Site { data: s.required("data", path), prompts: s.required("prompts", path) }
 }
 
-/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s.
+/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s, `srtp-suites`
+/// all.
 fn media(s: &mut Section<'_, '_, '_>) -> Media {
     Media {
         addresses: s.list("addresses", address),
@@ -139,10 +144,11 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
         ports: s.or("ports", ports, (20_000, 29_999)),
         threads: s.or("threads", number(1, 64), 1),
         quarantine: s.or("quarantine", duration(Duration::ZERO, 10 * MINUTE), 10 * SECOND),
+        srtp_suites: s.list("srtp-suites", word(SUITES)),
     }
 }
 
-/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s.
+/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s, `srtp` optional.
 fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     let register = s.or("register", truth, false);
     let trunk = Trunk {
@@ -161,6 +167,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         options: s.or("options", options_interval, Duration::ZERO),
         backup: s.optional("backup", name),
         identity: s.optional("identity", text),
+        srtp: s.or("srtp", srtp, Srtp::Optional),
     };
     if trunk.register.value && (trunk.target.is_none() || trunk.username.is_none()) {
         let what = "[[trunk]] is to register, but where and as whom is not said";
@@ -280,8 +287,13 @@ fn our_number(s: &mut Section<'_, '_, '_>) -> Number {
     Number { dial: s.required("dial", dialled), flow: s.required("flow", name) }
 }
 
-/// `name` and one way to reach it are needed; `capacity` 1, no `zones`, `penalty` 0, `logged-in` false.
+/// `name` and one way to reach it are needed; `capacity` 1, no `zones`, `penalty` 0, `logged-in` false,
+/// `srtp` optional.
 fn line(s: &mut Section<'_, '_, '_>) -> Line {
+    if s.has("telephone") && s.has("srtp") {
+        let what = "`srtp` means nothing for a line that is reached by `telephone`";
+        s.report(Diagnostic::error(s.place(), what).allowed("`srtp` of its [[trunk]]"));
+    }
     Line {
         name: s.required("name", name),
         reach: reach(s),
@@ -289,6 +301,7 @@ fn line(s: &mut Section<'_, '_, '_>) -> Line {
         zones: s.list("zones", zone_code),
         penalty: s.or("penalty", number(0, 1000), 0),
         logged_in: s.or("logged-in", truth, false),
+        srtp: s.or("srtp", srtp, Srtp::Optional),
     }
 }
 

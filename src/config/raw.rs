@@ -139,6 +139,8 @@ pub struct Media {
     pub threads: At<u32>,
     /// How long a closed port stays unused.
     pub quarantine: At<Duration>,
+    /// Crypto suites by their names in SDP, the preferred one first; empty: all that there are.
+    pub srtp_suites: Vec<At<String>>,
 }
 
 /// `[[trunk]]`: a carrier.
@@ -163,6 +165,15 @@ pub struct Trunk {
     pub backup: Option<At<String>>,
     /// Whose account a call out is, for the carrier alone (P-Preferred-Identity): a SIP address or a number.
     pub identity: Option<At<String>>,
+    pub srtp: At<Srtp>,
+}
+
+/// Whether audio is encrypted: `never`, `optional` (when the other side can) or `mandatory` (else there is no call).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Srtp {
+    Never,
+    Optional,
+    Mandatory,
 }
 
 /// An address with a prefix length.
@@ -292,6 +303,8 @@ pub struct Line {
     pub penalty: At<u32>,
     /// Logged in at start, without `*` code.
     pub logged_in: At<bool>,
+    /// Of a line that is reached over a trunk, the trunk's counts.
+    pub srtp: At<Srtp>,
 }
 
 /// How a line is reached.

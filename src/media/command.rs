@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keying::{Keying, Suite};
 use crate::base::id::{LegKey, PlayKey, Rng, RoomKey, TakeKey};
 
 /// The codecs that we speak, all in packets of 20 ms.
@@ -107,6 +108,8 @@ pub struct Stream {
     /// RTCP goes over the RTP port (RFC 5761); `remote_rtcp` is then `remote`.
     pub rtcp_mux: bool,
     pub direction: Direction,
+    /// What RTP and RTCP are encrypted with; `None`: in the clear.
+    pub keying: Option<Keying>,
 }
 
 impl fmt::Debug for Stream {
@@ -348,6 +351,12 @@ pub struct LegStats {
     pub malformed: u64,
     /// From the peer, beyond what any phone sends.
     pub flood: u64,
+    /// On an encrypted leg: not from who has the key, or in the clear.
+    pub forged: u64,
+    /// On an encrypted leg: seen before.
+    pub replayed: u64,
+    /// What it was encrypted with at its end.
+    pub security: Option<Suite>,
     /// Interarrival jitter (RFC 3550 6.4.1) in timestamp units of 125 µs.
     pub jitter: u32,
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::command::{Clip, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
 use super::dtmf::{self, KeyReader, KeyWriter};
 use super::g711;
+use super::guard::Guard;
 use super::lock::SourceLock;
 use super::outgoing::{MAX_FRAME, Outgoing};
 use super::rate::Rate;
@@ -21,13 +22,16 @@ use super::recording::Recording;
 use super::rtcp::{self, MAX_REPORT, Reporter};
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
 use super::seam;
+use super::srtp::{RTCP_TRAILER, RTP_TRAILER};
 use super::watch::Watch;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
 
 /// Room for any packet that a leg writes.
-pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD;
+pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD + RTP_TRAILER;
+/// Room for any report.
+pub const MAX_CONTROL: usize = MAX_REPORT + RTCP_TRAILER;
 /// The clock of what we send.
 pub const TICK: Duration = Duration::from_millis(20);
 /// How often [`MediaLeg::look`] should be called.
@@ -79,6 +83,8 @@ pub struct MediaLeg {
     leg: LegKey,
     began: Instant,
     peer: Option<Peer>,
+    /// Nothing passes but through it.
+    guard: Guard,
     sender: Sender,
     source: Source,
     reporter: Reporter,
@@ -128,6 +134,7 @@ impl MediaLeg {
             leg,
             began: now.at,
             peer: None,
+            guard: Guard::default(),
             sender: Sender::new(origin),
             source: Source::default(),
             reporter: Reporter::new(origin),
@@ -159,7 +166,8 @@ impl MediaLeg {
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
-        self.peer = Some(Peer { stream, lock });
+        let secured = self.guard.set(stream.keying.as_ref());
+        self.peer = secured.map(|()| Peer { stream, lock });
     }
 
     /// Plays clips; what played before ends without a word.
@@ -213,12 +221,14 @@ impl MediaLeg {
     }
 
     /// Takes a datagram from the RTP socket. What is given back is for the other leg of a bridge.
-    pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a [u8]) -> Option<Heard<'a>> {
+    /// An encrypted one is opened in place.
+    pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a mut [u8]) -> Option<Heard<'a>> {
         if rtcp::is_rtcp(bytes) {
             self.handle_rtcp(now, from, bytes);
             return None;
         }
         let peer = self.peer.as_mut()?;
+        let bytes = self.guard.open_rtp(bytes)?;
         let known = rtp::read(bytes).and_then(|p| peer.stream.payloads.sound(p.payload_type).map(|s| (p, s)));
         let Some((packet, sound)) = known else {
             let count = if peer.lock.is_known(from) { &mut self.malformed } else { &mut self.foreign };
@@ -252,8 +262,9 @@ impl MediaLeg {
     }
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
-    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
         let Some(peer) = &mut self.peer else { return };
+        let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
         let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
             self.malformed += 1;
             return;
@@ -312,7 +323,7 @@ impl MediaLeg {
         }
         self.output.last = payload.last().filter(|_| is_audio).copied().unwrap_or(self.output.last);
         let second = ours.clock();
-        let pause = units(now.at.saturating_duration_since(self.sent_at), second);
+        let pause = rtp::units(now.at.saturating_duration_since(self.sent_at), second);
         if !self.sender.goes_on(heard.source, heard.timestamp, pause, second) {
             self.run_on(now);
             self.sender.begin();
@@ -333,12 +344,12 @@ impl MediaLeg {
             }
             (Sound::Key { .. } | Sound::Noise, _) => 0,
         };
-        let bytes = self.sender.relay(out, payload_type, &packet, length)?;
+        let length = self.sender.relay(out, payload_type, &packet, length)?.len();
         self.sent_at = now.at;
         if matches!(sent, Sound::Audio(_)) {
             self.output.sound.passes();
         }
-        Some(Datagram { to, bytes })
+        Some(Datagram { to, bytes: self.guard.protect_rtp(out, length)? })
     }
 
     /// Whether the peer is sent something by the clock; when not, `tick` need not be called.
@@ -373,13 +384,13 @@ impl MediaLeg {
             return None;
         };
         self.run_on(now);
-        let bytes = self.sender.write(out, payload_type, frame.payload, codec.step())?;
+        let length = self.sender.write(out, payload_type, frame.payload, codec.step())?.len();
         self.sent_at = now.at;
-        Some(Datagram { to, bytes })
+        Some(Datagram { to, bytes: self.guard.protect_rtp(out, length)? })
     }
 
     /// What need not be looked at each tick: who is quiet, a recording's silence, reports that are due.
-    pub fn look<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT]) -> Option<Datagram<'a>> {
+    pub fn look<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL]) -> Option<Datagram<'a>> {
         if let Some(recording) = &mut self.recording {
             recording.recorder.on_time(now.at);
             self.drain_recording();
@@ -396,11 +407,13 @@ impl MediaLeg {
     }
 
     /// Ends everything. What comes back is the RTCP BYE.
-    pub fn close<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT]) -> Option<Datagram<'a>> {
+    /// Keys are wiped.
+    pub fn close<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL]) -> Option<Datagram<'a>> {
         self.end_recording(RecordEnd::Stopped);
         self.output = Output::default();
         let bye = self.report(now, out, true);
         self.peer = None;
+        self.guard.wipe();
         bye
     }
 
@@ -422,7 +435,7 @@ impl MediaLeg {
     }
 
     pub fn stats(&self) -> LegStats {
-        LegStats {
+        let mut stats = LegStats {
             sent: self.sender.counts().0,
             received: self.source.received(),
             lost: self.source.lost(),
@@ -431,7 +444,10 @@ impl MediaLeg {
             malformed: self.malformed,
             flood: self.flood,
             jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
-        }
+            ..LegStats::default()
+        };
+        self.guard.tell(&mut stats);
+        stats
     }
 
     fn on_flow(&mut self, now: Now) {
@@ -544,11 +560,11 @@ impl MediaLeg {
         out: &'a mut [u8],
     ) -> Option<Datagram<'a>> {
         let to = to?;
-        let bytes = self.sender.write_event(out, payload_type, key.marker, begin, &key.payload)?;
+        let length = self.sender.write_event(out, payload_type, key.marker, begin, &key.payload)?.len();
         // The key takes the place of sound; time goes on.
         self.sender.pass(self.step());
         self.sent_at = now.at;
-        Some(Datagram { to, bytes })
+        Some(Datagram { to, bytes: self.guard.protect_rtp(out, length)? })
     }
 
     /// When nothing was sent for a while, the timestamp shows it.
@@ -565,20 +581,16 @@ impl MediaLeg {
         self.peer.as_ref().map_or(160, |peer| peer.stream.codec.step())
     }
 
-    fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT], last: bool) -> Option<Datagram<'a>> {
+    fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL], last: bool) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref()?;
         let Stream { rtcp_mux, remote_rtcp, .. } = peer.stream;
         let to = if rtcp_mux { peer.lock.target()? } else { peer.lock.control_target(remote_rtcp)? };
         let pause = now.at.saturating_duration_since(self.sent_at);
-        let timestamp = self.sender.timestamp().wrapping_add(units(pause, peer.stream.codec.clock()));
-        let length = self.reporter.write(out, now.utc, timestamp, &self.sender, &self.source, last);
-        Some(Datagram { to, bytes: out.get(..length)? })
+        let timestamp = self.sender.timestamp().wrapping_add(rtp::units(pause, peer.stream.codec.clock()));
+        let plain = out.first_chunk_mut()?;
+        let length = self.reporter.write(plain, now.utc, timestamp, &self.sender, &self.source, last);
+        Some(Datagram { to, bytes: self.guard.protect_rtcp(out, length)? })
     }
-}
-
-/// Timestamp units of a clock.
-fn units(time: Duration, clock: u32) -> u32 {
-    u32::try_from(time.as_micros() * u128::from(clock) / 1_000_000).unwrap_or(u32::MAX)
 }
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
@@ -594,3 +606,7 @@ mod rtp_tests;
 #[cfg(test)]
 #[path = "leg_codec_tests.rs"]
 mod codec_tests;
+
+#[cfg(test)]
+#[path = "leg_srtp_tests.rs"]
+mod srtp_tests;

@@ -106,6 +106,7 @@ pub struct PlaneHandle {
 
 impl PlaneHandle {
     /// Gives a command to the thread that it is for; it comes back when that has too many waiting.
+    #[expect(clippy::result_large_err, reason = "given back as it was, and rarely")]
     pub fn send(&self, command: MediaCommand) -> Result<(), Full<MediaCommand>> {
         if let MediaCommand::Bridge { a, b } = command {
             let (first, second) = (self.shared.mailbox(a), self.shared.mailbox(b));
@@ -307,6 +308,7 @@ impl Mailbox {
         Ok((Self { posts, crossings, wake, woken, stop }, inbox))
     }
 
+    #[expect(clippy::result_large_err, reason = "given back as it was, and rarely")]
     pub(super) fn post(&self, post: Post) -> Result<(), Full<Post>> {
         match self.posts.try_send(post) {
             Ok(()) => {

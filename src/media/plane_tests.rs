@@ -87,6 +87,7 @@ impl Story {
             payloads: Payloads::g711(),
             rtcp_mux: false,
             direction: Direction::SendRecv,
+            keying: None,
         };
         self.send(MediaCommand::Connect { leg, stream });
         peer

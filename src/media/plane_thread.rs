@@ -16,11 +16,10 @@ use slab::Slab;
 
 use super::command::{MediaCommand, MediaEvent, Origin};
 use super::courier::Courier;
-use super::leg::{Heard, LOOK, MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use super::leg::{Heard, LOOK, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
 use super::plane::{Crossing, Inbox, Post, Shared, Side};
 use super::plane_rooms::Rooms;
 use super::ports::SocketPair;
-use super::rtcp::MAX_REPORT;
 use super::writer::Job;
 use crate::base::id::{LegKey, PlayKey};
 use crate::base::time::Now;
@@ -201,7 +200,7 @@ impl PlaneThread {
 
     /// Looks at a part of the legs, so that each is looked at five times a second.
     fn look(&mut self, now: Now) {
-        let mut out = [0; MAX_REPORT];
+        let mut out = [0; MAX_CONTROL];
         for _ in 0..self.legs.span.div_ceil(SLOTS_A_LOOK) {
             self.cursor = if self.cursor + 1 < self.legs.span { self.cursor + 1 } else { 0 };
             let Some(seat) = self.legs.seats.get_mut(self.cursor) else { continue };
@@ -225,7 +224,7 @@ impl PlaneThread {
         let socket = if mark & 1 == 0 { &seat.sockets.rtp } else { &seat.sockets.rtcp };
         // Not ready after all, or an ICMP error of something sent before: nothing to take.
         let Ok((length, from)) = socket.recv_from(buffer) else { return };
-        let bytes = buffer.get(..length).unwrap_or_default();
+        let bytes = buffer.get_mut(..length).unwrap_or_default();
         if mark & 1 == 1 {
             seat.leg.handle_rtcp(now, from, bytes);
         } else if let Some(heard) = seat.leg.handle_rtp(now, from, bytes)
@@ -393,7 +392,7 @@ impl PlaneThread {
     fn close(&mut self, now: Now, leg: LegKey) {
         self.unbridge(leg);
         let Some(mut seat) = self.legs.remove(leg) else { return };
-        let mut out = [0; MAX_REPORT];
+        let mut out = [0; MAX_CONTROL];
         let muxed = seat.leg.muxes_control();
         if let Some(datagram) = seat.leg.close(now, &mut out) {
             send(seat.sockets.control(muxed), datagram.bytes, datagram.to);

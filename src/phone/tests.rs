@@ -8,7 +8,7 @@ use super::io::*;
 use super::*;
 use crate::base::id::{FlowKey, LegKey};
 use crate::media::command::{LegStats, RecordEnd};
-use crate::sdp::offer_answer::Codec;
+use crate::sdp::offer_answer::{Codec, Srtp};
 use crate::sip::digest::{Algorithm, Authenticator, Verdict};
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::sip::registrar::{Limits, Registrar};
@@ -44,6 +44,7 @@ fn place() -> Place {
 fn plan() -> Plan {
     Plan {
         codecs: vec![Codec::Pcma, Codec::Pcmu],
+        srtp: Srtp::Never,
         account: None,
         dial: None,
         answering: Answering::After(s(1)),

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::crypto::{Crypto, MAX_CRYPTO};
+
 /// Lines that one description may have.
 pub const MAX_LINES: usize = 500;
 /// Media sections that one description may have.
@@ -21,6 +23,8 @@ pub enum SdpError {
     NoCommonCodec,
     #[error("the answer does not fit the offer")]
     Mismatch,
+    #[error("encrypted where it may not be, or in the clear where it must not be")]
+    Security,
 }
 
 /// A parsed description. No `Debug`: it may be a caller's.
@@ -71,6 +75,8 @@ pub struct Media {
     /// `a=rtcp-mux` (RFC 5761).
     pub rtcp_mux: bool,
     pub ptime_ms: Option<u32>,
+    /// `a=crypto` lines that can be taken, in order of preference (RFC 4568).
+    pub crypto: Vec<Crypto>,
 }
 
 impl Session {
@@ -141,6 +147,10 @@ impl Session {
             media.rtcp = parse_rtcp(rtcp);
         } else if value.trim() == "rtcp-mux" {
             media.rtcp_mux = true;
+        } else if let Some(crypto) = value.strip_prefix("crypto:") {
+            if media.crypto.len() < MAX_CRYPTO {
+                media.crypto.extend(Crypto::parse(crypto));
+            }
         } else if let Some(ptime) = value.strip_prefix("ptime:") {
             media.ptime_ms = ptime.trim().parse().ok();
         }
@@ -162,14 +172,38 @@ pub struct Written {
 pub enum WrittenMedia {
     Audio {
         port: u16,
+        profile: Profile,
         /// In order of preference.
         formats: Vec<WrittenFormat>,
+        crypto: Vec<Crypto>,
         /// RTCP goes over this port too (RFC 5761).
         rtcp_mux: bool,
         way: Way,
     },
     /// Refused with port 0 (RFC 3264 6). `kind` is one of a fixed list of words.
     Refused { kind: &'static str, protocol: &'static str },
+}
+
+/// The transport protocol of an audio section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// RTP/AVP: in the clear, or encrypted when both sides have `a=crypto` (RFC 8643).
+    Avp,
+    /// RTP/SAVP: encrypted, or not at all.
+    Savp,
+}
+
+impl Profile {
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Avp, Self::Savp].into_iter().find(|profile| profile.word() == word)
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Avp => "RTP/AVP",
+            Self::Savp => "RTP/SAVP",
+        }
+    }
 }
 
 /// One format of an `m=` section that we write.
@@ -196,8 +230,9 @@ impl Written {
         );
         for media in &self.media {
             match media {
-                WrittenMedia::Audio { port, formats, rtcp_mux, way } => {
-                    write_audio(&mut out, *port, formats, *rtcp_mux, *way);
+                WrittenMedia::Audio { port, profile, formats, crypto, rtcp_mux, way } => {
+                    let _ = write!(out, "m=audio {port} {}", profile.word());
+                    write_audio(&mut out, formats, crypto, *rtcp_mux, *way);
                 }
                 WrittenMedia::Refused { kind, protocol } => {
                     let _ = write!(out, "m={kind} 0 {protocol} 0\r\n");
@@ -208,8 +243,7 @@ impl Written {
     }
 }
 
-fn write_audio(out: &mut String, port: u16, formats: &[WrittenFormat], rtcp_mux: bool, way: Way) {
-    let _ = write!(out, "m=audio {port} RTP/AVP");
+fn write_audio(out: &mut String, formats: &[WrittenFormat], crypto: &[Crypto], rtcp_mux: bool, way: Way) {
     for format in formats {
         let _ = write!(out, " {}", format.number);
     }
@@ -220,6 +254,7 @@ fn write_audio(out: &mut String, port: u16, formats: &[WrittenFormat], rtcp_mux:
             let _ = write!(out, "a=fmtp:{number} {parameters}\r\n");
         }
     }
+    crypto.iter().for_each(|line| line.write(out));
     if rtcp_mux {
         out.push_str("a=rtcp-mux\r\n");
     }

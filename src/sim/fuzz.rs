@@ -9,7 +9,7 @@ use crate::base::id::{FlowKey, LegKey, Rng, TakeKey};
 use crate::base::time::Now;
 use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
 use crate::media::leg::{MAX_PACKET, MediaLeg};
-use crate::sdp::offer_answer::{self, Local, Negotiation};
+use crate::sdp::offer_answer::{self, Local, Negotiation, Security, Srtp};
 use crate::sdp::session::{Session, Way};
 use crate::sip::digest::{Algorithm, Authenticator};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event, News};
@@ -129,6 +129,7 @@ pub fn sdp(bytes: &[u8]) {
                 dtmf: true,
                 noise: true,
                 rtcp_mux: false,
+                security: Security::new(Srtp::Optional, true, &[], &mut Rng::from_number(1)),
                 own_ports: 20_000..=20_999,
             },
             theirs().ip(),
@@ -174,6 +175,7 @@ pub fn media(bytes: &[u8]) {
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        keying: None,
     });
     leg.record(now, TakeKey(1), Duration::from_secs(5), Some(Duration::from_secs(2)), Some('#'));
     leg.bridge();
@@ -184,11 +186,11 @@ pub fn media(bytes: &[u8]) {
         rest = tail;
         let from = if whence & 1 == 0 { peer } else { stranger };
         if whence & 2 == 0 {
-            if let Some(heard) = leg.handle_rtp(now, from, packet) {
+            if let Some(heard) = leg.handle_rtp(now, from, &mut packet.to_vec()) {
                 let _ = leg.relay(now, &heard, &mut out);
             }
         } else {
-            leg.handle_rtcp(now, from, packet);
+            leg.handle_rtcp(now, from, &mut packet.to_vec());
         }
         now = now.plus(Duration::from_millis(u64::from(whence >> 2)));
         let _ = leg.tick(now, &mut out);

@@ -8,7 +8,7 @@ use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::media::audio;
 use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
-use crate::media::leg::{MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use crate::media::leg::{MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
 use crate::media::rtcp::{self, MAX_REPORT, Reporter};
 use crate::media::rtp::{self, HEADER, MAX_PAYLOAD, Packet, Sender, Source};
 
@@ -41,7 +41,7 @@ impl Pair {
 
     fn hear(&mut self, from: SocketAddr, bytes: &[u8]) {
         let mut out = [0; MAX_PACKET];
-        if let Some(heard) = self.caller.handle_rtp(self.now, from, bytes) {
+        if let Some(heard) = self.caller.handle_rtp(self.now, from, &mut bytes.to_vec()) {
             let sent = self.line.relay(self.now, &heard, &mut out);
             self.sent.extend(sent.map(|datagram| datagram.bytes.to_vec()));
         }
@@ -52,7 +52,7 @@ impl Pair {
     fn pass(&mut self, ticks: u8) {
         for _ in 0..ticks {
             self.now = self.now.plus(TICK);
-            let (mut out, mut report) = ([0; MAX_PACKET], [0; MAX_REPORT]);
+            let (mut out, mut report) = ([0; MAX_PACKET], [0; MAX_CONTROL]);
             if self.line.wants_tick() {
                 let sent = self.line.tick(self.now, &mut out);
                 self.sent.extend(sent.map(|datagram| datagram.bytes.to_vec()));
@@ -155,15 +155,15 @@ pub fn rtcp(bytes: &[u8]) {
             reporter.on_report(&report, now.utc);
         }
         if whence & 1 == 0 {
-            disturbed.handle_rtcp(now, control_of(caller()), packet);
-            undisturbed.handle_rtcp(now, control_of(caller()), packet);
+            disturbed.handle_rtcp(now, control_of(caller()), &mut packet.to_vec());
+            undisturbed.handle_rtcp(now, control_of(caller()), &mut packet.to_vec());
         } else {
-            disturbed.handle_rtcp(now, control_of(stranger()), packet);
-            disturbed.handle_rtp(now, stranger(), packet);
+            disturbed.handle_rtcp(now, control_of(stranger()), &mut packet.to_vec());
+            disturbed.handle_rtp(now, stranger(), &mut packet.to_vec());
         }
     }
     let later = now.plus(Duration::from_secs(3));
-    let (mut ours, mut same) = ([0; MAX_REPORT], [0; MAX_REPORT]);
+    let (mut ours, mut same) = ([0; MAX_CONTROL], [0; MAX_CONTROL]);
     let reports = (disturbed.look(later, &mut ours), undisturbed.look(later, &mut same));
     assert!(reports.0 == reports.1, "a stranger changes our report");
     can_be_read(&mut reporter, later);
@@ -195,6 +195,7 @@ fn leg(now: Now, key: u64, remote: SocketAddr, codec: Codec) -> MediaLeg {
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        keying: None,
     });
     leg
 }

@@ -2,15 +2,16 @@
 
 use super::call::{Call, Phase};
 use super::leg::{Description, Leg, Role, connect};
-use super::{Owner, Switch, What};
+use super::{Owner, Switch, What, policy};
 use crate::base::id::{CallKey, DialogKey, LegKey};
 use crate::base::time::Now;
 use crate::callflow::machine::Machine;
 use crate::media::command::MediaCommand;
 use crate::privacy::screen;
-use crate::sdp::offer_answer::Local;
+use crate::sdp::offer_answer::{Local, Security, Srtp};
 use crate::sdp::session::SdpError;
 use crate::sip::endpoint::Arrival;
+use crate::sip::flow::{Flow, Transport};
 use crate::sip::header::NameAddr;
 use crate::sip::wire::message::Method;
 use crate::telemetry::notice::{Miss, Notice, Outcome};
@@ -72,6 +73,8 @@ impl Switch {
         self.working_for(key);
         let caller = self.open_leg(now, key, Role::Caller, flow.local, Description::Theirs(offer));
         self.meets(caller, flow.peer);
+        let srtp = self.srtp_of_carrier(&flow);
+        self.secures(caller, srtp, flow.transport);
         self.attach(caller, dialog);
         let machine = Machine::new(program);
         let call = Call {
@@ -133,6 +136,21 @@ impl Switch {
         }
     }
 
+    /// Whether the audio of a call to us is encrypted, and how its signalling comes.
+    pub(super) fn secures(&mut self, leg: LegKey, srtp: Srtp, transport: Transport) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            (leg.srtp, leg.confidential) = (srtp, transport == Transport::Tls);
+        }
+    }
+
+    /// What the configuration says of the carrier whose call this is.
+    fn srtp_of_carrier(&self, flow: &Flow) -> Srtp {
+        let trunk = self.policy.trunk_at(flow.peer.ip());
+        let trunk = trunk.or_else(|| self.trunks.serving(flow.peer.ip()));
+        let trunk = trunk.or_else(|| self.trunks.certified(flow.key, &self.policy));
+        trunk.map_or(Srtp::Optional, |trunk| policy::srtp(trunk.srtp.value))
+    }
+
     pub(super) fn attach(&mut self, leg: LegKey, dialog: DialogKey) {
         let _ = self.dialogs.insert(dialog, leg);
         if let Some(leg) = self.legs.get_mut(&leg) {
@@ -150,6 +168,7 @@ impl Switch {
         let address = self.policy.announced(local.ip());
         let session = self.mint.rng.u64() >> 2;
         let (first, last) = self.policy.config.media.ports.value;
+        let security = Security::new(leg.srtp, leg.confidential, &self.policy.suites, &mut self.mint.rng);
         leg.opened(Local {
             address,
             port: local.port(),
@@ -158,6 +177,7 @@ impl Switch {
             dtmf: true,
             noise: true,
             rtcp_mux: false,
+            security,
             own_ports: first..=last,
         });
         self.working_for(call);
@@ -287,6 +307,6 @@ impl Switch {
 pub(super) fn refusal(error: SdpError) -> u16 {
     match error {
         SdpError::Form | SdpError::Limit => 400,
-        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Mismatch => 488,
+        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Mismatch | SdpError::Security => 488,
     }
 }

@@ -6,12 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
 use crate::media::command::{self, Direction, MediaCommand, Sound, Stream};
+use crate::media::keying::{self, Keying};
 use crate::routing::line::Load;
-use crate::sdp::offer_answer::{Agreed, Codec, Format, Local, Mapped, Negotiation, PendingOffer};
+use crate::sdp::crypto;
+use crate::sdp::offer_answer::{
+    Agreed, Codec, Format, Keys, Local, Mapped, Negotiation, PendingOffer, Security, Srtp,
+};
 use crate::sdp::session::{SdpError, Way};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
 use crate::sip::target::Search;
+use crate::telemetry::notice;
 
 /// A press that comes by INFO and by RFC 4733 does so within this time.
 const SAME_PRESS: Duration = Duration::from_secs(2);
@@ -62,6 +67,8 @@ pub struct Target {
     pub routes: Vec<String>,
     /// Whose account it is, for a carrier that must know (RFC 3325 9.2): ours, never a caller's.
     pub identity: Option<String>,
+    /// Whether the audio is encrypted.
+    pub srtp: Srtp,
 }
 
 impl Target {
@@ -76,6 +83,7 @@ impl Target {
             others: VecDeque::new(),
             routes: Vec::new(),
             identity: None,
+            srtp: Srtp::Never,
         }
     }
 }
@@ -125,6 +133,10 @@ pub struct Leg {
     pub signalling: SocketAddr,
     /// Whence the peer's signalling comes; unspecified until a call of ours has an address to go to.
     peer: IpAddr,
+    /// Whether the audio of a call to us is encrypted.
+    pub srtp: Srtp,
+    /// Signalling is private, so that keys may go by it.
+    pub confidential: bool,
     /// What was agreed with a caller whose ACK has not come: nothing is sent before it, so that a forged
     /// INVITE sends nobody our audio.
     pub agreed: Option<Stream>,
@@ -157,6 +169,8 @@ impl Leg {
             pending: None,
             signalling,
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            srtp: Srtp::Never,
+            confidential: false,
             agreed: None,
             held: false,
             load: None,
@@ -193,6 +207,13 @@ impl Leg {
         self.peer = peer;
         if let Some(negotiation) = &mut self.negotiation {
             negotiation.set_peer(peer);
+        }
+    }
+
+    /// A call of ours begins: its keys are for whom it is to, and nobody who was called before.
+    pub fn secure(&mut self, security: Security) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_security(security);
         }
     }
 
@@ -280,7 +301,18 @@ pub fn stream(agreed: &Agreed) -> Stream {
             Way::RecvOnly => Direction::RecvOnly,
             Way::Inactive => Direction::Inactive,
         },
+        keying: agreed.keys.as_ref().and_then(keying),
     }
+}
+
+fn keying(keys: &Keys) -> Option<Keying> {
+    let suite = match keys.suite {
+        crypto::Suite::AesCm128Sha1_80 => keying::Suite::AesCm128Sha1_80,
+        crypto::Suite::AesCm128Sha1_32 => keying::Suite::AesCm128Sha1_32,
+        crypto::Suite::AeadAes128Gcm => keying::Suite::AeadAes128Gcm,
+        crypto::Suite::AeadAes256Gcm => keying::Suite::AeadAes256Gcm,
+    };
+    Keying::new(suite, keys.ours.clone(), keys.theirs.clone())
 }
 
 fn payload(mapped: &Mapped) -> command::Payload {
@@ -298,6 +330,17 @@ fn codec(codec: Codec) -> command::Codec {
         Codec::Pcmu => command::Codec::Pcmu,
         Codec::G722 => command::Codec::G722,
         Codec::Opus => command::Codec::Opus,
+    }
+}
+
+/// How a leg was encrypted, in the words of reports.
+pub fn security(suite: Option<keying::Suite>) -> notice::Security {
+    match suite {
+        None => notice::Security::None,
+        Some(keying::Suite::AesCm128Sha1_80) => notice::Security::AesCm128Sha1_80,
+        Some(keying::Suite::AesCm128Sha1_32) => notice::Security::AesCm128Sha1_32,
+        Some(keying::Suite::AeadAes128Gcm) => notice::Security::AeadAes128Gcm,
+        Some(keying::Suite::AeadAes256Gcm) => notice::Security::AeadAes256Gcm,
     }
 }
 

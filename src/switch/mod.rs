@@ -290,6 +290,9 @@ impl Switch {
                 foreign: stats.foreign,
                 malformed: stats.malformed,
                 flood: stats.flood,
+                forged: stats.forged,
+                replayed: stats.replayed,
+                security: leg::security(stats.security),
             }),
         }
     }

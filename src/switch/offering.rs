@@ -1,5 +1,6 @@
 //! A call is offered: lines ring, one answers, the others are taken back. Crossings are the endpoint's.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::arriving::SILENCE;
@@ -7,13 +8,14 @@ use super::call::{Attempts, Phase, Ticket, Together};
 use super::leg::{Description, Place, Progress, Role, Target, connect};
 use super::line_invite;
 use super::places::Asker;
-use super::{Owner, Switch, What};
+use super::{Owner, Switch, What, policy};
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, PlayKey};
 use crate::base::time::Now;
 use crate::callflow::machine::FlowEvent;
 use crate::config::raw::{Reach, Trunk};
 use crate::media::command::MediaCommand;
 use crate::routing::line::Load;
+use crate::sdp::offer_answer::{Security, Srtp};
 use crate::sip::flow::{Destination, Transport};
 use crate::sip::header_ext::{Reason, ReasonProtocol};
 use crate::sip::uri::{Host, Uri};
@@ -140,6 +142,7 @@ impl Switch {
 
     fn line_target(&self, now: Now, key: LineKey) -> Option<Target> {
         let line = self.policy.line(key)?;
+        let srtp = policy::srtp(line.srtp.value);
         match &line.reach {
             Reach::Registers { .. } => {
                 let bindings = self.gate.registrar.bindings(&line.name.value, now.at);
@@ -147,13 +150,15 @@ impl Switch {
                     let local = Host::Address(binding.flow.local.ip());
                     let to = format!("<{}>", Uri::sip(&line.name.value, local, None));
                     let place = Place::Known(Destination::Flow(binding.flow));
-                    Target { routes: binding.path, ..Target::new(binding.contact.to_string(), to, place) }
+                    let target = Target::new(binding.contact.to_string(), to, place);
+                    Target { routes: binding.path, srtp, ..target }
                 }))
             }
             Reach::Fixed { uri } => {
                 let parsed = Uri::parse(&uri.value).ok()?;
                 let place = self.place(&parsed)?;
-                Some(Target::new(uri.value.clone(), format!("<{}>", uri.value), place))
+                let target = Target::new(uri.value.clone(), format!("<{}>", uri.value), place);
+                Some(Target { srtp, ..target })
             }
             Reach::Telephone { number, trunk } => self.trunk_target(now, &trunk.value, &number.value, true),
         }
@@ -188,6 +193,7 @@ impl Switch {
         Some(Target {
             credentials: line_invite::credentials(trunk),
             identity,
+            srtp: policy::srtp(trunk.srtp.value),
             ..Target::new(uri.to_string(), format!("<{uri}>"), place)
         })
     }
@@ -230,7 +236,10 @@ impl Switch {
         let Some(leg) = self.legs.get(&key) else { return };
         let shown = self.shown_name(leg);
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        let (Some(target), Some(sdp)) = (leg.target.clone(), leg.make_offer()) else { return };
+        let Some(target) = leg.target.clone() else { return };
+        let confidential = to.transport() == Transport::Tls;
+        leg.secure(Security::new(target.srtp, confidential, &self.policy.suites, &mut self.mint.rng));
+        let Some(sdp) = leg.make_offer() else { return };
         leg.progress = Progress::Calling;
         leg.meets(to.peer().ip());
         let invite = line_invite::write(&shown, &target, to, leg.signalling, sdp);
@@ -375,6 +384,9 @@ impl Switch {
         if status != 503 {
             self.leave_siblings(key);
         }
+        if status == 488 {
+            self.insist_on_encryption(key);
+        }
         self.attempt_failed(now, key, miss);
     }
 
@@ -383,6 +395,16 @@ impl Switch {
         let target = self.legs.get_mut(&key).and_then(|leg| leg.target.as_mut());
         if let Some(Target { place: Place::Known(Destination::Address { .. }), uri, others, .. }) = target {
             others.retain(|other| other.uri != *uri);
+        }
+    }
+
+    /// Who takes encrypted audio only may refuse an offer that leaves it open (RFC 8643 4.1), and is asked once more.
+    fn insist_on_encryption(&mut self, key: LegKey) {
+        let Some(target) = self.legs.get_mut(&key).and_then(|leg| leg.target.as_mut()) else { return };
+        let private = matches!(&target.place, Place::Known(to) if to.transport() == Transport::Tls);
+        if target.srtp == Srtp::Optional && private {
+            let again = Target { srtp: Srtp::Mandatory, others: VecDeque::new(), ..target.clone() };
+            target.others.push_front(again);
         }
     }
 

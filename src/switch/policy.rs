@@ -19,7 +19,8 @@ use crate::media::audio;
 use crate::media::command::Clip;
 use crate::media::prompt_bank::PromptBank;
 use crate::privacy::screen::{BELGIUM, ZoneTable};
-use crate::sdp::offer_answer::Codec;
+use crate::sdp::crypto::Suite;
+use crate::sdp::offer_answer::{Codec, Srtp};
 use crate::sip::digest::{Algorithm, Secret};
 use crate::sip::flow::Transport;
 
@@ -31,6 +32,8 @@ pub struct Policy {
     pub prompts: Arc<PromptBank>,
     pub zones: ZoneTable,
     pub codecs: Vec<Codec>,
+    /// Crypto suites, the preferred one first; empty: those of `sdp`.
+    pub suites: Vec<Suite>,
     pub languages: Vec<String>,
     /// Where messages are written.
     pub messages: PathBuf,
@@ -82,6 +85,7 @@ impl Policy {
             schedule,
             zones: ZoneTable::new(BELGIUM, zone_names),
             codecs: codecs(&config),
+            suites: suites(&config),
             languages: config.helpline.languages.iter().map(|l| l.value.clone()).collect(),
             messages: config.site.data.value.join("messages"),
             join_tone: audio::join_tone(),
@@ -138,8 +142,14 @@ impl Policy {
 
     /// Whether calls from this address are a carrier's.
     pub fn is_trunk(&self, source: IpAddr) -> bool {
+        self.trunk_at(source).is_some()
+    }
+
+    /// The carrier whose calls come from this address.
+    pub fn trunk_at(&self, source: IpAddr) -> Option<&raw::Trunk> {
         let source = source.to_canonical();
-        self.config.trunks.iter().flat_map(|t| &t.sources).any(|n| network(n.value).contains(source))
+        let is_there = |trunk: &&raw::Trunk| trunk.sources.iter().any(|n| network(n.value).contains(source));
+        self.config.trunks.iter().find(is_there)
     }
 
     /// The RTP address for a leg whose signalling runs over `local`.
@@ -215,6 +225,15 @@ pub fn spoken(config: &raw::Config) -> Vec<Transport> {
     all.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, transport)| transport).collect()
 }
 
+/// Whether audio is encrypted, in the words of `sdp`.
+pub fn srtp(raw: raw::Srtp) -> Srtp {
+    match raw {
+        raw::Srtp::Never => Srtp::Never,
+        raw::Srtp::Optional => Srtp::Optional,
+        raw::Srtp::Mandatory => Srtp::Mandatory,
+    }
+}
+
 /// A network of the configuration.
 pub fn network(raw: raw::Network) -> Network {
     Network { address: raw.address, prefix: raw.prefix }
@@ -260,6 +279,10 @@ fn numbers(config: &raw::Config, programs: &[Arc<Program>]) -> IndexMap<String, 
         Some((number.dial.value.clone(), (at, program(&number.flow.value)?)))
     };
     config.numbers.iter().enumerate().filter_map(entry).collect()
+}
+
+fn suites(config: &raw::Config) -> Vec<Suite> {
+    config.media.srtp_suites.iter().filter_map(|suite| Suite::from_name(&suite.value)).collect()
 }
 
 fn codecs(config: &raw::Config) -> Vec<Codec> {

@@ -10,7 +10,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::notice::{Drop as Dropped, LineWord, Notice, Outcome};
+use super::notice::{Drop as Dropped, LineWord, Notice, Outcome, Security};
 use crate::base::id::LineKey;
 
 /// Waits and ring times, in seconds.
@@ -65,6 +65,7 @@ pub struct Metrics {
     messages_interrupted: IntCounter,
     message_seconds: Histogram,
     rtp: IntCounterVec,
+    legs: IntCounterVec,
     sip_refused: IntCounterVec,
     dropped: IntCounterVec,
     trunk_up: IntGaugeVec,
@@ -120,6 +121,12 @@ impl Metrics {
                 "Recordings that broke off; what was flushed is kept.",
             )?,
             message_seconds: histogram(r, "message_seconds", "Length of messages.", &TALK_BUCKETS)?,
+            legs: counters(
+                r,
+                "media_legs_total",
+                "Sides of calls whose audio has ended, by how it was encrypted.",
+                &["security"],
+            )?,
             rtp: counters(r, "rtp_packets_total", "RTP packets, by what became of them.", &["kind"])?,
             sip_refused: counters(r, "sip_refused_total", "SIP requests refused, by status.", &["status"])?,
             dropped: counters(r, "dropped_total", "Dropped without an answer, by reason.", &["reason"])?,
@@ -188,8 +195,19 @@ impl Metrics {
             Notice::PromptMissing => self.failed("prompt"),
             Notice::CallPanicked { .. } => self.failed("panic"),
             Notice::Overload => self.failed("overload"),
-            Notice::MediaStats { received, lost, late, foreign, malformed, flood } => {
-                let kinds = [received, lost, late, foreign, malformed, flood];
+            Notice::MediaStats {
+                received,
+                lost,
+                late,
+                foreign,
+                malformed,
+                flood,
+                forged,
+                replayed,
+                security,
+            } => {
+                self.legs.with_label_values(&[security.word()]).inc();
+                let kinds = [received, lost, late, foreign, malformed, flood, forged, replayed];
                 for (kind, value) in RTP_KINDS.iter().zip(kinds) {
                     self.rtp.with_label_values(&[kind]).inc_by(*value);
                 }
@@ -277,6 +295,9 @@ impl Metrics {
         for part in PARTS {
             self.failures.with_label_values(&[part]);
         }
+        for security in Security::ALL {
+            self.legs.with_label_values(&[security.word()]);
+        }
         for kind in RTP_KINDS {
             self.rtp.with_label_values(&[kind]);
         }
@@ -285,7 +306,8 @@ impl Metrics {
 }
 
 /// What becomes of an RTP packet, as the metrics write it.
-pub const RTP_KINDS: [&str; 6] = ["received", "lost", "late", "foreign", "malformed", "flood"];
+pub const RTP_KINDS: [&str; 8] =
+    ["received", "lost", "late", "foreign", "malformed", "flood", "forged", "replayed"];
 
 /// Where a fault of ours can be, as the metrics write it.
 pub const PARTS: [&str; 6] = ["store", "disk", "media", "prompt", "panic", "overload"];
@@ -419,8 +441,17 @@ mod tests {
     #[test]
     fn faults_packets_and_refusals_are_counted() {
         let (metrics, names) = (Metrics::new().expect("metrics"), names());
-        let stats =
-            Notice::MediaStats { received: 500, lost: 3, late: 2, foreign: 1, malformed: 4, flood: 5 };
+        let stats = Notice::MediaStats {
+            received: 500,
+            lost: 3,
+            late: 2,
+            foreign: 1,
+            malformed: 4,
+            flood: 5,
+            forged: 7,
+            replayed: 6,
+            security: Security::AeadAes256Gcm,
+        };
         for notice in [
             stats,
             Notice::Refused { status: 404 },
@@ -439,6 +470,10 @@ mod tests {
             "hulplijn_rtp_packets_total{kind=\"lost\"} 3",
             "hulplijn_rtp_packets_total{kind=\"malformed\"} 4",
             "hulplijn_rtp_packets_total{kind=\"flood\"} 5",
+            "hulplijn_rtp_packets_total{kind=\"forged\"} 7",
+            "hulplijn_rtp_packets_total{kind=\"replayed\"} 6",
+            "hulplijn_media_legs_total{security=\"aead_aes_256_gcm\"} 1",
+            "hulplijn_media_legs_total{security=\"none\"} 0",
             "hulplijn_sip_refused_total{status=\"404\"} 1",
             "hulplijn_sip_refused_total{status=\"other\"} 1",
             "hulplijn_dropped_total{reason=\"flood\"} 7",

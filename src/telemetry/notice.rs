@@ -63,6 +63,17 @@ pub enum Drop {
     WebSocketUpgrade,
 }
 
+/// What a leg's audio was encrypted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Security {
+    /// In the clear.
+    None,
+    AesCm128Sha1_80,
+    AesCm128Sha1_32,
+    AeadAes128Gcm,
+    AeadAes256Gcm,
+}
+
 /// One thing to report.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
@@ -152,6 +163,9 @@ pub enum Notice {
         foreign: u64,
         malformed: u64,
         flood: u64,
+        forged: u64,
+        replayed: u64,
+        security: Security,
     },
     Dropped {
         reason: Drop,
@@ -368,6 +382,21 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl Security {
+    pub const ALL: [Self; 5] =
+        [Self::None, Self::AesCm128Sha1_80, Self::AesCm128Sha1_32, Self::AeadAes128Gcm, Self::AeadAes256Gcm];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::AesCm128Sha1_80 => "aes_cm_128_hmac_sha1_80",
+            Self::AesCm128Sha1_32 => "aes_cm_128_hmac_sha1_32",
+            Self::AeadAes128Gcm => "aead_aes_128_gcm",
+            Self::AeadAes256Gcm => "aead_aes_256_gcm",
         }
     }
 }

@@ -128,6 +128,7 @@ fn media_prints_no_address_source_or_key() {
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        keying: None,
     };
     prints_nothing("Stream", &stream);
     prints_nothing("MediaCommand::Connect", &MediaCommand::Connect { leg, stream: stream.clone() });
@@ -150,7 +151,7 @@ fn media_prints_no_address_source_or_key() {
     datagram.extend(SSRC.to_be_bytes());
     datagram.extend(SECRET.as_bytes());
     engine.bridge();
-    let heard = engine.handle_rtp(Now::read(), remote, &datagram);
+    let heard = engine.handle_rtp(Now::read(), remote, &mut datagram);
     assert!(heard.is_some(), "the packet counts");
     prints_nothing("Heard", &heard);
     prints_nothing("MediaLeg", &engine);
