@@ -161,7 +161,7 @@ fn a_code_that_can_do_nothing_is_refused_by_voice_to_the_counsellor_alone() {
     left.run_s(5);
     assert_eq!(times(&left, "anna", "line-refused"), 1);
     assert!(left.talk("anna", "bart"));
-    for mut world in [alone, asked, left] {
+    for mut world in vec![alone, asked, left] {
         assert_eq!(world.told(|n| matches!(n, Notice::BroughtTogether { .. })), 0);
         world.finish();
     }
