@@ -98,10 +98,10 @@ impl Talk {
 
 fn sound(path: &Path, repeat: bool) -> anyhow::Result<Sound> {
     if !path.exists() {
-        bail!("there is no {}; --play needs a WAV of 8 kHz, 16 bit, mono", path.display());
+        bail!("there is no {}; --play needs a WAV of 8 or 16 kHz, 16 bit, mono", path.display());
     }
-    let samples = audio::read_wav(path).with_context(|| path.display().to_string())?;
-    Ok(Sound { clip: audio::clip("played", &samples), repeat })
+    let clip = audio::load("played", path).with_context(|| path.display().to_string())?;
+    Ok(Sound { clip, repeat })
 }
 
 fn record_to(path: &Path) -> anyhow::Result<Record> {
@@ -148,7 +148,9 @@ fn codec(text: &str) -> Result<Codec, String> {
     match text {
         "pcma" => Ok(Codec::Pcma),
         "pcmu" => Ok(Codec::Pcmu),
-        _ => Err("allowed: pcma, pcmu".to_owned()),
+        "g722" => Ok(Codec::G722),
+        "opus" => Ok(Codec::Opus),
+        _ => Err("allowed: pcma, pcmu, g722, opus".to_owned()),
     }
 }
 

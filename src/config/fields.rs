@@ -236,11 +236,13 @@ fn shutdown(s: &mut Section<'_, '_, '_>) -> Shutdown {
     Shutdown { grace: s.or("grace", duration(Duration::ZERO, DAY), 2 * MINUTE) }
 }
 
+const CODECS: [&str; 4] = ["pcma", "pcmu", "g722", "opus"];
+
 /// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `log-in` *71, `log-out` *72, `pause` *73,
 /// `resume` *74, `conference` *75.
 fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
     let codecs = if s.has("codecs") {
-        s.some("codecs", word(&["pcma", "pcmu"]))
+        s.some("codecs", word(&CODECS))
     } else {
         ["pcma", "pcmu"].map(|codec| at(s, codec.to_owned())).into()
     };

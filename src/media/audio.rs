@@ -4,20 +4,22 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::codec::FRAME;
-use super::command::{Clip, Codec};
+use super::codec::{FRAME, Rate};
+use super::command::Clip;
+use super::g711::Law;
+use super::resample::Resampler;
 
-/// Sample rate of everything that is played, in hertz.
+/// Sample rate of what we make and record, in hertz.
 pub const RATE: u32 = 8000;
 /// Longest prompt that is loaded: ten minutes.
-const MAX_SAMPLES: u32 = RATE * 600;
+const MAX_SECONDS: u32 = 600;
 
 /// Why a WAV is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum AudioError {
     #[error("can't be read as WAV: {0}")]
     Wav(#[from] hound::Error),
-    #[error("has {channels} channels, {rate} Hz, {bits} bits; needed: 1 channel, 8000 Hz, 16 bits")]
+    #[error("has {channels} channels, {rate} Hz, {bits} bits; needed: 1 channel, 8000 or 16000 Hz, 16 bits")]
     Format { channels: u16, rate: u32, bits: u16 },
     #[error("is longer than ten minutes")]
     TooLong,
@@ -37,29 +39,37 @@ pub struct Measure {
     pub samples: usize,
 }
 
-/// Reads an 8 kHz, 16 bit, mono WAV.
+/// Reads a mono WAV of 16 bits, as 8 kHz.
 pub fn read_wav(path: &Path) -> Result<Vec<i16>, AudioError> {
-    decode(hound::WavReader::open(path)?)
+    decode(hound::WavReader::open(path)?).map(as_narrow)
 }
 
 /// The same of a WAV in memory.
 pub fn read_wav_bytes(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
-    decode(hound::WavReader::new(bytes)?)
+    decode(hound::WavReader::new(bytes)?).map(as_narrow)
 }
 
-fn decode(mut reader: hound::WavReader<impl std::io::Read>) -> Result<Vec<i16>, AudioError> {
+fn as_narrow((rate, samples): (Rate, Vec<i16>)) -> Vec<i16> {
+    match rate {
+        Rate::Narrow => samples,
+        Rate::Wide => narrow(&samples),
+    }
+}
+
+fn decode(mut reader: hound::WavReader<impl std::io::Read>) -> Result<(Rate, Vec<i16>), AudioError> {
     let spec = reader.spec();
-    if spec.channels != 1 || spec.sample_rate != RATE || spec.bits_per_sample != 16 {
+    let rate = [Rate::Narrow, Rate::Wide].into_iter().find(|rate| rate.hertz() == spec.sample_rate);
+    let Some(rate) = rate.filter(|_| spec.channels == 1 && spec.bits_per_sample == 16) else {
         return Err(AudioError::Format {
             channels: spec.channels,
             rate: spec.sample_rate,
             bits: spec.bits_per_sample,
         });
-    }
+    };
     match reader.duration() {
         0 => Err(AudioError::Empty),
-        length if length > MAX_SAMPLES => Err(AudioError::TooLong),
-        _ => Ok(reader.samples::<i16>().collect::<Result<_, _>>()?),
+        length if length > MAX_SECONDS * rate.hertz() => Err(AudioError::TooLong),
+        _ => Ok((rate, reader.samples::<i16>().collect::<Result<_, _>>()?)),
     }
 }
 
@@ -67,9 +77,34 @@ fn decode(mut reader: hound::WavReader<impl std::io::Read>) -> Result<Vec<i16>, 
 pub fn clip(name: &str, samples: &[i16]) -> Arc<Clip> {
     Arc::new(Clip {
         name: name.to_owned(),
-        pcma: Codec::Pcma.encode_all(samples),
-        pcmu: Codec::Pcmu.encode_all(samples),
+        pcma: Law::A.encode_all(samples),
+        pcmu: Law::Mu.encode_all(samples),
+        wide: Vec::new(),
     })
+}
+
+/// A WAV of 8 or 16 kHz as a clip; of 16 kHz it keeps what G.722 and Opus can carry.
+pub fn load(name: &str, path: &Path) -> Result<Arc<Clip>, AudioError> {
+    match decode(hound::WavReader::open(path)?)? {
+        (Rate::Narrow, samples) => Ok(clip(name, &samples)),
+        (Rate::Wide, wide) => Ok(wide_clip(name, wide)),
+    }
+}
+
+fn wide_clip(name: &str, mut wide: Vec<i16>) -> Arc<Clip> {
+    wide.resize(wide.len().next_multiple_of(2), 0);
+    let samples = narrow(&wide);
+    let (pcma, pcmu) = (Law::A.encode_all(&samples), Law::Mu.encode_all(&samples));
+    Arc::new(Clip { name: name.to_owned(), pcma, pcmu, wide })
+}
+
+/// 16 kHz as 8 kHz.
+fn narrow(wide: &[i16]) -> Vec<i16> {
+    let mut samples = Vec::with_capacity(wide.len() / 2 + FRAME);
+    let Some(mut resampler) = Resampler::new(Rate::Wide, Rate::Narrow) else { return samples };
+    wide.chunks(Rate::Wide.frame()).for_each(|frame| resampler.process(frame, &mut samples));
+    samples.truncate(wide.len() / 2);
+    samples
 }
 
 /// Measures a prompt.
@@ -205,6 +240,6 @@ mod tests {
         writer.finalize().expect("whole");
         let error = read_wav(&path).err().map(|e| e.to_string()).unwrap_or_default();
         std::fs::remove_file(&path).expect("removed");
-        assert_eq!(error, "has 2 channels, 44100 Hz, 16 bits; needed: 1 channel, 8000 Hz, 16 bits");
+        assert_eq!(error, "has 2 channels, 44100 Hz, 16 bits; needed: 1 channel, 8000 or 16000 Hz, 16 bits");
     }
 }

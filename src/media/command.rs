@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use crate::base::id::{LegKey, PlayKey, Rng, RoomKey, TakeKey};
 
-/// The codecs of G.711; both at 8 kHz with 20 ms packets.
+/// The codecs that we speak, all in packets of 20 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
     /// G.711 A-law, static payload type 8.
     Pcma,
     /// G.711 µ-law, static payload type 0.
     Pcmu,
+    /// G.722 at 64 kbit/s, static payload type 9: sounds up to 7 kHz.
+    G722,
+    /// Opus (RFC 7587).
+    Opus,
 }
 
 /// What a packet's payload is.
@@ -43,14 +47,16 @@ pub struct Payload {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payloads(pub Vec<Payload>);
 
-/// A prompt, tone or piece of music, decoded once at load into every codec in use.
-/// Each codec's bytes are one byte a sample at 8 kHz.
+/// A prompt, tone or piece of music, decoded once at load. The laws' bytes are one a sample at 8 kHz.
 #[derive(PartialEq, Eq)]
 pub struct Clip {
     /// Name for reports, such as `nl/welcome`; never from a caller.
     pub name: String,
     pub pcma: Vec<u8>,
     pub pcmu: Vec<u8>,
+    /// Samples at 16 kHz, when its source has them; else empty. Codecs other than G.711 are made from these, or
+    /// from `pcma`, when it is played.
+    pub wide: Vec<i16>,
 }
 
 impl Clip {

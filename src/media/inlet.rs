@@ -5,7 +5,7 @@
 //! when for some seconds more was in hand than was needed. So a leg that comes late costs nobody but itself.
 
 use super::codec::FRAME;
-use super::command::Codec;
+use super::g711::Law;
 use super::seam::Seam;
 use crate::base::quiet::quiet_debug;
 
@@ -65,7 +65,7 @@ impl Inlet {
     }
 
     /// Takes a packet's sound. `source` tells one stream from the next.
-    pub fn push(&mut self, source: u32, timestamp: u32, codec: Codec, payload: &[u8]) {
+    pub fn push(&mut self, source: u32, timestamp: u32, law: Law, payload: &[u8]) {
         let ahead = timestamp.wrapping_sub(self.next) as i32;
         if self.source != Some(source) || (ahead.unsigned_abs() >= FAR && !(self.is_dry() && ahead > 0)) {
             self.source = Some(source);
@@ -79,7 +79,7 @@ impl Inlet {
             let ahead = at.wrapping_sub(self.next) as i32;
             if (0..RING as i32).contains(&ahead) {
                 if let Some(place) = self.ring.get_mut(at as usize % RING) {
-                    *place = Some(codec.decode(*byte));
+                    *place = Some(law.decode(*byte));
                 }
                 if ahead >= self.in_hand() as i32 {
                     self.end = at.wrapping_add(1);
@@ -196,7 +196,7 @@ mod tests {
     fn tone() -> [u8; FRAME] {
         std::array::from_fn(|n| {
             let angle = (n % PERIOD) as f64 / PERIOD as f64 * std::f64::consts::TAU;
-            Codec::Pcma.encode((8000.0 * angle.sin()) as i16)
+            Law::A.encode((8000.0 * angle.sin()) as i16)
         })
     }
 
@@ -212,7 +212,7 @@ mod tests {
         }
 
         fn packet(&mut self, number: u32) {
-            self.inlet.push(7, (u32::MAX - 4000).wrapping_add(number * FRAME as u32), Codec::Pcma, &tone());
+            self.inlet.push(7, (u32::MAX - 4000).wrapping_add(number * FRAME as u32), Law::A, &tone());
         }
 
         fn pull(&mut self) {
@@ -304,13 +304,13 @@ mod tests {
         for (source, timestamp) in [(8, 5), (9, u32::MAX - 3), (9, 1 << 31), (9, (1 << 31) - 100_000)] {
             let before = bench.heard;
             for n in 0..5 {
-                bench.inlet.push(source, timestamp.wrapping_add(n * 160), Codec::Pcma, &tone());
+                bench.inlet.push(source, timestamp.wrapping_add(n * 160), Law::A, &tone());
                 bench.pull();
             }
             assert!(bench.heard >= before + 3, "{source} {timestamp}");
         }
-        bench.inlet.push(9, 77, Codec::Pcmu, &[]);
-        bench.inlet.push(9, 77, Codec::Pcmu, &[1; 1400]);
+        bench.inlet.push(9, 77, Law::Mu, &[]);
+        bench.inlet.push(9, 77, Law::Mu, &[1; 1400]);
         (0..20).for_each(|_| bench.pull());
         assert!(bench.inlet.is_dry());
     }

@@ -10,17 +10,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::codec::{self, FRAME};
-use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
+use super::command::{Clip, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
 use super::dtmf::{self, KeyReader, KeyWriter};
+use super::g711;
 use super::lock::SourceLock;
-use super::player::Player;
+use super::outgoing::{MAX_FRAME, Outgoing};
 use super::rate::Rate;
 use super::record::{Recorder, Taken};
+use super::recording::Recording;
 use super::rtcp::{self, MAX_REPORT, Reporter};
 use super::rtcp_interval::Intervals;
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
 use super::seam;
+use super::watch::Watch;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
@@ -56,7 +58,8 @@ pub struct Datagram<'a> {
 pub struct Heard<'a> {
     /// Tells one source from the next; it is compared and never sent.
     pub source: u32,
-    /// Only its distances are used.
+    /// Only the distances of these two are used.
+    pub sequence: u16,
     pub timestamp: u32,
     pub marker: bool,
     pub sound: Sound,
@@ -87,6 +90,8 @@ pub struct MediaLeg {
     /// The peer's packets are known to come.
     flowing: bool,
     heard_at: Instant,
+    /// Of the peer's last packet: timestamp units a second.
+    clock: u32,
     sent_at: Instant,
     report_at: Instant,
     intervals: Intervals,
@@ -108,29 +113,13 @@ struct Peer {
 /// What goes out to the peer.
 #[derive(Default)]
 struct Output {
-    player: Option<Player>,
-    bridged: bool,
-    /// Bridged, but the other leg is quiet: silence is sent.
-    filling: bool,
+    sound: Outgoing,
     /// The last byte of sound that was relayed.
     last: u8,
     keys: VecDeque<(char, Duration)>,
     /// The key being sent, and the timestamp of its beginning.
     pressing: Option<(KeyWriter, u32)>,
     key_pause: u8,
-}
-
-struct Recording {
-    take: TakeKey,
-    recorder: Recorder,
-    finish_key: Option<char>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    after: Duration,
-    since: Instant,
-    told: u32,
 }
 
 impl MediaLeg {
@@ -150,6 +139,7 @@ impl MediaLeg {
             watch: None,
             flowing: false,
             heard_at: now.at,
+            clock: 8000,
             sent_at: now.at,
             report_at: now.at + intervals.draw(),
             intervals,
@@ -177,23 +167,22 @@ impl MediaLeg {
     /// Plays clips; what played before ends without a word.
     pub fn play(&mut self, play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool) {
         self.sender.mark();
-        self.output.player = Some(Player::new(play, clips, repeat));
+        self.output.sound.play(play, clips, repeat);
     }
 
     pub fn stop(&mut self) {
-        self.output.player = None;
+        self.output.sound.stop();
     }
 
     /// From now on the other leg is what the peer hears.
     pub fn bridge(&mut self) {
         self.sender.mark();
-        self.output.player = None;
-        (self.output.bridged, self.output.filling) = (true, false);
+        self.output.sound.bridge();
     }
 
     pub fn unbridge(&mut self) {
         self.sender.mark();
-        (self.output.bridged, self.output.filling) = (false, false);
+        self.output.sound.unbridge();
     }
 
     /// Sends a key after those that wait. Without telephone-event in the SDP nothing is sent.
@@ -214,7 +203,7 @@ impl MediaLeg {
     ) {
         self.end_recording(RecordEnd::Stopped);
         let recorder = Recorder::new(now.at, max, silence);
-        self.recording = Some(Recording { take, recorder, finish_key: finish });
+        self.recording = Some(Recording::new(take, recorder, finish));
     }
 
     pub fn stop_record(&mut self) {
@@ -222,7 +211,7 @@ impl MediaLeg {
     }
 
     pub fn watch(&mut self, now: Now, after: Option<Duration>) {
-        self.watch = after.filter(|a| !a.is_zero()).map(|after| Watch { after, since: now.at, told: 0 });
+        self.watch = after.filter(|a| !a.is_zero()).map(|after| Watch::new(after, now.at));
     }
 
     /// Takes a datagram from the RTP socket. What is given back is for the other leg of a bridge.
@@ -247,7 +236,9 @@ impl MediaLeg {
             return None;
         }
         let receives = peer.stream.direction.receives();
-        let arrival = (now.at.saturating_duration_since(self.began).as_micros() / 125) as u32;
+        self.clock = sound.clock();
+        let elapsed = now.at.saturating_duration_since(self.began).as_micros();
+        let arrival = (elapsed * u128::from(self.clock) / 1_000_000) as u32;
         match self.source.on_packet(&packet, arrival) {
             Arrival::Fresh | Arrival::Late => {}
             Arrival::Duplicate | Arrival::Suspect => return None,
@@ -256,9 +247,10 @@ impl MediaLeg {
         if !receives {
             return None;
         }
-        self.hear(now, &packet, sound);
-        let Packet { ssrc, timestamp, marker, payload, .. } = packet;
-        self.output.bridged.then_some(Heard { source: ssrc, timestamp, marker, sound, payload })
+        let Packet { ssrc, sequence, timestamp, marker, payload, .. } = packet;
+        let heard = Heard { source: ssrc, sequence, timestamp, marker, sound, payload };
+        self.hear(now, &heard);
+        self.output.sound.is_bridged().then_some(heard)
     }
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
@@ -275,36 +267,50 @@ impl MediaLeg {
         }
     }
 
-    /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent.
+    /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent; what is of
+    /// another codec goes out by the clock.
     pub fn relay<'a>(&mut self, now: Now, heard: &Heard<'_>, out: &'a mut [u8]) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref()?;
-        let busy = self.output.player.is_some() || self.output.pressing.is_some();
-        if busy || !self.output.bridged || !peer.stream.direction.sends() {
+        if self.output.sound.is_playing() || !self.output.sound.is_bridged() || !peer.stream.direction.sends()
+        {
             return None;
         }
         let to = peer.lock.target()?;
         let (payloads, ours) = (&peer.stream.payloads, peer.stream.codec);
         let (mut changed, key): ([u8; MAX_PAYLOAD], [u8; 4]);
-        let (payload_type, payload) = match heard.sound {
-            Sound::Audio(codec) if codec == ours => (payloads.send(heard.sound)?, heard.payload),
+        let (sent, payload) = match heard.sound {
+            Sound::Audio(codec) if codec == ours => (heard.sound, heard.payload),
             Sound::Audio(codec) => {
+                let Some((from, to)) = codec.law().zip(ours.law()) else {
+                    self.output.sound.take_in(heard, codec, ours);
+                    return None;
+                };
                 changed = [0; MAX_PAYLOAD];
                 let changed = changed.get_mut(..heard.payload.len())?;
                 changed.copy_from_slice(heard.payload);
-                codec::convert(changed, codec, ours);
-                (payloads.send(Sound::Audio(ours))?, &*changed)
+                g711::convert(changed, from, to);
+                (Sound::Audio(ours), &*changed)
             }
             Sound::Key { .. } => {
-                key = clean_key(heard.payload)?;
-                (payloads.send(heard.sound)?, &key[..])
+                key = dtmf::clean(heard.payload)?;
+                (heard.sound, &key[..])
             }
-            Sound::Noise => (payloads.send(Sound::Noise)?, heard.payload),
+            Sound::Noise if payloads.send(Sound::Noise).is_none() || ours.law().is_none() => {
+                // The peer can't make it itself.
+                self.output.sound.take_in(heard, self.output.sound.other().unwrap_or(ours), ours);
+                return None;
+            }
+            Sound::Noise => (heard.sound, heard.payload),
         };
+        if self.output.pressing.is_some() {
+            return None;
+        }
+        let payload_type = payloads.send(sent)?;
         let mut joined: [u8; MAX_PAYLOAD];
-        let (is_audio, mut payload) = (matches!(heard.sound, Sound::Audio(_)), payload);
-        if is_audio && self.sender.relays_another(heard.source) {
+        let (is_audio, mut payload) = (matches!(sent, Sound::Audio(_)), payload);
+        if let Some(law) = ours.law().filter(|_| is_audio && self.sender.relays_another(heard.source)) {
             joined = [0; MAX_PAYLOAD];
-            payload = seam::join(ours, self.output.last, payload, &mut joined);
+            payload = seam::join(law, self.output.last, payload, &mut joined);
         }
         self.output.last = payload.last().filter(|_| is_audio).copied().unwrap_or(self.output.last);
         let second = ours.clock();
@@ -321,15 +327,19 @@ impl MediaLeg {
             payload_type,
             payload,
         };
-        let length = match (heard.sound, payload) {
+        let length = match (sent, payload) {
+            (Sound::Audio(codec), _) => codec.units(payload),
             // A key lasts as long as it says, but no longer than it can have lasted.
             (Sound::Key { .. }, [_, _, high, low]) => {
                 u32::from(u16::from_be_bytes([*high, *low])).min(pause.saturating_add(second / 5))
             }
-            _ => payload.len() as u32,
+            (Sound::Key { .. } | Sound::Noise, _) => 0,
         };
         let bytes = self.sender.relay(out, payload_type, &packet, length)?;
-        (self.sent_at, self.output.filling) = (now.at, false);
+        self.sent_at = now.at;
+        if matches!(sent, Sound::Audio(_)) {
+            self.output.sound.passes();
+        }
         Some(Datagram { to, bytes })
     }
 
@@ -337,10 +347,10 @@ impl MediaLeg {
     pub fn wants_tick(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
         let output = &self.output;
-        output.player.is_some()
+        output.sound.is_playing()
             || output.pressing.is_some()
             || !output.keys.is_empty()
-            || (peer.stream.direction.sends() && (!output.bridged || output.filling))
+            || (peer.stream.direction.sends() && output.sound.wants_tick())
     }
 
     /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
@@ -352,16 +362,20 @@ impl MediaLeg {
         let (key_type, payload_type) = (payloads.send_key(codec), payloads.send(Sound::Audio(codec))?);
         if let Some((key_type, key)) = key_type.zip(self.next_key(key_type.is_some())) {
             self.run_on(now);
+            self.output.sound.pass();
             return self.press(now, to, key_type, key, out);
         }
-        let mut frame = [0; FRAME];
-        self.next_frame(codec, &mut frame)?;
+        let mut frame = [0; MAX_FRAME];
+        let frame = self.output.sound.next(codec, &mut frame)?;
+        if let Some(play) = frame.ended {
+            self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
+        }
         let Some(to) = to else {
             // On hold a prompt goes on unheard, so that it ends.
             return None;
         };
         self.run_on(now);
-        let bytes = self.sender.write(out, payload_type, &frame)?;
+        let bytes = self.sender.write(out, payload_type, frame.payload, codec.step())?;
         self.sent_at = now.at;
         Some(Datagram { to, bytes })
     }
@@ -373,8 +387,9 @@ impl MediaLeg {
             self.drain_recording();
         }
         self.check_watch(now);
-        let output = &mut self.output;
-        output.filling |= output.bridged && now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER;
+        if now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER {
+            self.output.sound.fill();
+        }
         if now.at < self.report_at {
             return None;
         }
@@ -417,7 +432,7 @@ impl MediaLeg {
             foreign: self.foreign,
             malformed: self.malformed,
             flood: self.flood,
-            jitter: self.source.jitter(),
+            jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
         }
     }
 
@@ -429,18 +444,17 @@ impl MediaLeg {
         }
     }
 
-    fn hear(&mut self, now: Now, packet: &Packet<'_>, sound: Sound) {
-        match sound {
+    fn hear(&mut self, now: Now, heard: &Heard<'_>) {
+        match heard.sound {
             Sound::Audio(codec) => {
                 if let Some(recording) = &mut self.recording {
-                    let recorder = &mut recording.recorder;
-                    recorder.on_packet(now.at, packet.ssrc, packet.timestamp, codec, packet.payload);
+                    recording.take_in(now, codec, heard);
                     self.drain_recording();
                 }
             }
             Sound::Noise => {}
             Sound::Key { .. } => {
-                let key = self.keys_in.on_packet(packet.ssrc, packet.timestamp, packet.payload);
+                let key = self.keys_in.on_packet(heard.source, heard.timestamp, heard.payload);
                 if let Some(key) = key.filter(|_| self.may_press(now.at)) {
                     self.on_key(key);
                 }
@@ -491,15 +505,9 @@ impl MediaLeg {
         let Some(watch) = &mut self.watch else { return };
         if !receives {
             // On hold there is nothing to expect.
-            (watch.since, watch.told) = (now.at, 0);
-            return;
+            return watch.begin(now.at);
         }
-        if self.heard_at > watch.since {
-            (watch.since, watch.told) = (self.heard_at, 0);
-        }
-        let quiet_for = now.at.saturating_duration_since(watch.since);
-        if quiet_for >= watch.after.saturating_mul(watch.told + 1) {
-            watch.told += 1;
+        if let Some(quiet_for) = watch.quiet(now.at, self.heard_at) {
             self.flowing = false;
             self.events.push_back(MediaEvent::Silent { leg: self.leg, quiet_for });
         }
@@ -540,23 +548,9 @@ impl MediaLeg {
         let to = to?;
         let bytes = self.sender.write_event(out, payload_type, key.marker, begin, &key.payload)?;
         // The key takes the place of sound; time goes on.
-        self.sender.pass(FRAME as u32);
+        self.sender.pass(self.step());
         self.sent_at = now.at;
         Some(Datagram { to, bytes })
-    }
-
-    /// The prompt's next frame, or silence. `None` when a bridge's other leg is to be heard.
-    fn next_frame(&mut self, codec: Codec, frame: &mut [u8; FRAME]) -> Option<()> {
-        let Some(player) = &mut self.output.player else {
-            frame.fill(codec.silence());
-            return (!self.output.bridged || self.output.filling).then_some(());
-        };
-        if !player.next(codec, frame) {
-            let play = player.play;
-            self.output.player = None;
-            self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
-        }
-        Some(())
     }
 
     /// When nothing was sent for a while, the timestamp shows it.
@@ -564,16 +558,21 @@ impl MediaLeg {
         let pause = now.at.saturating_duration_since(self.sent_at);
         if pause > PAUSE && self.sender.counts().0 > 0 {
             let ticks = pause.saturating_sub(TICK).as_millis() / TICK.as_millis();
-            self.sender.pass((ticks as u32).wrapping_mul(FRAME as u32));
+            self.sender.pass((ticks as u32).wrapping_mul(self.step()));
         }
+    }
+
+    /// Timestamp units of a tick.
+    fn step(&self) -> u32 {
+        self.peer.as_ref().map_or(160, |peer| peer.stream.codec.step())
     }
 
     fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT], last: bool) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref()?;
         let Stream { rtcp_mux, remote_rtcp, .. } = peer.stream;
         let to = if rtcp_mux { peer.lock.target()? } else { peer.lock.control_target(remote_rtcp)? };
-        let pause = now.at.saturating_duration_since(self.sent_at).as_micros() / 125;
-        let timestamp = self.sender.timestamp().wrapping_add(pause as u32);
+        let pause = now.at.saturating_duration_since(self.sent_at);
+        let timestamp = self.sender.timestamp().wrapping_add(units(pause, peer.stream.codec.clock()));
         let length = self.reporter.write(out, now.utc, timestamp, &self.sender, &self.source, last);
         Some(Datagram { to, bytes: out.get(..length)? })
     }
@@ -582,13 +581,6 @@ impl MediaLeg {
 /// Timestamp units of a clock.
 fn units(time: Duration, clock: u32) -> u32 {
     u32::try_from(time.as_micros() * u128::from(clock) / 1_000_000).unwrap_or(u32::MAX)
-}
-
-/// A key's payload with nothing but key, end, volume and duration (RFC 4733 2.3); other events stay here.
-fn clean_key(payload: &[u8]) -> Option<[u8; 4]> {
-    let [event, flags, high, low, ..] = *payload else { return None };
-    dtmf::key_of(event)?;
-    Some([event, flags & 0xbf, high, low])
 }
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
@@ -600,3 +592,7 @@ mod tests;
 #[cfg(test)]
 #[path = "leg_rtp_tests.rs"]
 mod rtp_tests;
+
+#[cfg(test)]
+#[path = "leg_codec_tests.rs"]
+mod codec_tests;

@@ -2,7 +2,8 @@
 
 use super::tests::{CALLER, PHONE, Read, Story, at, clip, packet, stream};
 use super::*;
-use crate::media::command::Direction;
+use crate::media::command::{Codec, Direction};
+use crate::media::g711::Law;
 
 /// Each number of what was sent after the one before: sequence, and how much later its timestamp is.
 fn steps(sent: &[Read]) -> Vec<(u16, i32)> {
@@ -148,7 +149,7 @@ fn rfc3551_4_2_packets_of_10_30_40_and_60_ms_go_on_as_they_are_also_into_the_oth
                 story.now = story.now.plus(Duration::from_millis(millis.into()));
             }
             let sent = story.b.take_sent();
-            let sound = to.encode(Codec::Pcma.decode(0x15));
+            let sound = to.law().expect("G.711").encode(Law::A.decode(0x15));
             assert_eq!(sent.len(), 20);
             assert!(steps(&sent).iter().all(|step| *step == (1, length as i32)), "{millis} ms");
             assert!(sent.iter().all(|r| r.payload.len() == length as usize && r.payload[0] == sound));
@@ -173,7 +174,7 @@ fn packets_of_any_length_are_recorded_whole() {
             samples.extend(more);
         }
     }
-    assert_eq!(samples, vec![Codec::Pcma.decode(0x15); timestamp as usize]);
+    assert_eq!(samples, vec![Law::A.decode(0x15); timestamp as usize]);
 }
 
 #[test]

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use super::codec::FRAME;
-use super::command::{Clip, Codec, MOST_IN_A_ROOM, Sound};
+use super::codec::{FRAME, Rate};
+use super::command::{Clip, MOST_IN_A_ROOM, Sound};
+use super::g711::Law;
 use super::inlet::Inlet;
 use super::leg::Heard;
 use super::player::Player;
+use super::playout::Playout;
 use super::seam::Seam;
 use crate::base::id::{LegKey, PlayKey, RoomKey};
 use crate::base::quiet::quiet_debug;
@@ -26,6 +28,8 @@ pub struct Room {
     chime: Option<Player>,
     /// Timestamp of what goes out.
     clock: u32,
+    /// And its number.
+    sequence: u16,
     /// It waits to begin, for so many frames already.
     waits: Option<u8>,
 }
@@ -34,8 +38,11 @@ struct Member {
     leg: LegKey,
     inlet: Inlet,
     frame: [i16; FRAME],
-    /// By which the leg was heard last; mostly it is what its peer wants to hear, too.
-    codec: Codec,
+    /// In place of the inlet, when what is heard of the leg is not G.711.
+    playout: Option<Box<Playout>>,
+    /// By which the leg was heard last; mostly it is what its peer wants to hear, too. For another codec the leg
+    /// changes what it is given.
+    law: Law,
     seam: Seam,
     out: [u8; FRAME],
 }
@@ -45,15 +52,15 @@ impl Room {
         let members = Vec::with_capacity(MOST_IN_A_ROOM);
         // Never sent; only other than the peers', which are random.
         let source = (key.0 as u32) ^ 0x4d69_7846;
-        Self { source, members, chime: None, clock: 0, waits: Some(0) }
+        Self { source, members, chime: None, clock: 0, sequence: 0, waits: Some(0) }
     }
 
     /// Somebody comes in. Twice is once; into a full room nobody comes.
     pub fn join(&mut self, leg: LegKey) {
         if self.members.len() < MOST_IN_A_ROOM && self.member(leg).is_none() {
             let (frame, out) = ([0; FRAME], [0; FRAME]);
-            let (inlet, seam, codec) = (Inlet::new(), Seam::default(), Codec::Pcma);
-            self.members.push(Member { leg, inlet, frame, codec, seam, out });
+            let (inlet, seam, law) = (Inlet::new(), Seam::default(), Law::A);
+            self.members.push(Member { leg, inlet, frame, playout: None, law, seam, out });
         }
     }
 
@@ -86,8 +93,12 @@ impl Room {
         let Some(member) = self.member(leg) else { return };
         match heard.sound {
             Sound::Audio(codec) => {
-                member.codec = codec;
-                member.inlet.push(heard.source, heard.timestamp, codec, heard.payload);
+                if let Some(law) = codec.law() {
+                    (member.law, member.playout) = (law, None);
+                    return member.inlet.push(heard.source, heard.timestamp, law, heard.payload);
+                }
+                let playout = || Box::new(Playout::new(Rate::Narrow));
+                member.playout.get_or_insert_with(playout).push(heard);
             }
             Sound::Key { .. } | Sound::Noise => {}
         }
@@ -99,7 +110,7 @@ impl Room {
         let mut total = [0; FRAME];
         let mut anybody = false;
         for member in &mut self.members {
-            anybody |= member.inlet.pull(&mut member.frame);
+            anybody |= member.pull();
             total.iter_mut().zip(&member.frame).for_each(|(sum, sample)| *sum += i32::from(*sample));
         }
         if let Some(waited) = self.waits.filter(|waited| !anybody && *waited < PATIENCE) {
@@ -110,26 +121,28 @@ impl Room {
         self.add_chime(&mut total);
         for member in &mut self.members {
             for ((out, sum), own) in member.out.iter_mut().zip(&total).zip(&member.frame) {
-                *out = member.codec.encode(member.seam.pass(softened(*sum - i32::from(*own))));
+                *out = member.law.encode(member.seam.pass(softened(*sum - i32::from(*own))));
             }
         }
         self.clock = self.clock.wrapping_add(FRAME as u32);
+        self.sequence = self.sequence.wrapping_add(1);
         true
     }
 
     /// Who sits at this place, and what is to be sent there.
     pub fn heard_by(&self, place: usize) -> Option<(LegKey, Heard<'_>)> {
-        let Member { leg, codec, out, .. } = self.members.get(place)?;
-        let sound = Sound::Audio(*codec);
-        let heard = Heard { source: self.source, timestamp: self.clock, marker: false, sound, payload: out };
+        let Member { leg, law, out, .. } = self.members.get(place)?;
+        let Self { source, sequence, clock: timestamp, .. } = *self;
+        let sound = Sound::Audio(law.codec());
+        let heard = Heard { source, sequence, timestamp, marker: false, sound, payload: out };
         Some((*leg, heard))
     }
 
     fn add_chime(&mut self, total: &mut [i32; FRAME]) {
         let Some(player) = &mut self.chime else { return };
         let mut frame = [0; FRAME];
-        let more = player.next(Codec::Pcma, &mut frame);
-        total.iter_mut().zip(frame).for_each(|(sum, byte)| *sum += i32::from(Codec::Pcma.decode(byte)));
+        let more = player.next(Law::A, &mut frame);
+        total.iter_mut().zip(frame).for_each(|(sum, byte)| *sum += i32::from(Law::A.decode(byte)));
         if !more {
             self.chime = None;
         }
@@ -137,6 +150,17 @@ impl Room {
 
     fn member(&mut self, leg: LegKey) -> Option<&mut Member> {
         self.members.iter_mut().find(|member| member.leg == leg)
+    }
+}
+
+impl Member {
+    /// Its next 20 ms. Whether anything was heard.
+    fn pull(&mut self) -> bool {
+        let Some(playout) = &mut self.playout else { return self.inlet.pull(&mut self.frame) };
+        for (place, sample) in self.frame.iter_mut().zip(playout.pull()) {
+            *place = *sample;
+        }
+        !playout.is_idle()
     }
 }
 

@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use super::*;
 use crate::base::time::Now;
 use crate::media::audio;
-use crate::media::command::{Direction, Origin, Payloads, Stream};
+use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
+use crate::media::encode::Encoder;
 use crate::media::leg::{Datagram, MAX_PACKET, MediaLeg, TICK};
 use crate::media::rtp::Sender;
 
@@ -30,11 +31,17 @@ impl Table {
     fn rounds(&mut self, count: u32) -> &mut Self {
         for _ in 0..count {
             for (leg, codec, value) in &self.says {
-                let payload = [codec.encode(*value); FRAME];
+                let payload = [codec.law().expect("G.711").encode(*value); FRAME];
                 let timestamp = self.round * FRAME as u32;
                 let sound = Sound::Audio(*codec);
-                let heard =
-                    Heard { source: leg.0 as u32, timestamp, marker: false, sound, payload: &payload };
+                let heard = Heard {
+                    source: leg.0 as u32,
+                    sequence: 0,
+                    timestamp,
+                    marker: false,
+                    sound,
+                    payload: &payload,
+                };
                 self.room.hear(*leg, &heard);
             }
             self.round += 1;
@@ -48,7 +55,7 @@ impl Table {
     fn take(&mut self, place: usize) {
         let Some((leg, heard)) = self.room.heard_by(place) else { return };
         let Sound::Audio(codec) = heard.sound else { panic!("sound") };
-        let samples = heard.payload.iter().map(|byte| codec.decode(*byte));
+        let samples = heard.payload.iter().map(|byte| codec.law().expect("G.711").decode(*byte));
         match self.heard.iter_mut().find(|(key, _)| *key == leg) {
             Some((_, all)) => all.extend(samples),
             None => self.heard.push((leg, samples.collect())),
@@ -148,7 +155,8 @@ fn a_leg_that_sends_nothing_costs_only_itself() {
 fn keys_and_comfort_noise_are_no_sound() {
     let mut table = Table::new(&[(1, Codec::Pcma, 1000), (2, Codec::Pcma, 2000)]);
     for sound in [Sound::Key { clock: 8000 }, Sound::Noise] {
-        let heard = Heard { source: 1, timestamp: 0, marker: true, sound, payload: &[0x55; FRAME] };
+        let heard =
+            Heard { source: 1, sequence: 0, timestamp: 0, marker: true, sound, payload: &[0x55; FRAME] };
         table.room.hear(LegKey(1), &heard);
         table.room.hear(LegKey(77), &heard);
     }
@@ -223,12 +231,12 @@ impl Two {
         for (index, hertz) in [(0, 200.0), (1, 300.0)] {
             let sample = |n: usize| {
                 let time = f64::from(self.said * FRAME as u32 + n as u32) / 8000.0;
-                Codec::Pcma.encode((9000.0 * (std::f64::consts::TAU * hertz * time).sin()) as i16)
+                Law::A.encode((9000.0 * (std::f64::consts::TAU * hertz * time).sin()) as i16)
             };
             let payload: [u8; FRAME] = std::array::from_fn(sample);
             let (from, sender) = &mut self.peers[index];
             let mut packet = [0; MAX_PACKET];
-            let length = sender.write(&mut packet, 8, &payload).expect("room").len();
+            let length = sender.write(&mut packet, 8, &payload, FRAME as u32).expect("room").len();
             let Some(heard) = self.legs[index].handle_rtp(self.now, *from, &packet[..length]) else {
                 continue;
             };
@@ -255,7 +263,7 @@ impl Two {
 
 fn keep(heard: &mut Vec<i16>, is_wanted: bool, sent: Option<&Datagram<'_>>) {
     if let Some(sent) = sent.filter(|_| is_wanted) {
-        heard.extend(sent.bytes.iter().skip(12).map(|byte| Codec::Pcma.decode(*byte)));
+        heard.extend(sent.bytes.iter().skip(12).map(|byte| Law::A.decode(*byte)));
     }
 }
 
@@ -276,4 +284,32 @@ fn from_a_bridge_into_a_room_and_back_there_is_neither_a_gap_nor_a_click() {
     assert!(greatest_step(&two.heard) < 2000, "{}", greatest_step(&two.heard));
     let gap = two.heard.windows(40).filter(|w| w.iter().all(|sample| sample.abs() < 200)).count();
     assert_eq!(gap, 0);
+}
+
+#[test]
+fn who_speaks_opus_or_g722_is_heard_by_the_others() {
+    for codec in [Codec::Opus, Codec::G722] {
+        let mut room = Room::new(RoomKey(1));
+        (1..=3).for_each(|leg| room.join(LegKey(leg)));
+        let mut encoder = Encoder::new(codec, Rate::Narrow).expect("a codec");
+        let (mut out, mut loudest) = ([0; 1400], [0u16; 3]);
+        for n in 0..50u32 {
+            let tone: Vec<i16> = (0..FRAME)
+                .map(|at| (8000.0 * ((n as usize * FRAME + at) as f64 * 0.6).sin()) as i16)
+                .collect();
+            let payload = encoder.encode(&tone, &mut out).expect("room");
+            let (sequence, timestamp, sound) = (n as u16, n * codec.step(), Sound::Audio(codec));
+            room.hear(LegKey(1), &Heard { source: 9, sequence, timestamp, marker: false, sound, payload });
+            if !room.tick() {
+                continue;
+            }
+            for (place, loudest) in loudest.iter_mut().enumerate() {
+                let Some((_, heard)) = room.heard_by(place) else { continue };
+                let peak = heard.payload.iter().map(|byte| Law::A.decode(*byte).unsigned_abs()).max();
+                *loudest = peak.unwrap_or_default().max(*loudest);
+            }
+        }
+        let [own, second, third] = loudest;
+        assert!(own < 100 && second > 6000 && third > 6000, "{codec:?}: {loudest:?}");
+    }
 }

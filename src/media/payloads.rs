@@ -3,6 +3,17 @@
 
 use super::command::{Codec, Payload, Payloads, Sound};
 
+impl Sound {
+    /// Timestamp units a second of its packets.
+    pub fn clock(self) -> u32 {
+        match self {
+            Self::Audio(codec) => codec.clock(),
+            Self::Key { clock } => clock,
+            Self::Noise => 8000,
+        }
+    }
+}
+
 impl Payloads {
     /// What a payload type of the peer's is. One that sends by its own numbers, where it was to send by ours,
     /// is understood too.

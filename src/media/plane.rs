@@ -278,6 +278,7 @@ pub(super) struct Crossing {
     pub(super) from: Side,
     pub(super) to: Side,
     source: u32,
+    sequence: u16,
     timestamp: u32,
     marker: bool,
     sound: Sound,
@@ -290,14 +291,14 @@ impl Crossing {
         let mut payload = [0; MAX_PAYLOAD];
         let length = heard.payload.len().min(MAX_PAYLOAD);
         payload[..length].copy_from_slice(&heard.payload[..length]);
-        let Heard { source, timestamp, marker, sound, .. } = *heard;
-        Self { from, to, source, timestamp, marker, sound, length, payload }
+        let Heard { source, sequence, timestamp, marker, sound, .. } = *heard;
+        Self { from, to, source, sequence, timestamp, marker, sound, length, payload }
     }
 
     pub(super) fn heard(&self) -> Heard<'_> {
         let payload = self.payload.get(..self.length).unwrap_or_default();
-        let Self { source, timestamp, marker, sound, .. } = *self;
-        Heard { source, timestamp, marker, sound, payload }
+        let Self { source, sequence, timestamp, marker, sound, .. } = *self;
+        Heard { source, sequence, timestamp, marker, sound, payload }
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Rooms {
 pub(super) struct Mixed {
     pub leg: LegKey,
     source: u32,
+    sequence: u16,
     timestamp: u32,
     sound: Sound,
     payload: [u8; FRAME],
@@ -33,8 +34,8 @@ pub(super) struct Mixed {
 
 impl Mixed {
     pub(super) fn heard(&self) -> Heard<'_> {
-        let Self { source, timestamp, sound, payload, .. } = self;
-        Heard { source: *source, timestamp: *timestamp, marker: false, sound: *sound, payload }
+        let Self { source, sequence, timestamp, sound, ref payload, .. } = *self;
+        Heard { source, sequence, timestamp, marker: false, sound, payload }
     }
 }
 
@@ -91,7 +92,8 @@ impl Rooms {
         let (leg, heard) = self.table.get(&room)?.heard_by(place)?;
         let mut payload = [0; FRAME];
         payload.get_mut(..heard.payload.len())?.copy_from_slice(heard.payload);
-        Some(Mixed { leg, source: heard.source, timestamp: heard.timestamp, sound: heard.sound, payload })
+        let Heard { source, sequence, timestamp, sound, .. } = heard;
+        Some(Mixed { leg, source, sequence, timestamp, sound, payload })
     }
 
     /// The room in whose code a fault was is no more; its legs.

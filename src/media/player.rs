@@ -1,9 +1,11 @@
 //! Playing: clips one after the other without a gap, copied from memory frame by frame.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::codec::FRAME;
-use super::command::{Clip, Codec};
+use super::codec::{FRAME, Rate};
+use super::command::Clip;
+use super::g711::Law;
 use crate::base::id::PlayKey;
 
 /// One playing on one leg.
@@ -23,7 +25,37 @@ impl Player {
     }
 
     /// Fills the next frame, with silence after the end. `true` while there is more to play.
-    pub fn next(&mut self, codec: Codec, frame: &mut [u8; FRAME]) -> bool {
+    pub fn next(&mut self, law: Law, frame: &mut [u8]) -> bool {
+        let mut room = frame.iter_mut();
+        let goes_on = self.run(|clip, piece| {
+            let bytes = bytes_of(clip, law).get(piece).unwrap_or_default();
+            bytes.iter().zip(room.by_ref()).for_each(|(byte, place)| *place = *byte);
+        });
+        room.for_each(|place| *place = law.silence());
+        goes_on
+    }
+
+    /// The same as samples: 20 ms, less at the end.
+    pub fn next_linear(&mut self, rate: Rate, frame: &mut Vec<i16>) -> bool {
+        self.run(|clip, piece| match rate {
+            Rate::Narrow => {
+                let bytes = clip.pcma.get(piece).unwrap_or_default();
+                frame.extend(bytes.iter().map(|byte| Law::A.decode(*byte)));
+            }
+            Rate::Wide => {
+                frame.extend(clip.wide.get(2 * piece.start..2 * piece.end).unwrap_or_default());
+            }
+        })
+    }
+
+    /// The rate of its sources: wide when all of them are.
+    pub fn rate(&self) -> Rate {
+        let all_wide = self.clips.iter().all(|clip| clip.wide.len() >= 2 * clip.pcma.len());
+        if all_wide && !self.clips.is_empty() { Rate::Wide } else { Rate::Narrow }
+    }
+
+    /// Gives out pieces of clips (by samples of 8 kHz) that make up 20 ms.
+    fn run(&mut self, mut piece: impl FnMut(&Clip, Range<usize>)) -> bool {
         let mut filled = 0;
         let mut empty_round = false;
         while filled < FRAME {
@@ -35,25 +67,24 @@ impl Player {
                 (self.index, empty_round) = (0, true);
                 continue;
             };
-            let left = bytes_of(clip, codec).get(self.offset..).unwrap_or_default();
-            let taken = left.len().min(FRAME - filled);
-            frame[filled..filled + taken].copy_from_slice(&left[..taken]);
+            let left = clip.pcma.len().saturating_sub(self.offset);
+            let taken = left.min(FRAME - filled);
+            piece(clip, self.offset..self.offset + taken);
             filled += taken;
             self.offset += taken;
             empty_round &= taken == 0;
-            if taken == left.len() {
+            if taken == left {
                 (self.index, self.offset) = (self.index + 1, 0);
             }
         }
-        frame[filled..].fill(codec.silence());
         self.repeat || self.index < self.clips.len()
     }
 }
 
-fn bytes_of(clip: &Clip, codec: Codec) -> &[u8] {
-    match codec {
-        Codec::Pcma => &clip.pcma,
-        Codec::Pcmu => &clip.pcmu,
+fn bytes_of(clip: &Clip, law: Law) -> &[u8] {
+    match law {
+        Law::A => &clip.pcma,
+        Law::Mu => &clip.pcmu,
     }
 }
 
@@ -64,7 +95,7 @@ mod tests {
     fn clip(bytes: impl Iterator<Item = u8>) -> Arc<Clip> {
         let pcma: Vec<u8> = bytes.collect();
         let pcmu = pcma.iter().map(|b| !b).collect();
-        Arc::new(Clip { name: "test".into(), pcma, pcmu })
+        Arc::new(Clip { name: "test".into(), pcma, pcmu, wide: Vec::new() })
     }
 
     #[test]
@@ -72,27 +103,43 @@ mod tests {
         let clips = vec![clip(0..100), clip(std::iter::empty()), clip(100..250)];
         let mut player = Player::new(PlayKey(1), clips, false);
         let (mut first, mut second) = ([0; FRAME], [0; FRAME]);
-        assert!(player.next(Codec::Pcma, &mut first));
-        assert!(!player.next(Codec::Pcma, &mut second));
+        assert!(player.next(Law::A, &mut first));
+        assert!(!player.next(Law::A, &mut second));
         assert!(first.iter().chain(&second[..90]).copied().eq(0..250));
-        assert!(second[90..].iter().all(|b| *b == Codec::Pcma.silence()));
+        assert!(second[90..].iter().all(|b| *b == Law::A.silence()));
+    }
+
+    #[test]
+    fn samples_are_those_of_the_sources_rate_and_join_without_a_gap() {
+        let wide = |from: i16| {
+            let wide: Vec<i16> = (from..from + 200).collect();
+            Arc::new(Clip { name: "wide".into(), pcma: vec![0xd5; 100], pcmu: vec![0xff; 100], wide })
+        };
+        let mut player = Player::new(PlayKey(1), vec![wide(0), wide(200)], false);
+        let mut frame = Vec::new();
+        assert_eq!(player.rate(), Rate::Wide);
+        assert!(player.next_linear(Rate::Wide, &mut frame) && frame.len() == 320);
+        assert!(!player.next_linear(Rate::Wide, &mut frame));
+        assert!(frame.iter().copied().eq(0..400));
+        let mixed = Player::new(PlayKey(1), vec![wide(0), clip(0..100)], false);
+        assert_eq!(mixed.rate(), Rate::Narrow);
     }
 
     #[test]
     fn an_end_on_the_frame_is_known_with_the_last_frame() {
         let mut player = Player::new(PlayKey(1), vec![clip(0..160)], false);
-        assert!(!player.next(Codec::Pcmu, &mut [0; FRAME]));
-        assert!(!Player::new(PlayKey(1), vec![], false).next(Codec::Pcmu, &mut [0; FRAME]));
+        assert!(!player.next(Law::Mu, &mut [0; FRAME]));
+        assert!(!Player::new(PlayKey(1), vec![], false).next(Law::Mu, &mut [0; FRAME]));
     }
 
     #[test]
     fn music_goes_round_and_an_empty_round_ends_in_silence() {
         let mut player = Player::new(PlayKey(1), vec![clip(0..100)], true);
         let (mut first, mut second) = ([0; FRAME], [0; FRAME]);
-        assert!(player.next(Codec::Pcma, &mut first) && player.next(Codec::Pcma, &mut second));
+        assert!(player.next(Law::A, &mut first) && player.next(Law::A, &mut second));
         assert!(first.iter().chain(&second).copied().eq((0..320u32).map(|n| (n % 100) as u8)));
         let mut empty = Player::new(PlayKey(1), vec![clip(0..0)], true);
-        assert!(empty.next(Codec::Pcma, &mut first));
-        assert!(first.iter().all(|b| *b == Codec::Pcma.silence()));
+        assert!(empty.next(Law::A, &mut first));
+        assert!(first.iter().all(|b| *b == Law::A.silence()));
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::audio::{self, AudioError};
-use super::command::{Clip, Codec};
+use super::command::Clip;
+use super::g711::Law;
 
 /// Prompts of one directory at most; the names beyond are reported and not loaded.
 const MAX_PROMPTS: usize = 2000;
@@ -138,10 +139,10 @@ fn load_directory(dir: &Path, language: &str, troubles: &mut Vec<PromptTrouble>)
             troubles.push(PromptTrouble { path, fault: PromptFault::TooMany });
             break;
         }
-        match audio::read_wav(&path) {
-            Ok(samples) => {
-                let full = if language.is_empty() { name.to_owned() } else { format!("{language}/{name}") };
-                clips.insert(name.to_owned(), audio::clip(&full, &samples));
+        let full = if language.is_empty() { name.to_owned() } else { format!("{language}/{name}") };
+        match audio::load(&full, &path) {
+            Ok(clip) => {
+                clips.insert(name.to_owned(), clip);
             }
             Err(error) => troubles.push(PromptTrouble { path, fault: error.into() }),
         }
@@ -152,7 +153,7 @@ fn load_directory(dir: &Path, language: &str, troubles: &mut Vec<PromptTrouble>)
 impl Clip {
     /// The samples that a listener of PCMA hears; for checks.
     pub fn samples(&self) -> Vec<i16> {
-        self.pcma.iter().map(|b| Codec::Pcma.decode(*b)).collect()
+        self.pcma.iter().map(|b| Law::A.decode(*b)).collect()
     }
 }
 

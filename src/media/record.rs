@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::codec::FRAME;
-use super::command::{Codec, RecordEnd};
+use super::command::RecordEnd;
+use super::g711::Law;
 use crate::base::quiet::quiet_debug;
 
 const RATE: u64 = 8000;
@@ -92,8 +93,19 @@ impl Recorder {
         }
     }
 
-    /// Takes the payload of an audio packet.
-    pub fn on_packet(&mut self, now: Instant, ssrc: u32, timestamp: u32, codec: Codec, payload: &[u8]) {
+    /// Takes the payload of a packet of G.711.
+    pub fn on_packet(&mut self, now: Instant, ssrc: u32, timestamp: u32, law: Law, payload: &[u8]) {
+        self.on_samples(now, ssrc, timestamp, payload.iter().map(|byte| law.decode(*byte)));
+    }
+
+    /// Takes samples of 8 kHz of a source, in their place by its timestamp.
+    pub fn on_samples(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        timestamp: u32,
+        samples: impl ExactSizeIterator<Item = i16>,
+    ) {
         if self.ended.is_some() {
             return;
         }
@@ -109,10 +121,10 @@ impl Recorder {
         if (1..=MAX_GAP).contains(&distance) {
             self.silent(distance as usize);
         } else if (-MAX_GAP..0).contains(&distance) {
-            return self.on_late(distance, codec, payload);
+            return self.on_late(distance, samples);
         }
-        self.pending.extend(payload.iter().map(|b| codec.decode(*b)));
-        let next = timestamp.wrapping_add(payload.len() as u32);
+        let next = timestamp.wrapping_add(samples.len() as u32);
+        self.pending.extend(samples);
         self.place = Some(Place { ssrc, next, loose: false });
         self.judge();
     }
@@ -170,12 +182,12 @@ impl Recorder {
         whole.min(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
-    fn on_late(&mut self, distance: i32, codec: Codec, payload: &[u8]) {
+    fn on_late(&mut self, distance: i32, samples: impl Iterator<Item = i16>) {
         let back = distance.unsigned_abs() as usize;
         // Judged samples may have been counted as silence; only what is open is put right.
         let Some(begin) = self.pending.len().checked_sub(back).filter(|b| *b >= self.judged) else { return };
-        for (sample, byte) in self.pending.iter_mut().skip(begin).zip(payload) {
-            *sample = codec.decode(*byte);
+        for (place, sample) in self.pending.iter_mut().skip(begin).zip(samples) {
+            *place = sample;
         }
     }
 
@@ -281,7 +293,7 @@ mod tests {
         /// Frames of one byte, 20 ms apart.
         fn hear(&mut self, byte: u8, frames: usize) -> &mut Self {
             for _ in 0..frames {
-                self.recorder.on_packet(self.now, 9, self.timestamp, Codec::Pcma, &[byte; FRAME]);
+                self.recorder.on_packet(self.now, 9, self.timestamp, Law::A, &[byte; FRAME]);
                 self.lose(1);
             }
             self
@@ -316,7 +328,7 @@ mod tests {
     const STILL: u8 = 0xd5;
 
     fn loud() -> i16 {
-        Codec::Pcma.decode(LOUD)
+        Law::A.decode(LOUD)
     }
 
     #[test]
@@ -367,7 +379,7 @@ mod tests {
         story.hear(LOUD, 20).hear(STILL, 100).hear(LOUD, 10);
         let skipped = story.timestamp;
         story.lose(1).hear(LOUD, 1);
-        story.recorder.on_packet(story.now, 9, skipped, Codec::Pcma, &[LOUD; FRAME]);
+        story.recorder.on_packet(story.now, 9, skipped, Law::A, &[LOUD; FRAME]);
         story.hear(LOUD, 10);
         let taken = story.end();
         assert_eq!(taken.samples, 142 * 160);
@@ -382,7 +394,7 @@ mod tests {
         story.hear(LOUD, 20);
         story.timestamp = story.timestamp.wrapping_sub(1 << 20);
         story.hear(LOUD, 20);
-        story.recorder.on_packet(story.now, 10, 5, Codec::Pcmu, &[0xff; FRAME]);
+        story.recorder.on_packet(story.now, 10, 5, Law::Mu, &[0xff; FRAME]);
         assert_eq!(story.end().samples, 61 * 160);
     }
 
@@ -402,7 +414,7 @@ mod tests {
     fn steady_noise_becomes_silence_but_a_voice_in_it_is_heard() {
         let mut story = Story::new(120, 4);
         // About 200 of amplitude: above the fixed threshold.
-        let noise = Codec::Pcma.encode(200);
+        let noise = Law::A.encode(200);
         story.hear(noise, 1000);
         assert_eq!(story.recorder.ended(), Some(RecordEnd::Silence), "the noise is learnt");
         let mut spoken = Story::new(120, 4);

@@ -248,7 +248,7 @@ mod tests {
     fn rfc3550_6_4_1_a_report_of_one_who_sends_and_hears() {
         let (mut out, mut bytes) = ([0; MAX_REPORT], [0; 200]);
         let mut sender = Sender::new(ORIGIN);
-        sender.write(&mut bytes, 8, &[0; 160]);
+        sender.write(&mut bytes, 8, &[0; 160], 160);
         let mut reporter = Reporter::new(ORIGIN);
         let theirs = Report { sent_at: Some(0xaabb_ccdd), ..Report::default() };
         reporter.on_report(&theirs, utc(100));
@@ -301,7 +301,7 @@ mod tests {
     fn what_we_write_is_what_a_peer_reads() {
         let (mut out, mut bytes) = ([0; MAX_REPORT], [0; 200]);
         let mut sender = Sender::new(ORIGIN);
-        sender.write(&mut bytes, 8, &[0; 160]);
+        sender.write(&mut bytes, 8, &[0; 160], 160);
         let mut reporter = Reporter::new(ORIGIN);
         let source = heard(77, &[10, 11, 13]);
         let length = reporter.write(&mut out, utc(1), 5, &sender, &source, true);

@@ -252,25 +252,31 @@ impl Sender {
         self.relayed.is_some_and(|anchor| anchor.0 != ssrc)
     }
 
-    /// Writes a packet of our own making (a prompt, music) and moves on by its length.
+    /// Writes a packet of our own making (a prompt, music) and moves on by the timestamp units that it lasts.
     /// `None` when `out` is too small.
-    pub fn write<'a>(&mut self, out: &'a mut [u8], payload_type: u8, payload: &[u8]) -> Option<&'a [u8]> {
+    pub fn write<'a>(
+        &mut self,
+        out: &'a mut [u8],
+        payload_type: u8,
+        payload: &[u8],
+        units: u32,
+    ) -> Option<&'a [u8]> {
         self.relayed = None;
         let marker = std::mem::take(&mut self.mark_next);
         let timestamp = self.timestamp;
         let bytes = self.put(out, payload_type, marker, timestamp, payload)?;
-        self.timestamp = timestamp.wrapping_add(payload.len() as u32);
+        self.timestamp = timestamp.wrapping_add(units);
         Some(bytes)
     }
 
-    /// Writes a packet that relays another leg's, of `length` timestamp units: the distance between its packets is kept,
-    /// its numbers are not.
+    /// Writes a packet that relays another leg's, which lasts so many units: the distance between its packets is
+    /// kept, its numbers are not.
     pub fn relay<'a>(
         &mut self,
         out: &'a mut [u8],
         payload_type: u8,
         from: &Packet<'_>,
-        length: u32,
+        units: u32,
     ) -> Option<&'a [u8]> {
         let marker = std::mem::take(&mut self.mark_next) || from.marker;
         let (_, theirs, ours) = match self.relayed {
@@ -280,7 +286,7 @@ impl Sender {
         let timestamp = ours.wrapping_add(from.timestamp.wrapping_sub(theirs));
         self.relayed = Some((from.ssrc, theirs, ours));
         let bytes = self.put(out, payload_type, marker, timestamp, from.payload)?;
-        let next = timestamp.wrapping_add(length);
+        let next = timestamp.wrapping_add(units);
         if (next.wrapping_sub(self.timestamp) as i32) > 0 {
             self.timestamp = next;
         }
@@ -359,7 +365,7 @@ mod tests {
     fn what_is_written_is_read_with_header_extension_csrc_and_padding_left_out() {
         let mut out = [0; 1500];
         let mut sender = Sender::new(ORIGIN);
-        let bytes = sender.write(&mut out, 8, &[1, 2, 3]).expect("it fits").to_vec();
+        let bytes = sender.write(&mut out, 8, &[1, 2, 3], 3).expect("it fits").to_vec();
         let read_back = read(&bytes).expect("a packet");
         assert_eq!((read_back.ssrc, read_back.sequence, read_back.marker), (7, 65_534, true));
         assert_eq!(read_back.payload, [1, 2, 3]);
@@ -381,14 +387,14 @@ mod tests {
             let p = read(bytes.expect("it fits")).expect("a packet");
             seen.push((p.sequence, p.timestamp.wrapping_sub(ORIGIN.timestamp), p.marker));
         };
-        note(sender.write(&mut out, 8, &[0; 160]));
-        note(sender.write(&mut out, 8, &[0; 160]));
+        note(sender.write(&mut out, 8, &[0; 160], 160));
+        note(sender.write(&mut out, 8, &[0; 160], 160));
         note(sender.relay(&mut out, 8, &packet(1, 100), 160));
         note(sender.relay(&mut out, 8, &packet(1, 102), 160));
         note(sender.relay(&mut out, 8, &packet(1, 101), 160));
         note(sender.relay(&mut out, 8, &packet(2, 5000), 160));
         sender.pass(800);
-        note(sender.write(&mut out, 8, &[0; 160]));
+        note(sender.write(&mut out, 8, &[0; 160], 160));
         assert_eq!(
             seen,
             [

@@ -1,7 +1,7 @@
 //! Where one sound ends and another begins: the step between the two is spread over some milliseconds, so that it
 //! makes no click.
 
-use super::command::Codec;
+use super::g711::Law;
 
 /// Samples over which a step is spread: 8 ms at 8 kHz.
 const LENGTH: i32 = 64;
@@ -34,12 +34,12 @@ impl Seam {
 }
 
 /// A payload that follows another of that last byte, but does not continue it.
-pub fn join<'a>(codec: Codec, last: u8, payload: &[u8], out: &'a mut [u8]) -> &'a [u8] {
-    let mut seam = Seam { last: i32::from(codec.decode(last)), ..Seam::default() };
+pub fn join<'a>(law: Law, last: u8, payload: &[u8], out: &'a mut [u8]) -> &'a [u8] {
+    let mut seam = Seam { last: i32::from(law.decode(last)), ..Seam::default() };
     seam.open();
     let length = payload.len().min(out.len());
     for (out, byte) in out.iter_mut().zip(payload) {
-        *out = codec.encode(seam.pass(codec.decode(*byte)));
+        *out = law.encode(seam.pass(law.decode(*byte)));
     }
     out.get(..length).unwrap_or_default()
 }
@@ -64,13 +64,13 @@ mod tests {
 
     #[test]
     fn a_payload_is_joined_to_the_last_byte_and_ends_as_it_was() {
-        for codec in [Codec::Pcma, Codec::Pcmu] {
-            let (last, payload) = (codec.encode(-8000), [codec.encode(8000); 160]);
+        for law in [Law::A, Law::Mu] {
+            let (last, payload) = (law.encode(-8000), [law.encode(8000); 160]);
             let mut out = [0; 400];
-            let joined = join(codec, last, &payload, &mut out);
+            let joined = join(law, last, &payload, &mut out);
             assert_eq!((joined.len(), joined[0], joined[100..] == payload[100..]), (160, last, true));
-            assert_eq!(join(codec, last, &payload, &mut [0; 10]).len(), 10);
-            assert!(join(codec, last, &[], &mut []).is_empty());
+            assert_eq!(join(law, last, &payload, &mut [0; 10]).len(), 10);
+            assert!(join(law, last, &[], &mut []).is_empty());
         }
     }
 }

@@ -100,6 +100,7 @@ impl Call {
             session_id,
             codecs: codecs.to_vec(),
             dtmf: true,
+            noise: true,
             rtcp_mux: false,
             own_ports: port..=port,
         };

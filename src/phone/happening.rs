@@ -226,6 +226,8 @@ fn name_of(codec: Codec) -> &'static str {
     match codec {
         Codec::Pcma => "pcma",
         Codec::Pcmu => "pcmu",
+        Codec::G722 => "g722",
+        Codec::Opus => "opus",
     }
 }
 

@@ -7,13 +7,16 @@ use super::session::{Media, WrittenFormat};
 pub enum Codec {
     Pcma,
     Pcmu,
+    G722,
+    Opus,
 }
 
 impl Codec {
-    /// Its RTP clock.
+    /// Its RTP clock. G.722's is 8000 by an old mistake (RFC 3551 4.5.2).
     pub fn clock(self) -> u32 {
         match self {
-            Self::Pcma | Self::Pcmu => 8000,
+            Self::Pcma | Self::Pcmu | Self::G722 => 8000,
+            Self::Opus => 48_000,
         }
     }
 }
@@ -44,8 +47,9 @@ impl Format {
         match self {
             Self::Audio(Codec::Pcma) => Some(8),
             Self::Audio(Codec::Pcmu) => Some(0),
+            Self::Audio(Codec::G722) => Some(9),
             Self::Noise => Some(13),
-            Self::Keys { .. } => None,
+            Self::Audio(Codec::Opus) | Self::Keys { .. } => None,
         }
     }
 
@@ -62,6 +66,8 @@ impl Format {
         match self {
             Self::Audio(Codec::Pcma) => "pcma",
             Self::Audio(Codec::Pcmu) => "pcmu",
+            Self::Audio(Codec::G722) => "g722",
+            Self::Audio(Codec::Opus) => "opus",
             Self::Keys { .. } => "telephone-event",
             Self::Noise => "cn",
         }
@@ -79,6 +85,9 @@ impl Format {
         match self {
             Self::Audio(Codec::Pcma) => "PCMA/8000",
             Self::Audio(Codec::Pcmu) => "PCMU/8000",
+            Self::Audio(Codec::G722) => "G722/8000",
+            // Always two channels, whatever is sent (RFC 7587 7).
+            Self::Audio(Codec::Opus) => "opus/48000/2",
             Self::Keys { clock: 8000 } => "telephone-event/8000",
             Self::Keys { .. } => "telephone-event/48000",
             Self::Noise => "CN/8000",
@@ -88,6 +97,7 @@ impl Format {
     fn parameters(self) -> Option<&'static str> {
         match self {
             Self::Keys { .. } => Some("0-15"),
+            Self::Audio(Codec::Opus) => Some("useinbandfec=1;stereo=0;sprop-stereo=0"),
             Self::Audio(_) | Self::Noise => None,
         }
     }

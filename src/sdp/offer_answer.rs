@@ -19,6 +19,8 @@ pub struct Local {
     /// In order of preference.
     pub codecs: Vec<Codec>,
     pub dtmf: bool,
+    /// Comfort noise beside codecs of 8 kHz (RFC 3389).
+    pub noise: bool,
     /// Whether we offer RTCP on the RTP port (RFC 5761); a peer that offers it gets it in any case.
     pub rtcp_mux: bool,
     /// Ports that our own streams have at `address`: no peer has its audio there.
@@ -29,8 +31,11 @@ impl Local {
     /// All that we would carry, in order of preference.
     fn formats(&self) -> Vec<Format> {
         let audio = self.codecs.iter().map(|codec| Format::Audio(*codec));
-        let keys = self.dtmf.then_some(Format::Keys { clock: 8000 });
-        audio.chain(keys).collect()
+        let has = |clock: u32| self.codecs.iter().any(|codec| codec.clock() == clock);
+        let noise = (self.noise && has(8000)).then_some(Format::Noise);
+        // Keys have the clock of the audio beside them (RFC 4733 2.1).
+        let keys = [8000, 48_000].into_iter().filter(|clock| self.dtmf && has(*clock));
+        audio.chain(noise).chain(keys.map(|clock| Format::Keys { clock })).collect()
     }
 
     /// Whether audio may be sent there. Not to groups, not to ourselves, not to this machine for somebody
@@ -303,6 +308,7 @@ mod tests {
             session_id: 7,
             codecs: codecs.to_vec(),
             dtmf: true,
+            noise: false,
             rtcp_mux: false,
             own_ports: 30_000..=30_999,
         }

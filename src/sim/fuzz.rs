@@ -119,7 +119,7 @@ pub fn name_addr(bytes: &[u8]) {
 /// A session description: as an offer, and as the answer to ours.
 pub fn sdp(bytes: &[u8]) {
     let local = || {
-        let codecs = vec![offer_answer::Codec::Pcma, offer_answer::Codec::Pcmu];
+        let codecs = vec![offer_answer::Codec::Pcma, offer_answer::Codec::Opus, offer_answer::Codec::G722];
         Negotiation::new(
             Local {
                 address: ours().ip(),
@@ -127,6 +127,7 @@ pub fn sdp(bytes: &[u8]) {
                 session_id: 1,
                 codecs,
                 dtmf: true,
+                noise: true,
                 rtcp_mux: false,
                 own_ports: 20_000..=20_999,
             },

@@ -156,6 +156,7 @@ impl Switch {
             session_id: session,
             codecs: self.policy.codecs.clone(),
             dtmf: true,
+            noise: true,
             rtcp_mux: false,
             own_ports: first..=last,
         });

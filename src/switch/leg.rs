@@ -296,6 +296,8 @@ fn codec(codec: Codec) -> command::Codec {
     match codec {
         Codec::Pcma => command::Codec::Pcma,
         Codec::Pcmu => command::Codec::Pcmu,
+        Codec::G722 => command::Codec::G722,
+        Codec::Opus => command::Codec::Opus,
     }
 }
 

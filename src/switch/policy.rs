@@ -266,6 +266,8 @@ fn codecs(config: &raw::Config) -> Vec<Codec> {
     let known = |name: &raw::At<String>| match name.value.as_str() {
         "pcma" => Some(Codec::Pcma),
         "pcmu" => Some(Codec::Pcmu),
+        "g722" => Some(Codec::G722),
+        "opus" => Some(Codec::Opus),
         _ => None,
     };
     let codecs: Vec<Codec> = config.helpline.codecs.iter().filter_map(known).collect();

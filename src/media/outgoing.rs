@@ -1,0 +1,148 @@
+//! The sound that a leg sends by its clock, in the codec of its peer: a prompt, silence, or another leg's voice when
+//! that has another codec. G.711 is copied from memory; for the others one encoder runs on through all of it, so that
+//! prompts join without a gap or a click.
+
+use std::sync::Arc;
+
+use super::codec::{FRAME, Rate};
+use super::command::{Clip, Codec};
+use super::encode::Encoder;
+use super::leg::Heard;
+use super::player::Player;
+use super::transcode::Transcoder;
+use crate::base::id::PlayKey;
+
+/// Room for 20 ms of any codec.
+pub const MAX_FRAME: usize = 400;
+
+#[derive(Default)]
+pub struct Outgoing {
+    player: Option<Player>,
+    bridged: bool,
+    /// Bridged, but the other leg is quiet: silence is sent.
+    filling: bool,
+    /// Bridged, and the other leg's packets can't go on as they are.
+    transcoder: Option<Box<Transcoder>>,
+    encoder: Option<Box<Encoder>>,
+    linear: Vec<i16>,
+}
+
+/// What there is to send, and the playing that ended with it.
+pub struct Frame<'a> {
+    pub payload: &'a [u8],
+    pub ended: Option<PlayKey>,
+}
+
+impl Outgoing {
+    pub fn play(&mut self, play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool) {
+        self.player = Some(Player::new(play, clips, repeat));
+    }
+
+    pub fn stop(&mut self) {
+        self.player = None;
+    }
+
+    pub fn bridge(&mut self) {
+        self.player = None;
+        (self.bridged, self.filling, self.transcoder) = (true, false, None);
+    }
+
+    pub fn unbridge(&mut self) {
+        (self.bridged, self.filling, self.transcoder) = (false, false, None);
+    }
+
+    pub fn is_playing(&self) -> bool {
+        self.player.is_some()
+    }
+
+    pub fn is_bridged(&self) -> bool {
+        self.bridged
+    }
+
+    /// The other leg has been quiet for long.
+    pub fn fill(&mut self) {
+        self.filling |= self.bridged;
+    }
+
+    /// The other leg's packets go on as they are.
+    pub fn passes(&mut self) {
+        (self.filling, self.transcoder) = (false, None);
+    }
+
+    /// Takes in a packet that can't go on as it is.
+    pub fn take_in(&mut self, heard: &Heard<'_>, from: Codec, ours: Codec) {
+        if self.transcoder.as_ref().is_none_or(|transcoder| !transcoder.is_for(from, ours)) {
+            self.transcoder = Transcoder::new(from, ours).map(Box::new);
+        }
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.push(heard);
+        }
+        self.filling = false;
+    }
+
+    /// What the other leg sends, when that is known because it is transcoded.
+    pub fn other(&self) -> Option<Codec> {
+        self.transcoder.as_ref().map(|transcoder| transcoder.from())
+    }
+
+    /// Whether there is something to send at each tick.
+    pub fn wants_tick(&self) -> bool {
+        !self.bridged || self.filling || self.transcoder.is_some()
+    }
+
+    /// 20 ms of the other leg go by unheard.
+    pub fn pass(&mut self) {
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.pass();
+        }
+    }
+
+    /// What is due now. `None` when a bridge's other leg is to be heard.
+    pub fn next<'a>(&mut self, codec: Codec, out: &'a mut [u8; MAX_FRAME]) -> Option<Frame<'a>> {
+        // The peer may have changed its codec.
+        self.transcoder.take_if(|transcoder| transcoder.to() != codec);
+        if self.player.is_none() {
+            if let Some(transcoder) = &mut self.transcoder {
+                return transcoder.next(out).map(|payload| Frame { payload, ended: None });
+            }
+            if self.bridged && !self.filling {
+                return None;
+            }
+        }
+        let Some(law) = codec.law() else { return self.encode(codec, out) };
+        let payload = out.get_mut(..FRAME)?;
+        let Some(player) = &mut self.player else {
+            payload.fill(law.silence());
+            return Some(Frame { payload, ended: None });
+        };
+        let goes_on = player.next(law, payload);
+        let ended = (!goes_on).then_some(player.play);
+        self.stop_at(ended);
+        Some(Frame { payload, ended })
+    }
+
+    fn encode<'a>(&mut self, codec: Codec, out: &'a mut [u8]) -> Option<Frame<'a>> {
+        let known =
+            self.encoder.as_ref().filter(|encoder| encoder.codec() == codec).map(|encoder| encoder.rate());
+        let rate = self.player.as_ref().map(Player::rate).or(known).unwrap_or(Rate::Narrow);
+        if known != Some(rate) {
+            self.encoder = Encoder::new(codec, rate).map(Box::new);
+        }
+        self.linear.clear();
+        let goes_on = match &mut self.player {
+            Some(player) => player.next_linear(rate, &mut self.linear),
+            None => true,
+        };
+        self.linear.resize(rate.frame(), 0);
+        let ended = self.player.as_ref().filter(|_| !goes_on).map(|player| player.play);
+        self.stop_at(ended);
+        let payload = self.encoder.as_mut()?.encode(&self.linear, out)?;
+        Some(Frame { payload, ended })
+    }
+
+    fn stop_at(&mut self, ended: Option<PlayKey>) {
+        if ended.is_some() {
+            self.player = None;
+        }
+    }
+}
