@@ -290,8 +290,9 @@ impl Negotiation {
     /// same twice, encrypted and in the clear.
     fn choose<'a>(&self, session: &'a Session) -> Result<(usize, &'a Media, Option<&'a Crypto>), SdpError> {
         let srtp = self.local.security.srtp();
-        let usable = || session.media.iter().enumerate().filter(|(_, m)| is_usable(m));
-        let mut web = usable().filter(|(_, m)| is_web(m) && self.local.web.is_some());
+        let known = |m: &Media| is_usable(m) && (!is_web(m) || self.local.web.is_some());
+        let usable = || session.media.iter().enumerate().filter(move |(_, m)| known(m));
+        let mut web = usable().filter(|(_, m)| is_web(m));
         let encrypted = usable().filter(|(_, m)| srtp != Srtp::Never && !is_web(m));
         let ours = |theirs: &&Crypto| self.local.security.line(theirs.tag, theirs.suite).is_some();
         let mut encrypted = encrypted.filter_map(|(i, m)| Some((i, m, Some(m.crypto.iter().find(ours)?))));

@@ -172,13 +172,16 @@ impl Switch {
         let (first, last) = self.policy.config.media.ports.value;
         let security = Security::new(leg.srtp, leg.confidential, &self.policy.suites, &mut self.mint.rng);
         let web = self.mint.web();
+        let spoken = self.calls.get(&call).map(|call| call.caller).filter(|caller| *caller != key);
+        let spoken = spoken.and_then(|caller| self.legs.get(&caller)?.codec);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
         leg.opened(
             local.ip(),
             Local {
                 address,
                 port: local.port(),
                 session_id: session,
-                codecs: self.policy.codecs.clone(),
+                codecs: self.policy.codecs_after(spoken),
                 dtmf: true,
                 noise: true,
                 rtcp_mux: false,
