@@ -39,13 +39,6 @@ pub fn event_of(key: char) -> Option<u8> {
     }
 }
 
-/// A key's payload with nothing but key, end, volume and duration (RFC 4733 2.3); other events stay here.
-pub fn clean(payload: &[u8]) -> Option<[u8; 4]> {
-    let [event, flags, high, low, ..] = *payload else { return None };
-    key_of(event)?;
-    Some([event, flags & 0xbf, high, low])
-}
-
 /// What comes in. All packets of one press bear the timestamp of its beginning (2.5.1.2), so a press is
 /// its timestamp, whatever is lost, repeated or overtaken.
 #[derive(Clone, Default)]
