@@ -310,7 +310,7 @@ fn the_exit_code_says_what_went_wrong() {
         (
             Run::call(&server, "1712", "--play DIR/nothing.wav"),
             3,
-            "nothing.wav; --play needs a WAV of 8 kHz, 16 bit, mono",
+            "nothing.wav; --play needs a WAV of 8 or 16 kHz, 16 bit, mono",
         ),
         (Run::call(&server, "1712", "--press 1@8"), 2, ""),
         (Run::start(&server, "phone"), 2, ""),
