@@ -152,19 +152,20 @@ impl Switch {
         let address = self.policy.announced(local.ip(), leg.peer());
         let session = self.mint.rng.u64() >> 2;
         let (first, last) = self.policy.config.media.ports.value;
-        leg.opened(
-            local.ip(),
-            Local {
-                address,
-                port: local.port(),
-                session_id: session,
-                codecs: self.policy.codecs.clone(),
-                dtmf: true,
-                noise: true,
-                rtcp_mux: false,
-                own_ports: first..=last,
-            },
-        );
+        let spoken = self.calls.get(&call).map(|call| call.caller).filter(|caller| *caller != key);
+        let spoken = spoken.and_then(|caller| self.legs.get(&caller)?.codec);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let own = Local {
+            address,
+            port: local.port(),
+            session_id: session,
+            codecs: self.policy.codecs_after(spoken),
+            dtmf: true,
+            noise: true,
+            rtcp_mux: false,
+            own_ports: first..=last,
+        };
+        leg.opened(local.ip(), own);
         self.working_for(call);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let leg_consults = matches!(leg.role, Role::Consulting(_));
