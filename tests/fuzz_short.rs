@@ -148,6 +148,17 @@ fn rtcp_of_peers_and_strangers() {
 }
 
 #[test]
+fn payloads_to_decode() {
+    // Every codec, comfort noise, and a frame to play after each packet; the numbers jump back and forth.
+    let packets = (0..60u8).flat_map(|n| {
+        let payload: Vec<u8> = (0..40 + n).map(|k| k.wrapping_mul(n) ^ 0x55).collect();
+        let what = (n / 8) & 3 | u8::from(n % 8 == 7) << 2 | 0x10;
+        [vec![what, n.wrapping_mul(3), payload.len() as u8], payload].concat()
+    });
+    run(fuzz_media::decode, &[packets.collect()], ROUNDS / 40);
+}
+
+#[test]
 fn whole_conversations() {
     let seeds: Vec<Vec<u8>> = conversations().into_iter().chain(messages()).collect();
     run(fuzz::endpoint, &seeds, ROUNDS / 2);

@@ -19,6 +19,7 @@ pub mod jitter;
 pub mod keying;
 pub mod leg;
 pub mod lock;
+pub mod mend;
 pub mod mixer;
 pub mod opus;
 pub mod outgoing;

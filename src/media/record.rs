@@ -1,5 +1,5 @@
-//! The recorder: packets of one leg become samples in their place in time. Gaps are filled with silence,
-//! late packets still find their place, silence at the end is cut off when asked, and a length limit holds.
+//! The recorder: packets of one leg become samples in their place in time. Late packets still find their place, what
+//! never comes is concealed, silence at the end is cut off when asked, and a length limit holds.
 //! Sans-IO: whole chunks come out for a writer.
 
 use std::collections::VecDeque;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::codec::FRAME;
 use super::command::RecordEnd;
 use super::g711::Law;
+use super::mend::Mender;
 use crate::base::quiet::quiet_debug;
 
 const RATE: u64 = 8000;
@@ -60,6 +61,7 @@ pub struct Recorder {
     /// Silence since the last voice, in samples; held or given.
     quiet: u64,
     place: Option<Place>,
+    mender: Mender,
     heard_at: Instant,
     voice_frames: u32,
     noise: u32,
@@ -86,6 +88,7 @@ impl Recorder {
             given: 0,
             quiet: 0,
             place: None,
+            mender: Mender::new(),
             heard_at: now,
             voice_frames: 0,
             noise: VOICE_RMS / 2,
@@ -119,6 +122,8 @@ impl Recorder {
             _ => 0,
         };
         if (1..=MAX_GAP).contains(&distance) {
+            let place = self.given + self.pending.len() as u64;
+            self.mender.miss(place..place + distance as u64);
             self.silent(distance as usize);
         } else if (-MAX_GAP..0).contains(&distance) {
             return self.on_late(distance, samples);
@@ -182,10 +187,12 @@ impl Recorder {
         whole.min(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
-    fn on_late(&mut self, distance: i32, samples: impl Iterator<Item = i16>) {
+    fn on_late(&mut self, distance: i32, samples: impl ExactSizeIterator<Item = i16>) {
         let back = distance.unsigned_abs() as usize;
         // Judged samples may have been counted as silence; only what is open is put right.
         let Some(begin) = self.pending.len().checked_sub(back).filter(|b| *b >= self.judged) else { return };
+        let place = self.given + begin as u64;
+        self.mender.found(place..place + samples.len() as u64);
         for (place, sample) in self.pending.iter_mut().skip(begin).zip(samples) {
             *place = sample;
         }
@@ -208,6 +215,7 @@ impl Recorder {
     /// Looks at whole frames that are no longer open, and sees whether an end is reached.
     fn judge(&mut self) {
         while self.judged + FRAME + OPEN <= self.pending.len() {
+            self.mend();
             let rms = rms(self.pending.range(self.judged..self.judged + FRAME));
             self.judged += FRAME;
             if self.is_voice(rms) {
@@ -230,6 +238,18 @@ impl Recorder {
             self.held += self.pending.len() - self.judged;
             self.judged = self.pending.len();
             self.ended = Some(RecordEnd::Silence);
+        }
+    }
+
+    /// The next frame to be judged is no longer open.
+    fn mend(&mut self) {
+        let mut frame = [0; FRAME];
+        for (copy, sample) in frame.iter_mut().zip(self.pending.range(self.judged..)) {
+            *copy = *sample;
+        }
+        self.mender.mend(self.given + self.judged as u64, &mut frame);
+        for (sample, mended) in self.pending.range_mut(self.judged..).zip(frame) {
+            *sample = mended;
         }
     }
 
@@ -337,9 +357,11 @@ mod tests {
         story.hear(LOUD, 30).lose(3).hear(LOUD, 20);
         let taken = story.end();
         assert_eq!((taken.end, taken.voice, taken.length()), (RecordEnd::Stopped, true, STEP * 53));
-        let expected: Vec<i16> =
-            [vec![loud(); 4800], vec![0; 480], vec![loud(); 3200]].into_iter().flatten().collect();
-        assert_eq!(story.kept, expected);
+        // What is missing is made up, softer and softer, and what follows is joined to that within 8 ms.
+        let (before, rest) = story.kept.split_at(4800);
+        let (gap, after) = rest.split_at(480);
+        assert!(before.iter().chain(&after[64..]).all(|sample| *sample == loud()));
+        assert!(gap[..80].iter().all(|sample| sample.abs() > loud().abs() / 2) && gap[479].abs() < 50);
     }
 
     #[test]

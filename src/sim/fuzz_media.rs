@@ -1,5 +1,5 @@
-//! What the fuzz targets `rtp` and `rtcp` do with bytes: one leg's engine between a peer who sends anything and
-//! strangers who do. Each function panics only when a promise is broken; see `sim::fuzz`.
+//! What the fuzz targets `rtp`, `rtcp` and `decode` do with bytes: one leg's engine between a peer who sends anything and
+//! strangers who do, and the decoders. Each function panics only when a promise is broken; see `sim::fuzz`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,10 +7,15 @@ use std::time::Duration;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::media::audio;
-use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
-use crate::media::leg::{MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use crate::media::codec::Rate;
+use crate::media::command::{Codec, Direction, Origin, Payloads, Sound, Stream};
+use crate::media::leg::{Heard, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use crate::media::outgoing::MAX_FRAME;
+use crate::media::playout::Playout;
+use crate::media::recording::RecordDecoder;
 use crate::media::rtcp::{self, MAX_REPORT, Reporter};
 use crate::media::rtp::{self, HEADER, MAX_PAYLOAD, Packet, Sender, Source};
+use crate::media::transcode::Transcoder;
 
 /// The longest message, in time and in samples.
 const MAX_TAKE: Duration = Duration::from_secs(5);
@@ -183,6 +188,44 @@ fn can_be_read(reporter: &mut Reporter, now: Now) {
         panic!("a report of ours can't be read")
     };
     assert!(report.bye && report.about_us.is_some_and(|block| block.lost == 2), "a report of ours is wrong");
+}
+
+/// Packets of any codec to be decoded: `[codec and what next][sequence][length][bytes]…`. Whatever they hold, each 20 ms
+/// a whole frame comes out, and the other codec's payload has room.
+pub fn decode(bytes: &[u8]) {
+    let codecs = [Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus];
+    let mut playouts = [Playout::new(Rate::Narrow), Playout::new(Rate::Wide)];
+    let mut recording = RecordDecoder::new();
+    let mut transcoders: Vec<Transcoder> =
+        codecs.iter().filter_map(|to| Transcoder::new(Codec::Opus, *to)).collect();
+    let mut rest = bytes;
+    while let [what, place, length, tail @ ..] = rest {
+        let (payload, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        rest = tail;
+        let codec = codecs[usize::from(what & 3)];
+        let sound = if what & 4 == 0 { Sound::Audio(codec) } else { Sound::Noise };
+        let timestamp = u32::from(*place).wrapping_mul(codec.step() / 2).wrapping_sub(codec.step() * 20);
+        let (source, sequence, marker) = (u32::from(what >> 7), (*place).into(), what & 8 != 0);
+        let heard = Heard { source, sequence, timestamp, marker, sound, payload };
+        for playout in &mut playouts {
+            playout.push(&heard);
+            for _ in 0..(what >> 4) & 3 {
+                let length = playout.rate().frame();
+                assert!(playout.pull().len() == length, "a frame is not of 20 ms");
+            }
+        }
+        let mut frames = 0;
+        recording.on_packet(&heard, |_, frame| {
+            frames += 1;
+            assert!(frame.len() == Rate::Narrow.frame(), "a recorded frame is not of 20 ms");
+        });
+        assert!(frames <= 60, "one packet makes a second and more");
+        for transcoder in &mut transcoders {
+            transcoder.push(&heard);
+            let mut out = [0; MAX_FRAME];
+            assert!(transcoder.next(&mut out).is_some_and(|payload| !payload.is_empty()), "nothing to send");
+        }
+    }
 }
 
 fn leg(now: Now, key: u64, remote: SocketAddr, codec: Codec) -> MediaLeg {
