@@ -289,7 +289,7 @@ mod tests {
         let mut kinds = Vec::new();
         for (second, sends) in [false, true, false, false, true, false, false].into_iter().enumerate() {
             if sends {
-                sender.write(&mut bytes, 8, &[0; 160]);
+                sender.write(&mut bytes, 8, &[0; 160], 160);
             }
             reporter.write(&mut out, utc(second as i64), 5, &sender, &Source::default(), false);
             kinds.push(out[1]);
