@@ -21,13 +21,6 @@ pub fn key_of(event: u8) -> Option<char> {
     }
 }
 
-/// A key's payload with nothing but key, end, volume and duration (RFC 4733 2.3); other events stay here.
-pub fn clean(payload: &[u8]) -> Option<[u8; 4]> {
-    let [event, flags, high, low, ..] = *payload else { return None };
-    key_of(event)?;
-    Some([event, flags & 0xbf, high, low])
-}
-
 /// The event number of a key.
 pub fn event_of(key: char) -> Option<u8> {
     match key.to_ascii_uppercase() {

@@ -3,9 +3,11 @@
 use super::*;
 use crate::base::id::Rng;
 use crate::base::secret::Secret;
-use crate::media::command::{Direction, Payloads};
+use crate::media::command::{Codec, Direction, Payloads};
 use crate::media::keying::{Keying, Suite};
 
+/// 20 ms of G.711.
+const FRAME: usize = 160;
 const PHONE: &str = "198.51.100.2:6000";
 /// Where packets of that phone come from, behind NAT.
 const BEHIND: &str = "198.51.100.2:61000";
@@ -75,7 +77,7 @@ impl Story {
     fn relayed(&mut self) -> Vec<u8> {
         let payload = [0x55; FRAME];
         let sound = Sound::Audio(Codec::Pcma);
-        let heard = Heard { source: 3, timestamp: 0, marker: false, sound, payload: &payload };
+        let heard = Heard { source: 3, sequence: 1, timestamp: 0, marker: false, sound, payload: &payload };
         let mut out = [0; MAX_PACKET];
         self.leg.relay(self.now, &heard, &mut out).expect("it is sent").bytes.to_vec()
     }

@@ -10,6 +10,7 @@ fn side(srtp: Srtp, confidential: bool, seed: u64) -> Negotiation {
         session_id: 7,
         codecs: vec![Codec::Pcma],
         dtmf: true,
+        noise: false,
         rtcp_mux: false,
         security: Security::new(srtp, confidential, &[], &mut Rng::from_number(seed)),
         own_ports: 30_000..=30_999,
