@@ -10,7 +10,7 @@ pub const MAX_SAMPLES: usize = 1920;
 /// What a packet of ours may take; 20 ms of speech take some 60 bytes.
 const MAX_BYTES: usize = 400;
 /// Bits a second for speech of 8 and of 16 kHz.
-const BITS_NARROW: i32 = 16_000;
+const BITS_NARROW: i32 = 20_000;
 const BITS_WIDE: i32 = 24_000;
 /// Loss that the encoder prepares for: each packet bears a coarse copy of the one before it.
 const EXPECTED_LOSS_PERCENT: i32 = 5;

@@ -2,12 +2,13 @@
 //! makes no click.
 
 use super::g711::Law;
+use crate::base::quiet::quiet_debug;
 
 /// Samples over which a step is spread: 8 ms at 8 kHz.
 const LENGTH: i32 = 64;
 
 /// What was heard last, and what is left of a step.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seam {
     last: i32,
     step: i32,
@@ -43,6 +44,8 @@ pub fn join<'a>(law: Law, last: u8, payload: &[u8], out: &'a mut [u8]) -> &'a [u
     }
     out.get(..length).unwrap_or_default()
 }
+
+quiet_debug!(Seam => "Seam");
 
 #[cfg(test)]
 mod tests {

@@ -168,12 +168,15 @@ impl Switch {
         let address = self.policy.announced(local.ip());
         let session = self.mint.rng.u64() >> 2;
         let (first, last) = self.policy.config.media.ports.value;
+        let spoken = self.calls.get(&call).map(|call| call.caller).filter(|caller| *caller != key);
+        let spoken = spoken.and_then(|caller| self.legs.get(&caller)?.codec);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
         let security = Security::new(leg.srtp, leg.confidential, &self.policy.suites, &mut self.mint.rng);
         leg.opened(Local {
             address,
             port: local.port(),
             session_id: session,
-            codecs: self.policy.codecs.clone(),
+            codecs: self.policy.codecs_after(spoken),
             dtmf: true,
             noise: true,
             rtcp_mux: false,

@@ -140,6 +140,8 @@ pub struct Leg {
     /// What was agreed with a caller whose ACK has not come: nothing is sent before it, so that a forged
     /// INVITE sends nobody our audio.
     pub agreed: Option<Stream>,
+    /// What it was agreed that we send.
+    pub codec: Option<Codec>,
     /// The peer wants to hear nothing from us.
     pub held: bool,
     /// What it is booked as with its line, to be given back should its code fail.
@@ -172,6 +174,7 @@ impl Leg {
             srtp: Srtp::Never,
             confidential: false,
             agreed: None,
+            codec: None,
             held: false,
             load: None,
             presses: Vec::new(),
@@ -281,6 +284,7 @@ impl Leg {
 
     fn take(&mut self, agreed: &Agreed) -> Stream {
         let stream = stream(agreed);
+        self.codec = Some(agreed.send_codec);
         self.held = !stream.direction.sends();
         stream
     }

@@ -107,6 +107,14 @@ impl Policy {
         self.numbers.get(dialled).cloned()
     }
 
+    /// Our codecs in order of preference; first the one that the other side of the call has, so that nothing need be
+    /// changed on the way.
+    pub fn codecs_after(&self, spoken: Option<Codec>) -> Vec<Codec> {
+        let first = spoken.filter(|codec| self.codecs.contains(codec));
+        let others = self.codecs.iter().copied().filter(|codec| Some(*codec) != first);
+        first.into_iter().chain(others).collect()
+    }
+
     /// The number at that place of the config.
     pub fn number_name(&self, at: usize) -> &str {
         self.config.numbers.get(at).map_or("", |n| n.dial.value.as_str())
