@@ -28,6 +28,8 @@ use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
 
+use browser::Browser;
+
 /// Room for any packet that a leg writes.
 pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD + RTP_TRAILER;
 /// Room for any report.
@@ -85,6 +87,7 @@ pub struct MediaLeg {
     peer: Option<Peer>,
     /// Nothing passes but through it.
     guard: Guard,
+    browser: Browser,
     sender: Sender,
     source: Source,
     reporter: Reporter,
@@ -135,6 +138,7 @@ impl MediaLeg {
             began: now.at,
             peer: None,
             guard: Guard::default(),
+            browser: Browser::default(),
             sender: Sender::new(origin),
             source: Source::default(),
             reporter: Reporter::new(origin),
@@ -166,7 +170,9 @@ impl MediaLeg {
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
-        let secured = self.guard.set(stream.keying.as_ref());
+        self.agree_web(&stream);
+        // The keys of a browser come by DTLS, and stay.
+        let secured = if stream.web.is_some() { Some(()) } else { self.guard.set(stream.keying.as_ref()) };
         self.peer = secured.map(|()| Peer { stream, lock });
     }
 
@@ -223,6 +229,7 @@ impl MediaLeg {
     /// Takes a datagram from the RTP socket. What is given back is for the other leg of a bridge.
     /// An encrypted one is opened in place.
     pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a mut [u8]) -> Option<Heard<'a>> {
+        let from = self.pass_web(now, from, bytes)?;
         if rtcp::is_rtcp(bytes) {
             self.handle_rtcp(now, from, bytes);
             return None;
@@ -263,6 +270,9 @@ impl MediaLeg {
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
     pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        if self.awaits_keys() {
+            return;
+        }
         let Some(peer) = &mut self.peer else { return };
         let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
         let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
@@ -356,6 +366,9 @@ impl MediaLeg {
     pub fn wants_tick(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
         let output = &self.output;
+        if self.awaits_keys() {
+            return false;
+        }
         output.sound.is_playing()
             || output.pressing.is_some()
             || !output.keys.is_empty()
@@ -364,7 +377,7 @@ impl MediaLeg {
 
     /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
     pub fn tick<'a>(&mut self, now: Now, out: &'a mut [u8]) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
+        let peer = self.peer.as_ref().filter(|_| !self.awaits_keys())?;
         let Stream { codec, payloads, direction, .. } = &peer.stream;
         let codec = *codec;
         let to = peer.lock.target().filter(|_| direction.sends());
@@ -396,6 +409,7 @@ impl MediaLeg {
             self.drain_recording();
         }
         self.check_watch(now);
+        self.look_web(now);
         if now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER {
             self.output.sound.fill();
         }
@@ -440,7 +454,7 @@ impl MediaLeg {
             received: self.source.received(),
             lost: self.source.lost(),
             late: self.source.late(),
-            foreign: self.foreign,
+            foreign: self.foreign + self.web_strangers(),
             malformed: self.malformed,
             flood: self.flood,
             jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
@@ -595,6 +609,9 @@ impl MediaLeg {
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
 
+#[path = "leg_web.rs"]
+mod browser;
+
 #[cfg(test)]
 #[path = "leg_tests.rs"]
 mod tests;
@@ -606,6 +623,10 @@ mod rtp_tests;
 #[cfg(test)]
 #[path = "leg_codec_tests.rs"]
 mod codec_tests;
+
+#[cfg(test)]
+#[path = "leg_web_tests.rs"]
+mod web_tests;
 
 #[cfg(test)]
 #[path = "leg_srtp_tests.rs"]

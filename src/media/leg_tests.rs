@@ -22,6 +22,7 @@ pub(super) fn stream(remote: &str, codec: Codec) -> Stream {
         rtcp_mux: false,
         direction: Direction::SendRecv,
         keying: None,
+        web: None,
     }
 }
 
