@@ -7,8 +7,7 @@ use std::time::Duration;
 use hulplijn::base::id::LegKey;
 use hulplijn::base::time::Now;
 use hulplijn::media::command::{Codec as Spoken, Direction, Origin, Payloads, Sound, Stream};
-use hulplijn::media::leg::{MAX_PACKET, MediaLeg, TICK};
-use hulplijn::media::rtcp::MAX_REPORT;
+use hulplijn::media::leg::{MAX_CONTROL, MAX_PACKET, MediaLeg, TICK};
 
 use super::codec::Codec;
 use super::joined::words;
@@ -73,6 +72,8 @@ impl Side {
             payloads: Payloads::same_both_ways(&[(Sound::Audio(spoken(codec)), codec.payload_type())]),
             rtcp_mux: false,
             direction: Direction::SendRecv,
+            keying: None,
+            web: None,
         });
         leg.bridge();
         Self { leg, codec, peer, heard: Vec::new() }
@@ -130,11 +131,11 @@ fn talk((a, b, way): Row) -> Vec<Take> {
     for tick in 0..said[0].len() as u32 + 20 {
         let now = begin.plus(TICK * tick);
         while let Some((at, from, index)) = coming.next_if(|(at, ..)| *at <= TICK * tick) {
-            let bytes = packet(sides[from].codec, index, &said[from][index]);
+            let mut bytes = packet(sides[from].codec, index, &said[from][index]);
             let [first, second] = &mut sides;
             let (ours, other) = if from == 0 { (first, second) } else { (second, first) };
             let now = begin.plus(at);
-            if let Some(heard) = ours.leg.handle_rtp(now, ours.peer, &bytes)
+            if let Some(heard) = ours.leg.handle_rtp(now, ours.peer, &mut bytes)
                 && let Some(sent) = other.leg.relay(now, &heard, &mut out).map(|d| d.bytes.to_vec())
             {
                 other.hear(&sent);
@@ -147,7 +148,7 @@ fn talk((a, b, way): Row) -> Vec<Take> {
                 side.hear(&sent);
             }
             if tick % 10 == 0 {
-                let _ = side.leg.look(now, &mut [0; MAX_REPORT]);
+                let _ = side.leg.look(now, &mut [0; MAX_CONTROL]);
             }
             while side.leg.poll_event().is_some() {}
         }
