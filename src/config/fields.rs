@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::raw::{
-    At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
-    ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site, Strategy,
-    Tls, Trunk, Voicemail,
+    At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Keys, Limits, Line,
+    Listen, ListenTransport, Log, Media, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site,
+    Strategy, Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
-    Parsed, address, date, date_time, dialled, duration, interval, key, language, name, network, number,
-    options_interval, origin, ports, session_interval, socket, star_code, strategy, telephone, text,
+    Parsed, address, date, date_time, dialled, duration, interval, key, keys, language, name, network,
+    number, options_interval, origin, ports, session_interval, socket, star_code, strategy, telephone, text,
     transport, truth, word, zone_code,
 };
 
@@ -161,6 +161,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         options: s.or("options", options_interval, Duration::ZERO),
         backup: s.optional("backup", name),
         identity: s.optional("identity", text),
+        inband_dtmf: s.or("inband-dtmf", truth, false),
     };
     if trunk.register.value && (trunk.target.is_none() || trunk.username.is_none()) {
         let what = "[[trunk]] is to register, but where and as whom is not said";
@@ -289,6 +290,8 @@ fn line(s: &mut Section<'_, '_, '_>) -> Line {
         zones: s.list("zones", zone_code),
         penalty: s.or("penalty", number(0, 1000), 0),
         logged_in: s.or("logged-in", truth, false),
+        keys: s.or("keys", keys, Keys::Auto),
+        inband_dtmf: s.or("inband-dtmf", truth, false),
     }
 }
 

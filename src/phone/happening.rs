@@ -195,7 +195,7 @@ impl fmt::Display for Happening {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LegStats { sent, received, lost, late, foreign, malformed, flood, jitter } = self.stats;
+        let LegStats { sent, received, lost, late, foreign, malformed, flood, jitter, mos, .. } = self.stats;
         let expected = received + lost;
         let percent = if expected == 0 { 0.0 } else { lost as f64 * 100.0 / expected as f64 };
         write!(
@@ -208,6 +208,9 @@ impl fmt::Display for Summary {
         )?;
         if foreign + malformed + flood > 0 {
             write!(f, ", {foreign} from elsewhere, {malformed} unreadable, {flood} too many")?;
+        }
+        if let Some(mos) = mos {
+            write!(f, ", mean opinion score {:.1}", f64::from(mos) / 100.0)?;
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ impl Switch {
         self.working_for(key);
         let caller = self.open_leg(now, key, Role::Caller, flow.local, Description::Theirs(offer));
         self.meets(caller, flow.peer);
+        self.set_keys(caller, Some(flow.peer.ip()));
         self.attach(caller, dialog);
         let machine = Machine::new(program);
         let call = Call {
@@ -158,7 +159,7 @@ impl Switch {
             port: local.port(),
             session_id: session,
             codecs: self.policy.codecs_after(spoken),
-            dtmf: true,
+            dtmf: !leg.keys_by_info,
             noise: true,
             rtcp_mux: false,
             own_ports: first..=last,
@@ -270,13 +271,6 @@ impl Switch {
             Role::Caller | Role::Line(_) | Role::Destination | Role::Consulting(_) => {
                 self.start_flow(now, call);
             }
-        }
-    }
-
-    /// No packet for a while: ask the peer whether it still knows the dialog.
-    pub(super) fn leg_is_silent(&mut self, now: Now, key: LegKey) {
-        if let Some(dialog) = self.legs.get(&key).and_then(|l| l.dialog) {
-            self.endpoint.probe(now, dialog);
         }
     }
 

@@ -18,6 +18,7 @@ mod event_body;
 mod events;
 mod floor;
 mod flowing;
+mod keys;
 mod legs;
 mod line_invite;
 mod message_taking;
@@ -32,6 +33,7 @@ mod snapshot;
 mod tests;
 mod transfer;
 mod trunks;
+mod watching;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -281,16 +283,23 @@ impl Switch {
                 self.recorded(now, take, length, end, voice);
             }
             MediaEvent::Silent { leg, .. } => self.leg_is_silent(now, leg),
-            MediaEvent::Flowing { .. } => {}
+            MediaEvent::Flowing { leg } => self.leg_flows(leg),
+            MediaEvent::Speaking { leg } => self.speech(now, leg, true),
+            MediaEvent::Quiet { leg } => self.speech(now, leg, false),
             MediaEvent::Broken { leg } => self.media_broken(now, leg),
-            MediaEvent::Closed { stats, .. } => self.notice(Notice::MediaStats {
-                received: stats.received,
-                lost: stats.lost,
-                late: stats.late,
-                foreign: stats.foreign,
-                malformed: stats.malformed,
-                flood: stats.flood,
-            }),
+            MediaEvent::Closed { stats, .. } => {
+                self.notice(Notice::MediaStats {
+                    received: stats.received,
+                    lost: stats.lost,
+                    late: stats.late,
+                    foreign: stats.foreign,
+                    malformed: stats.malformed,
+                    flood: stats.flood,
+                });
+                if let Some(mos) = stats.mos {
+                    self.notice(Notice::Quality { mos });
+                }
+            }
         }
     }
 

@@ -150,6 +150,12 @@ impl Policy {
         self.config.trunks.iter().flat_map(|t| &t.sources).any(|n| network(n.value).contains(source))
     }
 
+    /// Whether calls from this address are of this carrier: one that we register with may call from anywhere.
+    pub fn is_of_trunk(&self, trunk: &raw::Trunk, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        trunk.sources.is_empty() || trunk.sources.iter().any(|n| network(n.value).contains(source))
+    }
+
     /// The RTP address for a leg whose signalling runs over `local`.
     pub fn media_address(&self, local: IpAddr) -> IpAddr {
         let same = |a: &&raw::At<IpAddr>| a.value.is_ipv4() == local.is_ipv4();

@@ -67,6 +67,7 @@ impl Switch {
         let (facts, _) = screen::screen(&request, &flow, &self.policy.zones);
         let leg = self.open_leg(now, key, role, flow.local, Description::Theirs(offer));
         self.meets(leg, flow.peer);
+        self.set_keys(leg, None);
         self.attach(leg, dialog);
         let _ = self.calls.insert(key, Call::new(self.policy.clone(), facts, leg, now.at));
         Some((key, leg))

@@ -130,6 +130,8 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
             flood: Some(*flood),
             ..none
         },
+        Notice::Quality { mos } => Fields { count: Some(u64::from(*mos)), ..none },
+        Notice::OneWay { call } => Fields { call: Some(call.0), ..none },
         Notice::Dropped { reason, count } => {
             Fields { what: Some(reason.word()), count: Some(*count), ..none }
         }
