@@ -214,3 +214,24 @@ fn websockets_cut_anywhere() {
     seeds.extend(behind);
     run(fuzz::websocket, &seeds, ROUNDS / 4);
 }
+
+/// Presses by telephone-event, and a tone.
+fn keys() -> Vec<Vec<u8>> {
+    let mut events = Vec::new();
+    for key in 0..16u8 {
+        for (index, end) in [0, 0, 0, 0, 0x80, 0x80, 0x80].into_iter().enumerate() {
+            let time = if index == 0 { 50 } else { 0 };
+            events.extend([time, key, end | 0x0a, index.min(4) as u8, 0x20]);
+        }
+    }
+    let mut tone = [0i16; 1600];
+    if let Some(mut writer) = hulplijn::media::inband::ToneWriter::new('5') {
+        writer.fill(&mut tone, 1600);
+    }
+    vec![events, hulplijn::media::g711::Law::A.encode_all(&tone)]
+}
+
+#[test]
+fn dtmf() {
+    run(fuzz_media::dtmf, &keys(), ROUNDS / 2);
+}

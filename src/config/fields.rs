@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::raw::{
-    At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
-    ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site,
-    Srtp, Strategy, Tls, Trunk, Voicemail,
+    At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Keys, Limits, Line,
+    Listen, ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown,
+    Site, Srtp, Strategy, Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
-    Parsed, address, date, date_time, dialled, duration, interval, key, language, media_io, name, network,
-    number, options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy, telephone,
-    text, transport, truth, word, zone_code,
+    Parsed, address, date, date_time, dialled, duration, interval, key, keys, language, media_io, name,
+    network, number, options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy,
+    telephone, text, transport, truth, word, zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -177,6 +177,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         backup: s.optional("backup", name),
         identity: s.optional("identity", text),
         srtp: s.or("srtp", srtp, Srtp::Optional),
+        inband_dtmf: s.or("inband-dtmf", truth, false),
     };
     if trunk.register.value && (trunk.target.is_none() || trunk.username.is_none()) {
         let what = "[[trunk]] is to register, but where and as whom is not said";
@@ -315,6 +316,8 @@ fn line(s: &mut Section<'_, '_, '_>) -> Line {
         penalty: s.or("penalty", number(0, 1000), 0),
         logged_in: s.or("logged-in", truth, false),
         srtp: s.or("srtp", srtp, Srtp::Optional),
+        keys: s.or("keys", keys, Keys::Auto),
+        inband_dtmf: s.or("inband-dtmf", truth, false),
     }
 }
 

@@ -183,6 +183,8 @@ pub struct Trunk {
     pub backup: Option<At<String>>,
     /// Whose account a call out is, for the carrier alone (P-Preferred-Identity): a SIP address or a number.
     pub identity: Option<At<String>>,
+    /// Listen for keys as tones in the sound of a call that has no telephone-event.
+    pub inband_dtmf: At<bool>,
     pub srtp: At<Srtp>,
 }
 
@@ -330,6 +332,19 @@ pub struct Line {
     pub logged_in: At<bool>,
     /// Of a line that is reached over a trunk, the trunk's counts.
     pub srtp: At<Srtp>,
+    /// How keys are sent to it.
+    pub keys: At<Keys>,
+    /// Listen for keys as tones in the sound of its phone when that has no telephone-event.
+    pub inband_dtmf: At<bool>,
+}
+
+/// How a line gets keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// As telephone-event (RFC 4733) when its phone knows that, else as tones.
+    Auto,
+    /// By SIP INFO.
+    Info,
 }
 
 /// How a line is reached.
@@ -400,6 +415,8 @@ pub enum Action {
         timeout: At<Duration>,
         tries: At<u32>,
         otherwise: Jump,
+        /// Where a caller goes who pressed nothing and was not heard speaking until the first timeout.
+        silent: Option<Jump>,
     },
     /// `language`: keys choose a language; silence takes the default.
     Language {

@@ -259,6 +259,11 @@ pub enum MediaCommand {
     Bridge { a: LegKey, b: LegKey },
     /// Undo `Bridge` for the pair that `leg` belongs to.
     Unbridge { leg: LegKey },
+    /// How keys come and go where telephone-event is not agreed on: listen for them in the peer's sound, make tones
+    /// for the peer. Without it a leg does not listen, and makes tones.
+    Keys { leg: LegKey, listen: bool, tones: bool },
+    /// Tell when the peer begins to speak and when it has stopped: `Speaking`, `Quiet`.
+    Voice { leg: LegKey, on: bool },
     /// Bring a leg into a room, where each hears all the others; the first makes it. Ends the leg's playing and leaves
     /// its bridge, without a gap when its other side comes too. Keys go no further than their event. Beyond
     /// [`MOST_IN_A_ROOM`] nobody comes in.
@@ -267,7 +272,7 @@ pub enum MediaCommand {
     Unmix { leg: LegKey },
     /// Let all in a room hear a tone, besides each other. One that still sounds is cut off.
     Chime { room: RoomKey, clip: Arc<Clip> },
-    /// Send a digit by RFC 4733.
+    /// Send a digit by RFC 4733, or as a tone.
     SendDigit { leg: LegKey, digit: char, duration: Duration },
     /// Record what the leg sends, to `path` with `.part` added, renamed to `path` when whole. A press of
     /// `finish_key` ends it (`Recorded`) and raises no `Digit`. `silence` for so long ends it and is cut off;
@@ -310,6 +315,8 @@ impl MediaCommand {
             | Self::Stop { .. }
             | Self::Bridge { .. }
             | Self::Unbridge { .. }
+            | Self::Keys { .. }
+            | Self::Voice { .. }
             | Self::Mix { .. }
             | Self::Unmix { .. }
             | Self::Chime { .. }
@@ -365,6 +372,14 @@ pub enum MediaEvent {
         leg: LegKey,
         why: Insecure,
     },
+    /// The peer speaks.
+    Speaking {
+        leg: LegKey,
+    },
+    /// It has not spoken for a while.
+    Quiet {
+        leg: LegKey,
+    },
     /// A fault in the code of this leg has ended it; `Closed` follows.
     Broken {
         leg: LegKey,
@@ -387,6 +402,8 @@ impl fmt::Debug for MediaCommand {
             Self::Stop { leg } => write!(f, "Stop({leg})"),
             Self::Bridge { a, b } => write!(f, "Bridge({a} {b})"),
             Self::Unbridge { leg } => write!(f, "Unbridge({leg})"),
+            Self::Keys { leg, listen, tones } => write!(f, "Keys({leg} {listen} {tones})"),
+            Self::Voice { leg, on } => write!(f, "Voice({leg} {on})"),
             Self::Mix { room, leg } => write!(f, "Mix({room} {leg})"),
             Self::Unmix { leg } => write!(f, "Unmix({leg})"),
             Self::Chime { room, clip } => write!(f, "Chime({room} {clip:?})"),
@@ -412,6 +429,8 @@ impl fmt::Debug for MediaEvent {
             Self::Silent { leg, quiet_for } => write!(f, "Silent({leg} {quiet_for:?})"),
             Self::Flowing { leg } => write!(f, "Flowing({leg})"),
             Self::Insecure { leg, why } => write!(f, "Insecure({leg} {why:?})"),
+            Self::Speaking { leg } => write!(f, "Speaking({leg})"),
+            Self::Quiet { leg } => write!(f, "Quiet({leg})"),
             Self::Broken { leg } => write!(f, "Broken({leg})"),
             Self::Closed { leg, stats } => write!(f, "Closed({leg} {stats:?})"),
         }
@@ -441,4 +460,8 @@ pub struct LegStats {
     pub security: Option<Suite>,
     /// Interarrival jitter (RFC 3550 6.4.1) in timestamp units of 125 µs.
     pub jitter: u32,
+    /// By RTCP, the last that was measured.
+    pub round_trip: Option<Duration>,
+    /// Mean opinion score of what was heard (ITU-T G.107), in hundredths.
+    pub mos: Option<u16>,
 }

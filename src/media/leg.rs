@@ -10,12 +10,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Clip, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
-use super::dtmf::{self, KeyReader, KeyWriter};
+use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
+use super::dtmf;
+use super::ears::Ears;
 use super::g711;
 use super::guard::Guard;
+use super::keypad::{Keypad, Stroke};
 use super::lock::SourceLock;
 use super::outgoing::{MAX_FRAME, Outgoing};
+use super::quality;
 use super::rate::Rate;
 use super::record::{Recorder, Taken};
 use super::recording::Recording;
@@ -24,6 +27,7 @@ use super::rtcp_interval::Intervals;
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
 use super::seam;
 use super::srtp::{RTCP_TRAILER, RTP_TRAILER};
+use super::voice::Activity;
 use super::watch::Watch;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
@@ -43,12 +47,6 @@ pub const LOOK: Duration = Duration::from_millis(200);
 const FILL_AFTER: Duration = Duration::from_millis(400);
 /// A pause in what we send that the timestamp must show.
 const PAUSE: Duration = Duration::from_millis(60);
-/// Keys that wait to be sent; more are dropped.
-const MAX_KEYS: usize = 32;
-/// Ticks between two keys (RFC 4733 2.5.1.4 asks for a pause that the receiver can tell).
-const KEY_PAUSE: u8 = 3;
-/// Presses a second; more are dropped.
-const MAX_PRESSES: u8 = 20;
 /// Events that wait to be taken; keys beyond are dropped.
 const MAX_EVENTS: usize = 64;
 
@@ -91,9 +89,9 @@ pub struct MediaLeg {
     source: Source,
     reporter: Reporter,
     output: Output,
-    keys_in: KeyReader,
-    /// Presses since the second began.
-    presses: (Instant, u8),
+    ears: Ears,
+    /// What is spoken, also after the end.
+    codec: Option<Codec>,
     recording: Option<Recording>,
     watch: Option<Watch>,
     /// The peer's packets are known to come.
@@ -125,10 +123,7 @@ struct Output {
     sound: Outgoing,
     /// The last byte of sound that was relayed.
     last: u8,
-    keys: VecDeque<(char, Duration)>,
-    /// The key being sent, and the timestamp of its beginning.
-    pressing: Option<(KeyWriter, u32)>,
-    key_pause: u8,
+    keypad: Keypad,
 }
 
 impl MediaLeg {
@@ -144,8 +139,8 @@ impl MediaLeg {
             source: Source::default(),
             reporter: Reporter::new(origin),
             output: Output::default(),
-            keys_in: KeyReader::default(),
-            presses: (now.at, 0),
+            ears: Ears::new(now.at),
+            codec: None,
             recording: None,
             watch: None,
             flowing: false,
@@ -172,6 +167,7 @@ impl MediaLeg {
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
+        self.codec = Some(stream.codec);
         self.agree_web(&stream);
         // The keys of a browser come by DTLS, and stay.
         let secured = if stream.web.is_some() { Some(()) } else { self.guard.set(stream.keying.as_ref()) };
@@ -199,11 +195,21 @@ impl MediaLeg {
         self.output.sound.unbridge();
     }
 
-    /// Sends a key after those that wait. Without telephone-event in the SDP nothing is sent.
+    /// Tells from now on when the peer begins and stops to speak, or no longer.
+    pub fn voice(&mut self, on: bool) {
+        self.ears.voice(on);
+    }
+
+    /// How keys come and go where telephone-event was not agreed on: `listen` for tones in the peer's sound, make
+    /// `tones` for it.
+    pub fn keys(&mut self, listen: bool, tones: bool) {
+        self.ears.listen(listen);
+        self.output.keypad.tones = tones;
+    }
+
+    /// Sends a key after those that wait.
     pub fn send_digit(&mut self, digit: char, duration: Duration) {
-        if dtmf::event_of(digit).is_some() && self.output.keys.len() < MAX_KEYS {
-            self.output.keys.push_back((digit, duration));
-        }
+        self.output.keypad.send(digit, duration);
     }
 
     /// Records what the peer says; a recording that runs is stopped.
@@ -308,6 +314,10 @@ impl MediaLeg {
                 g711::convert(changed, from, to);
                 (Sound::Audio(ours), &*changed)
             }
+            Sound::Key { clock } if payloads.send(heard.sound).is_none() => {
+                self.output.keypad.follow(heard.source, heard.timestamp, heard.payload, clock);
+                return None;
+            }
             Sound::Key { .. } => {
                 key = dtmf::clean(heard.payload)?;
                 (heard.sound, &key[..])
@@ -319,7 +329,7 @@ impl MediaLeg {
             }
             Sound::Noise => (heard.sound, heard.payload),
         };
-        if self.output.pressing.is_some() {
+        if self.output.keypad.is_pressing() {
             return None;
         }
         let payload_type = payloads.send(sent)?;
@@ -368,8 +378,7 @@ impl MediaLeg {
             return false;
         }
         output.sound.is_playing()
-            || output.pressing.is_some()
-            || !output.keys.is_empty()
+            || !output.keypad.is_idle()
             || (peer.stream.direction.sends() && output.sound.wants_tick())
     }
 
@@ -380,13 +389,17 @@ impl MediaLeg {
         let codec = *codec;
         let to = peer.lock.target().filter(|_| direction.sends());
         let (key_type, payload_type) = (payloads.send_key(codec), payloads.send(Sound::Audio(codec))?);
-        if let Some((key_type, key)) = key_type.zip(self.next_key(key_type.is_some())) {
-            self.run_on(now);
-            self.output.sound.pass();
-            return self.press(now, to, key_type, key, out);
-        }
         let mut frame = [0; MAX_FRAME];
-        let frame = self.output.sound.next(codec, &mut frame)?;
+        let stroke = self.output.keypad.next(key_type.map(|_| codec.clock()), self.sender.timestamp());
+        let frame = match stroke {
+            Some(Stroke::Event { packet, timestamp, step }) => {
+                self.run_on(now);
+                self.output.sound.pass();
+                return self.press(now, to, key_type?, &packet, (timestamp, step), out);
+            }
+            Some(Stroke::Tone(samples)) => self.output.sound.tone(codec, &samples, &mut frame)?,
+            None => self.output.sound.next(codec, &mut frame)?,
+        };
         if let Some(play) = frame.ended {
             self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
         }
@@ -456,9 +469,11 @@ impl MediaLeg {
             malformed: self.malformed,
             flood: self.flood,
             jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
+            round_trip: self.reporter.round_trip(),
             ..LegStats::default()
         };
         self.guard.tell(&mut stats);
+        stats.mos = self.codec.and_then(|codec| quality::mos(codec, &stats));
         stats
     }
 
@@ -477,25 +492,35 @@ impl MediaLeg {
                     recording.take_in(now, codec, heard);
                     self.drain_recording();
                 }
+                self.listen(now, heard, codec);
             }
             Sound::Noise => {}
             Sound::Key { .. } => {
-                let key = self.keys_in.on_packet(heard.source, heard.timestamp, heard.payload);
-                if let Some(key) = key.filter(|_| self.may_press(now.at)) {
+                if let Some(recording) = &mut self.recording {
+                    recording.recorder.on_key(now.at);
+                }
+                if let Some(key) = self.ears.on_event(now.at, heard) {
                     self.on_key(key);
                 }
             }
         }
     }
 
-    /// Whether one more press a second can come from a finger or a dialler; the rest would only hold up the core.
-    fn may_press(&mut self, now: Instant) -> bool {
-        let (since, presses) = &mut self.presses;
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *presses) = (now, 0);
+    /// For keys, when the peer has not agreed to send them otherwise, and for speech.
+    fn listen(&mut self, now: Now, heard: &Heard<'_>, codec: Codec) {
+        let agreed = self.peer.as_ref().is_some_and(|peer| peer.stream.payloads.send_key(codec).is_some());
+        if let Some(key) = self.ears.on_sound(now.at, heard, codec).filter(|_| !agreed) {
+            self.on_key(key);
         }
-        *presses = presses.saturating_add(1);
-        *presses <= MAX_PRESSES
+        let leg = self.leg;
+        let event = match self.ears.on_voice(heard, codec) {
+            Some(Activity::Speaking) => MediaEvent::Speaking { leg },
+            Some(Activity::Quiet) => MediaEvent::Quiet { leg },
+            None => return,
+        };
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        }
     }
 
     fn on_key(&mut self, digit: char) {
@@ -526,42 +551,19 @@ impl MediaLeg {
         }
     }
 
-    /// The key packet that is due, begun when its turn has come.
-    fn next_key(&mut self, agreed: bool) -> Option<(dtmf::KeyPacket, u32)> {
-        let output = &mut self.output;
-        if !agreed {
-            output.keys.clear();
-            output.pressing = None;
-            return None;
-        }
-        if output.pressing.is_none() {
-            if output.key_pause > 0 {
-                output.key_pause -= 1;
-                return None;
-            }
-            let (digit, duration) = output.keys.pop_front()?;
-            output.pressing = KeyWriter::new(digit, duration).map(|w| (w, self.sender.timestamp()));
-        }
-        let (writer, begin) = output.pressing.as_mut()?;
-        let packet = writer.next().map(|p| (p, *begin));
-        if packet.is_none() {
-            (output.pressing, output.key_pause) = (None, KEY_PAUSE);
-        }
-        packet
-    }
-
     fn press<'a>(
         &mut self,
         now: Now,
         to: Option<SocketAddr>,
         payload_type: u8,
-        (key, begin): (dtmf::KeyPacket, u32),
+        key: &dtmf::KeyPacket,
+        (timestamp, step): (u32, u32),
         out: &'a mut [u8],
     ) -> Option<Datagram<'a>> {
         let to = to?;
-        let length = self.sender.write_event(out, payload_type, key.marker, begin, &key.payload)?.len();
+        let length = self.sender.write_event(out, payload_type, key.marker, timestamp, &key.payload)?.len();
         // The key takes the place of sound; time goes on.
-        self.sender.pass(self.step());
+        self.sender.pass(step);
         self.sent_at = now.at;
         Some(Datagram { to, bytes: self.guard.protect_rtp(out, length)? })
     }

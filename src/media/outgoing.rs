@@ -136,6 +136,26 @@ impl Outgoing {
         Some(Frame { payload, ended })
     }
 
+    /// A key as a tone, in the place of all else.
+    pub fn tone<'a>(
+        &mut self,
+        codec: Codec,
+        samples: &[i16; FRAME],
+        out: &'a mut [u8; MAX_FRAME],
+    ) -> Option<Frame<'a>> {
+        self.pass();
+        let Some(law) = codec.law() else {
+            if self.encoder.as_ref().is_none_or(|e| e.codec() != codec || e.rate() != Rate::Narrow) {
+                self.encoder = Encoder::new(codec, Rate::Narrow).map(Box::new);
+            }
+            let payload = self.encoder.as_mut()?.encode(samples, out)?;
+            return Some(Frame { payload, ended: None });
+        };
+        let payload = out.get_mut(..FRAME)?;
+        payload.iter_mut().zip(samples).for_each(|(byte, sample)| *byte = law.encode(*sample));
+        Some(Frame { payload, ended: None })
+    }
+
     fn encode<'a>(&mut self, codec: Codec, out: &'a mut [u8]) -> Option<Frame<'a>> {
         let known =
             self.encoder.as_ref().filter(|encoder| encoder.codec() == codec).map(|encoder| encoder.rate());

@@ -413,6 +413,8 @@ fn leg_of(command: &MediaCommand) -> LegKey {
         | MediaCommand::Stop { leg }
         | MediaCommand::Bridge { a: leg, .. }
         | MediaCommand::Unbridge { leg }
+        | MediaCommand::Keys { leg, .. }
+        | MediaCommand::Voice { leg, .. }
         | MediaCommand::Mix { leg, .. }
         | MediaCommand::Unmix { leg }
         | MediaCommand::SendDigit { leg, .. }

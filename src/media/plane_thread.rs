@@ -12,7 +12,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::batch::{Arrived, DATAGRAM, Io};
-use super::command::{MediaCommand, MediaEvent, Origin};
+use super::command::{MediaCommand, MediaEvent, Origin, Sound};
 use super::courier::Courier;
 use super::leg::{Heard, LOOK, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
 use super::plane::{Crossing, Inbox, Post, Shared, Side};
@@ -258,6 +258,9 @@ impl PlaneThread {
         }
         if let Some(datagram) = seat.leg.relay(now, heard, &mut out) {
             self.io.send(rtp_mark(place), &seat.sockets.rtp, datagram.bytes, datagram.to);
+        } else if matches!(heard.sound, Sound::Key { .. }) {
+            // It may have become a key of this leg's own, which the clock sends.
+            self.legs.settle(place, &mut self.courier);
         }
     }
 
@@ -330,6 +333,8 @@ impl PlaneThread {
                 seat.loading = None;
                 seat.leg.stop();
             }),
+            MediaCommand::Keys { leg, listen, tones } => self.on_leg(leg, |s| s.leg.keys(listen, tones)),
+            MediaCommand::Voice { leg, on } => self.on_leg(leg, |s| s.leg.voice(on)),
             MediaCommand::SendDigit { leg, digit, duration } => {
                 self.on_leg(leg, |seat| {
                     #[cfg(test)]

@@ -215,6 +215,8 @@ impl fmt::Display for Summary {
             replayed,
             security,
             jitter,
+            mos,
+            ..
         } = self.stats;
         let expected = received + lost;
         let percent = if expected == 0 { 0.0 } else { lost as f64 * 100.0 / expected as f64 };
@@ -234,6 +236,9 @@ impl fmt::Display for Summary {
         }
         if forged + replayed > 0 {
             write!(f, ", {forged} forged, {replayed} repeated")?;
+        }
+        if let Some(mos) = mos {
+            write!(f, ", mean opinion score {:.1}", f64::from(mos) / 100.0)?;
         }
         Ok(())
     }

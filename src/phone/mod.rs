@@ -239,6 +239,8 @@ impl Phone {
             MediaEvent::Recorded { length, end, voice, .. } => self.was_recorded(length, end, voice),
             MediaEvent::Silent { quiet_for, .. } => self.tell(Happening::NoAudioFor { quiet: quiet_for }),
             MediaEvent::Flowing { .. } => self.audio_flows(),
+            // Not asked for.
+            MediaEvent::Speaking { .. } | MediaEvent::Quiet { .. } => {}
             MediaEvent::Closed { stats, .. } => self.media_closed(now, stats),
         }
     }

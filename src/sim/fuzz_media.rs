@@ -1,5 +1,5 @@
-//! What the fuzz targets `rtp`, `rtcp` and `decode` do with bytes: one leg's engine between a peer who sends anything and
-//! strangers who do, and the decoders. Each function panics only when a promise is broken; see `sim::fuzz`.
+//! What the fuzz targets `rtp`, `rtcp`, `dtmf` and `decode` do with bytes: one leg's engine between a peer who sends
+//! anything and strangers who do, and the decoders. Each function panics only when a promise is broken; see `sim::fuzz`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +9,10 @@ use crate::base::time::Now;
 use crate::media::audio;
 use crate::media::codec::Rate;
 use crate::media::command::{Codec, Direction, Origin, Payloads, Sound, Stream};
+use crate::media::dtmf::{KeyNews, KeyReader, key_of};
+use crate::media::g711::Law;
+use crate::media::inband::{Change, Detector};
+use crate::media::keypad::{Keypad, Stroke};
 use crate::media::leg::{Heard, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
 use crate::media::outgoing::MAX_FRAME;
 use crate::media::playout::Playout;
@@ -264,4 +268,68 @@ fn stranger() -> SocketAddr {
 
 fn control_of(rtp: SocketAddr) -> SocketAddr {
     SocketAddr::new(rtp.ip(), rtp.port() + 1)
+}
+
+/// Keys: `[time][event][flags][duration…]…` as telephone-event packets of a peer, and the same bytes as sound in which
+/// keys are looked for. No press is told that no packet began, none lasts for ever, and none is told twice.
+pub fn dtmf(bytes: &[u8]) {
+    telephone_events(bytes);
+    tones(bytes);
+}
+
+fn telephone_events(bytes: &[u8]) {
+    let (mut reader, mut keypad) = (KeyReader::default(), Keypad::default());
+    let (mut timestamp, mut presses, mut down) = (0u32, 0usize, 0usize);
+    // The press that the packet before belongs to, when that was told.
+    let mut told = None;
+    let clock = if bytes.first().is_some_and(|b| b & 1 == 1) { 48_000 } else { 8000 };
+    let other = if clock == 8000 { 48_000 } else { 8000 };
+    for packet in bytes.chunks_exact(5) {
+        let [time, payload @ ..] = packet else { return };
+        // Mostly on, now and then back or far away.
+        timestamp = match time {
+            0..=199 => timestamp.wrapping_add(u32::from(*time) * 160),
+            200..=229 => timestamp.wrapping_sub(u32::from(*time) * 160),
+            _ => timestamp.wrapping_add(u32::from(*time) << 24),
+        };
+        if let Some(KeyNews::Down(key)) = reader.read(1, timestamp, payload) {
+            assert!(payload.first().copied().and_then(key_of) == Some(key), "another key than the packet's");
+            assert!(told != Some(timestamp), "a press is told twice");
+            told = Some(timestamp);
+            presses += 1;
+        } else if told != Some(timestamp) {
+            told = None;
+        }
+        keypad.follow(1, timestamp, payload, clock);
+        down += strokes(&mut keypad, other, timestamp);
+    }
+    for tick in 0..80_000 {
+        if keypad.is_idle() {
+            break;
+        }
+        down += strokes(&mut keypad, other, tick);
+    }
+    assert!(keypad.is_idle(), "a key that is held for ever");
+    assert!(down <= presses, "more presses go out than came in");
+}
+
+/// How many presses a tick begins.
+fn strokes(keypad: &mut Keypad, clock: u32, timestamp: u32) -> usize {
+    let Some(Stroke::Event { packet, .. }) = keypad.next(Some(clock), timestamp) else { return 0 };
+    assert!(key_of(packet.payload[0]).is_some(), "something that is no key is sent");
+    usize::from(packet.marker)
+}
+
+fn tones(bytes: &[u8]) {
+    let mut detector = Detector::default();
+    let mut down = false;
+    // Repeated, so that a few bytes become a tone.
+    for byte in bytes.iter().cycle().take(bytes.len() * 4) {
+        match detector.on_sample(Law::A.decode(*byte)) {
+            Some(Change::Pressed(_)) => down = true,
+            Some(Change::Released) => assert!(std::mem::take(&mut down), "a key is up that was not down"),
+            None => {}
+        }
+        assert!(detector.pressed().is_some() == down, "a key that nobody was told of");
+    }
 }

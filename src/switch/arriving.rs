@@ -75,6 +75,7 @@ impl Switch {
         self.meets(caller, flow.peer);
         let srtp = self.srtp_of_carrier(&flow);
         self.secures(caller, srtp, flow.transport);
+        self.set_keys(caller, Some(flow.peer.ip()));
         self.attach(caller, dialog);
         let machine = Machine::new(program);
         let call = Call {
@@ -182,7 +183,7 @@ impl Switch {
                 port: local.port(),
                 session_id: session,
                 codecs: self.policy.codecs_after(spoken),
-                dtmf: true,
+                dtmf: !leg.keys_by_info,
                 noise: true,
                 rtcp_mux: false,
                 security,
@@ -312,13 +313,6 @@ impl Switch {
             Role::Caller | Role::Line(_) | Role::Destination | Role::Consulting(_) => {
                 self.start_flow(now, call);
             }
-        }
-    }
-
-    /// No packet for a while: ask the peer whether it still knows the dialog.
-    pub(super) fn leg_is_silent(&mut self, now: Now, key: LegKey) {
-        if let Some(dialog) = self.legs.get(&key).and_then(|l| l.dialog) {
-            self.endpoint.probe(now, dialog);
         }
     }
 

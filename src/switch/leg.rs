@@ -155,6 +155,12 @@ pub struct Leg {
     /// What it is booked as with its line, to be given back should its code fail.
     pub load: Option<Load>,
     presses: Vec<Press>,
+    /// Its line gets keys by SIP INFO.
+    pub keys_by_info: bool,
+    /// Nothing has come from it for a while.
+    pub silent: bool,
+    /// Telephone-event is agreed on.
+    pub has_events: bool,
     /// The beginning of a code, and when its last key came.
     typed: (String, Instant),
     pub since: Instant,
@@ -188,6 +194,9 @@ impl Leg {
             early: false,
             load: None,
             presses: Vec::new(),
+            keys_by_info: false,
+            silent: false,
+            has_events: false,
             typed: (String::new(), since),
             since,
         }
@@ -329,6 +338,7 @@ impl Leg {
         let stream = stream(agreed);
         self.codec = Some(agreed.send_codec);
         self.held = !stream.direction.sends();
+        self.has_events = stream.payloads.0.iter().any(|p| matches!(p.sound, Sound::Key { .. }));
         stream
     }
 }

@@ -20,6 +20,7 @@ mod event_body;
 mod events;
 mod floor;
 mod flowing;
+mod keys;
 mod legs;
 mod line_invite;
 mod message_taking;
@@ -34,6 +35,7 @@ mod snapshot;
 mod tests;
 mod transfer;
 mod trunks;
+mod watching;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -298,20 +300,27 @@ impl Switch {
                 self.recorded(now, take, length, end, voice);
             }
             MediaEvent::Silent { leg, .. } => self.leg_is_silent(now, leg),
-            MediaEvent::Flowing { .. } => {}
+            MediaEvent::Flowing { leg } => self.leg_flows(leg),
+            MediaEvent::Speaking { leg } => self.speech(now, leg, true),
+            MediaEvent::Quiet { leg } => self.speech(now, leg, false),
             MediaEvent::Insecure { leg, why } => self.web_failed(now, leg, why),
             MediaEvent::Broken { leg } => self.media_broken(now, leg),
-            MediaEvent::Closed { stats, .. } => self.notice(Notice::MediaStats {
-                received: stats.received,
-                lost: stats.lost,
-                late: stats.late,
-                foreign: stats.foreign,
-                malformed: stats.malformed,
-                flood: stats.flood,
-                forged: stats.forged,
-                replayed: stats.replayed,
-                security: leg::security(stats.security),
-            }),
+            MediaEvent::Closed { stats, .. } => {
+                self.notice(Notice::MediaStats {
+                    received: stats.received,
+                    lost: stats.lost,
+                    late: stats.late,
+                    foreign: stats.foreign,
+                    malformed: stats.malformed,
+                    flood: stats.flood,
+                    forged: stats.forged,
+                    replayed: stats.replayed,
+                    security: leg::security(stats.security),
+                });
+                if let Some(mos) = stats.mos {
+                    self.notice(Notice::Quality { mos });
+                }
+            }
         }
     }
 

@@ -137,6 +137,7 @@ impl Switch {
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.target = Some(target);
         }
+        self.set_keys(leg, None);
         self.timers.set(Owner::Leg(leg), What::Ring, now.at + ring);
         Ok(leg)
     }

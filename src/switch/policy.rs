@@ -161,6 +161,12 @@ impl Policy {
         self.config.trunks.iter().find(is_there)
     }
 
+    /// Whether calls from this address are of this carrier: one that we register with may call from anywhere.
+    pub fn is_of_trunk(&self, trunk: &raw::Trunk, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        trunk.sources.is_empty() || trunk.sources.iter().any(|n| network(n.value).contains(source))
+    }
+
     /// Transports that we can call by, in the order in which we like them.
     pub fn spoken(&self) -> Vec<Transport> {
         spoken(&self.config)

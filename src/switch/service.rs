@@ -74,6 +74,7 @@ impl Switch {
         };
         let srtp = line.map_or(Srtp::Optional, |line| policy::srtp(line.srtp.value));
         self.secures(leg, srtp, flow.transport);
+        self.set_keys(leg, None);
         self.attach(leg, dialog);
         let _ = self.calls.insert(key, Call::new(self.policy.clone(), facts, leg, now.at));
         Some((key, leg))

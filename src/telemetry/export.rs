@@ -17,6 +17,8 @@ use crate::base::id::LineKey;
 const WAIT_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
 /// Calls, talks and messages, in seconds.
 const TALK_BUCKETS: [f64; 10] = [5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0];
+/// Bad, poor, fair, good, and what a telephone can give at best.
+const MOS_BUCKETS: [f64; 8] = [1.5, 2.0, 2.5, 3.1, 3.6, 4.0, 4.3, 4.5];
 
 /// What the configuration calls the lines and queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Metrics {
     messages: IntCounter,
     messages_interrupted: IntCounter,
     message_seconds: Histogram,
+    mos: Histogram,
+    one_way: IntCounter,
     rtp: IntCounterVec,
     legs: IntCounterVec,
     web_failures: IntCounterVec,
@@ -135,6 +139,13 @@ impl Metrics {
                 "Sides of calls with browsers that came to no sound, by reason.",
                 &["reason"],
             )?,
+            mos: histogram(
+                r,
+                "call_quality_mos",
+                "How well each side of a call was heard: mean opinion score.",
+                &MOS_BUCKETS,
+            )?,
+            one_way: counter(r, "one_way_audio_total", "Calls in which only one side was heard.")?,
             rtp: counters(r, "rtp_packets_total", "RTP packets, by what became of them.", &["kind"])?,
             sip_refused: counters(r, "sip_refused_total", "SIP requests refused, by status.", &["status"])?,
             dropped: counters(r, "dropped_total", "Dropped without an answer, by reason.", &["reason"])?,
@@ -231,6 +242,8 @@ impl Metrics {
                     self.rtp.with_label_values(&[kind]).inc_by(*value);
                 }
             }
+            Notice::Quality { mos } => self.mos.observe(f64::from(*mos) / 100.0),
+            Notice::OneWay { .. } => self.one_way.inc(),
             Notice::Dropped { reason, count } => {
                 self.dropped.with_label_values(&[reason.word()]).inc_by(*count);
             }

@@ -150,6 +150,8 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         Notice::WebFailed { line, why } => {
             Fields { line: line.map(|line| names.line(line)), what: Some(why.word()), ..none }
         }
+        Notice::Quality { mos } => Fields { count: Some(u64::from(*mos)), ..none },
+        Notice::OneWay { call } => Fields { call: Some(call.0), ..none },
         Notice::Dropped { reason, count } => {
             Fields { what: Some(reason.word()), count: Some(*count), ..none }
         }

@@ -183,6 +183,14 @@ pub enum Notice {
         replayed: u64,
         security: Security,
     },
+    /// How one side of a call was heard, by ITU-T G.107: mean opinion score in hundredths.
+    Quality {
+        mos: u16,
+    },
+    /// Of two sides that are joined, only one is heard.
+    OneWay {
+        call: CallKey,
+    },
     Dropped {
         reason: Drop,
         count: u64,
@@ -345,6 +353,14 @@ impl Notice {
                 "a prompt could not be played and another took its place: run `hulplijn prompts check`",
             ),
             Self::MediaStats { .. } => ("media_stats", Debug, "RTP counters of a leg that was closed"),
+            Self::Quality { .. } => {
+                ("quality", Debug, "how well a side of a call was heard, as a mean opinion score")
+            }
+            Self::OneWay { .. } => (
+                "one_way",
+                Warn,
+                "of two sides that are joined only one is heard: look at the firewall, NAT and `public-address` of `[media]`",
+            ),
             Self::Dropped { .. } => ("dropped", Debug, "something from the network was dropped unanswered"),
             Self::AuthFailed { line: None } => (
                 "auth_failed",
