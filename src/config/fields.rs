@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::diagnostic::Diagnostic;
 use super::raw::{
     At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Keys, Limits, Line,
-    Listen, ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown,
-    Site, Srtp, Strategy, Tls, Trunk, Voicemail,
+    Listen, ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar,
+    Shutdown, Site, Srtp, Strategy, Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Clip, Codec, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
+use super::command::{Clip, Codec, MediaEvent, Origin, RecordEnd, Sound, Stream};
 use super::dtmf;
 use super::ears::Ears;
 use super::g711;
@@ -18,7 +18,6 @@ use super::guard::Guard;
 use super::keypad::{Keypad, Stroke};
 use super::lock::SourceLock;
 use super::outgoing::{MAX_FRAME, Outgoing};
-use super::quality;
 use super::rate::Rate;
 use super::record::{Recorder, Taken};
 use super::recording::Recording;
@@ -459,24 +458,6 @@ impl MediaLeg {
         self.leg
     }
 
-    pub fn stats(&self) -> LegStats {
-        let mut stats = LegStats {
-            sent: self.sender.counts().0,
-            received: self.source.received(),
-            lost: self.source.lost(),
-            late: self.source.late(),
-            foreign: self.foreign + self.web_strangers(),
-            malformed: self.malformed,
-            flood: self.flood,
-            jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
-            round_trip: self.reporter.round_trip(),
-            ..LegStats::default()
-        };
-        self.guard.tell(&mut stats);
-        stats.mos = self.codec.and_then(|codec| quality::mos(codec, &stats));
-        stats
-    }
-
     fn on_flow(&mut self, now: Now) {
         self.heard_at = now.at;
         if !self.flowing {
@@ -581,23 +562,15 @@ impl MediaLeg {
     fn step(&self) -> u32 {
         self.peer.as_ref().map_or(160, |peer| peer.stream.codec.step())
     }
-
-    fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL], last: bool) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
-        let Stream { rtcp_mux, remote_rtcp, .. } = peer.stream;
-        let to = if rtcp_mux { peer.lock.target()? } else { peer.lock.control_target(remote_rtcp)? };
-        let pause = now.at.saturating_duration_since(self.sent_at);
-        let timestamp = self.sender.timestamp().wrapping_add(rtp::units(pause, peer.stream.codec.clock()));
-        let plain = out.first_chunk_mut()?;
-        let length = self.reporter.write(plain, now.utc, timestamp, &self.sender, &self.source, last);
-        Some(Datagram { to, bytes: self.guard.protect_rtcp(out, length)? })
-    }
 }
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
 
 #[path = "leg_watch.rs"]
 mod watch;
+
+#[path = "leg_report.rs"]
+mod report;
 
 #[path = "leg_web.rs"]
 mod browser;
