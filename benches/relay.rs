@@ -99,6 +99,7 @@ impl Bridges {
                 rtcp_mux: false,
                 direction,
                 keying: None,
+                web: None,
             };
             self.command(MediaCommand::Connect { leg: LegKey(index as u64), stream });
         }

@@ -127,6 +127,7 @@ fn leg(now: Now, index: u64, remote: SocketAddr, suite: Option<Suite>) -> MediaL
         direction: Direction::SendRecv,
         keying: suite
             .map(|suite| Keying::new(suite, key(suite, 1), key(suite, 2)).expect("of the suite's length")),
+        web: None,
     });
     leg.bridge();
     leg

@@ -7,7 +7,7 @@ mod bend;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hulplijn::base::id::Rng;
-use hulplijn::sim::{fuzz, fuzz_media};
+use hulplijn::sim::{fuzz, fuzz_media, fuzz_web};
 
 use bend::{bend, conversations, messages, seed};
 
@@ -151,4 +151,26 @@ fn rtcp_of_peers_and_strangers() {
 fn whole_conversations() {
     let seeds: Vec<Vec<u8>> = conversations().into_iter().chain(messages()).collect();
     run(fuzz::endpoint, &seeds, ROUNDS / 2);
+}
+
+/// Checks of browsers and of strangers, and the beginning of a handshake.
+fn checks() -> Vec<Vec<u8>> {
+    let mut request = vec![0, 1, 0, 40, 0x21, 0x12, 0xa4, 0x42];
+    request.extend(b"twelve bytes");
+    request.extend([0, 6, 0, 7]);
+    request.extend(b"us:peer\0");
+    request
+        .extend([0, 0x24, 0, 4, 0x6e, 0, 1, 0xff, 0, 0x25, 0, 0, 0x80, 0x2a, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let attributes = vec![0x24, 4, 0x6e, 0, 1, 0xff, 0x25, 0, 0xaa, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+    let mut hello =
+        vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 53, 1, 0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0, 41, 254, 253];
+    hello.extend([7; 38]);
+    let datagrams = [(0u8, &request), (1, &request), (2, &attributes), (0, &hello), (1, &hello)];
+    let told = |(whence, bytes): (u8, &Vec<u8>)| [&[whence, bytes.len() as u8][..], bytes].concat();
+    vec![datagrams.into_iter().flat_map(told).collect(), request]
+}
+
+#[test]
+fn checks_of_browsers_and_strangers() {
+    run(fuzz_web::stun, &checks(), ROUNDS);
 }

@@ -25,6 +25,7 @@ use crate::config::raw::{self, ListenTransport};
 use crate::config::source;
 use crate::console::server::{HttpLimits, Server};
 use crate::media::command::{MediaCommand, MediaEvent};
+use crate::media::dtls::Identity;
 use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
 use crate::net::tls::Security;
@@ -132,8 +133,10 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     let server = config.dns.server.as_ref().map(|server| server.value);
     let (dns, dns_inlet) =
         Dns::start(DnsConfig { server, ..DnsConfig::default() }).context("no name service")?;
-    let (plane, media_inlet) =
-        Plane::start(plane_config(config, seed()?)).context("audio can't be started")?;
+    let identity = Arc::new(Identity::generate()?);
+    let certificate = identity.fingerprint();
+    let plane_config = PlaneConfig { identity: Some(identity), ..plane_config(config, seed()?) };
+    let (plane, media_inlet) = Plane::start(plane_config).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
     let (upkeep, upkeep_inlet) = Upkeep::start(&data).context("no thread for the disk")?;
@@ -164,6 +167,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
         reloaded,
     };
     let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
+    switch.show(certificate);
     if let Some(store) = &world.store {
         switch.restore(Now::read(), store.words());
         switch.restore_bindings(Now::read(), store.bindings(), |row| world.net.flow(row.local, row.peer));
@@ -505,6 +509,7 @@ fn plane_config(config: &raw::Config, seed: [u8; 32]) -> PlaneConfig {
         threads: config.media.threads.value as usize,
         max_legs: config.limits.calls.value as usize * 3,
         seed,
+        identity: None,
     }
 }
 

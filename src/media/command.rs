@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keying::{Keying, Suite};
+use super::keying::{DtlsRole, Keying, Suite};
 use crate::base::id::{LegKey, PlayKey, Rng, RoomKey, TakeKey};
+use crate::base::quiet::quiet_debug;
+use crate::base::secret::Secret;
 
 /// The codecs that we speak, all in packets of 20 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,8 +110,10 @@ pub struct Stream {
     /// RTCP goes over the RTP port (RFC 5761); `remote_rtcp` is then `remote`.
     pub rtcp_mux: bool,
     pub direction: Direction,
-    /// What RTP and RTCP are encrypted with; `None`: in the clear.
+    /// What RTP and RTCP are encrypted with; `None`: in the clear, but for a browser.
     pub keying: Option<Keying>,
+    /// The peer is a browser, which is found by ICE and keyed by DTLS. `remote` is then nowhere.
+    pub web: Option<Box<WebRtc>>,
 }
 
 impl fmt::Debug for Stream {
@@ -117,6 +121,78 @@ impl fmt::Debug for Stream {
         write!(f, "Stream({:?} {:?})", self.codec, self.direction)
     }
 }
+
+/// Hashes of certificates that an SDP may name (RFC 8122 5); the weaker ones of its list are not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    fn length(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// What the peer's SDP says of its certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub hash: Hash,
+    /// As long as the hash is.
+    value: [u8; 64],
+}
+
+impl Fingerprint {
+    /// `None` when the value is not as long as the hash.
+    pub fn new(hash: Hash, value: &[u8]) -> Option<Self> {
+        let mut padded = [0; 64];
+        padded.get_mut(..hash.length()).filter(|room| room.len() == value.len())?.copy_from_slice(value);
+        Some(Self { hash, value: padded })
+    }
+
+    pub fn value(&self) -> &[u8] {
+        self.value.get(..self.hash.length()).unwrap_or_default()
+    }
+}
+
+/// What the two descriptions say of their authors' ICE (RFC 8839 5.4).
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceWords {
+    /// Our name, which the peer's checks say first.
+    pub ours: Box<str>,
+    /// By which the peer signs its checks. Its own we don't need: a lite agent asks nothing.
+    pub password: Secret,
+    /// The peer's name.
+    pub theirs: Box<str>,
+}
+
+/// Why a browser's leg came to no keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Insecure {
+    /// It showed another certificate than its SDP names.
+    Certificate,
+    /// The handshake failed.
+    Handshake,
+    /// It did not come, or not to an end, in time.
+    Late,
+}
+
+/// How a browser's stream is found and keyed: ICE and DTLS-SRTP.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebRtc {
+    pub ice: IceWords,
+    /// Ours.
+    pub role: DtlsRole,
+    pub fingerprint: Fingerprint,
+}
+
+quiet_debug!(IceWords => "IceWords", Fingerprint => "Fingerprint", WebRtc => "WebRtc");
 
 /// Random beginnings of one leg's RTP (RFC 3550 5.1), drawn by the core's generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +360,11 @@ pub enum MediaEvent {
     Flowing {
         leg: LegKey,
     },
+    /// A browser's leg has no keys and will have none: nothing is said or heard on it.
+    Insecure {
+        leg: LegKey,
+        why: Insecure,
+    },
     /// A fault in the code of this leg has ended it; `Closed` follows.
     Broken {
         leg: LegKey,
@@ -330,6 +411,7 @@ impl fmt::Debug for MediaEvent {
             }
             Self::Silent { leg, quiet_for } => write!(f, "Silent({leg} {quiet_for:?})"),
             Self::Flowing { leg } => write!(f, "Flowing({leg})"),
+            Self::Insecure { leg, why } => write!(f, "Insecure({leg} {why:?})"),
             Self::Broken { leg } => write!(f, "Broken({leg})"),
             Self::Closed { leg, stats } => write!(f, "Closed({leg} {stats:?})"),
         }

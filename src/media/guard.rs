@@ -30,6 +30,11 @@ impl Guard {
         Some(())
     }
 
+    /// Whether it has keys.
+    pub fn is_keyed(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// Opens an RTP packet in place. What is no packet of the peer's is counted.
     pub fn open_rtp<'a>(&mut self, bytes: &'a mut [u8]) -> Option<&'a [u8]> {
         let Some(keys) = &mut self.keys else { return Some(bytes) };

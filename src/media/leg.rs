@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Clip, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
+use super::command::{Clip, MediaEvent, Origin, RecordEnd, Sound, Stream};
 use super::dtmf::{self, KeyReader, KeyWriter};
 use super::g711;
 use super::guard::Guard;
@@ -27,6 +27,8 @@ use super::watch::Watch;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
+
+use browser::Browser;
 
 /// Room for any packet that a leg writes.
 pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD + RTP_TRAILER;
@@ -85,6 +87,7 @@ pub struct MediaLeg {
     peer: Option<Peer>,
     /// Nothing passes but through it.
     guard: Guard,
+    browser: Browser,
     sender: Sender,
     source: Source,
     reporter: Reporter,
@@ -135,6 +138,7 @@ impl MediaLeg {
             began: now.at,
             peer: None,
             guard: Guard::default(),
+            browser: Browser::default(),
             sender: Sender::new(origin),
             source: Source::default(),
             reporter: Reporter::new(origin),
@@ -166,7 +170,9 @@ impl MediaLeg {
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
-        let secured = self.guard.set(stream.keying.as_ref());
+        self.agree_web(&stream);
+        // The keys of a browser come by DTLS, and stay.
+        let secured = if stream.web.is_some() { Some(()) } else { self.guard.set(stream.keying.as_ref()) };
         self.peer = secured.map(|()| Peer { stream, lock });
     }
 
@@ -223,6 +229,7 @@ impl MediaLeg {
     /// Takes a datagram from the RTP socket. What is given back is for the other leg of a bridge.
     /// An encrypted one is opened in place.
     pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a mut [u8]) -> Option<Heard<'a>> {
+        let from = self.pass_web(now, from, bytes)?;
         if rtcp::is_rtcp(bytes) {
             self.handle_rtcp(now, from, bytes);
             return None;
@@ -263,6 +270,9 @@ impl MediaLeg {
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
     pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        if self.awaits_keys() {
+            return;
+        }
         let Some(peer) = &mut self.peer else { return };
         let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
         let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
@@ -356,6 +366,9 @@ impl MediaLeg {
     pub fn wants_tick(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
         let output = &self.output;
+        if self.awaits_keys() {
+            return false;
+        }
         output.sound.is_playing()
             || output.pressing.is_some()
             || !output.keys.is_empty()
@@ -364,7 +377,7 @@ impl MediaLeg {
 
     /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
     pub fn tick<'a>(&mut self, now: Now, out: &'a mut [u8]) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
+        let peer = self.peer.as_ref().filter(|_| !self.awaits_keys())?;
         let Stream { codec, payloads, direction, .. } = &peer.stream;
         let codec = *codec;
         let to = peer.lock.target().filter(|_| direction.sends());
@@ -396,6 +409,7 @@ impl MediaLeg {
             self.drain_recording();
         }
         self.check_watch(now);
+        self.look_web(now);
         if now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER {
             self.output.sound.fill();
         }
@@ -432,22 +446,6 @@ impl MediaLeg {
 
     pub fn key(&self) -> LegKey {
         self.leg
-    }
-
-    pub fn stats(&self) -> LegStats {
-        let mut stats = LegStats {
-            sent: self.sender.counts().0,
-            received: self.source.received(),
-            lost: self.source.lost(),
-            late: self.source.late(),
-            foreign: self.foreign,
-            malformed: self.malformed,
-            flood: self.flood,
-            jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
-            ..LegStats::default()
-        };
-        self.guard.tell(&mut stats);
-        stats
     }
 
     fn on_flow(&mut self, now: Now) {
@@ -580,20 +578,15 @@ impl MediaLeg {
     fn step(&self) -> u32 {
         self.peer.as_ref().map_or(160, |peer| peer.stream.codec.step())
     }
-
-    fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL], last: bool) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
-        let Stream { rtcp_mux, remote_rtcp, .. } = peer.stream;
-        let to = if rtcp_mux { peer.lock.target()? } else { peer.lock.control_target(remote_rtcp)? };
-        let pause = now.at.saturating_duration_since(self.sent_at);
-        let timestamp = self.sender.timestamp().wrapping_add(rtp::units(pause, peer.stream.codec.clock()));
-        let plain = out.first_chunk_mut()?;
-        let length = self.reporter.write(plain, now.utc, timestamp, &self.sender, &self.source, last);
-        Some(Datagram { to, bytes: self.guard.protect_rtcp(out, length)? })
-    }
 }
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
+
+#[path = "leg_report.rs"]
+mod report;
+
+#[path = "leg_web.rs"]
+mod browser;
 
 #[cfg(test)]
 #[path = "leg_tests.rs"]
@@ -606,6 +599,10 @@ mod rtp_tests;
 #[cfg(test)]
 #[path = "leg_codec_tests.rs"]
 mod codec_tests;
+
+#[cfg(test)]
+#[path = "leg_web_tests.rs"]
+mod web_tests;
 
 #[cfg(test)]
 #[path = "leg_srtp_tests.rs"]

@@ -41,6 +41,7 @@ fn stream(keying: Option<Keying>) -> Stream {
         rtcp_mux: false,
         direction: Direction::SendRecv,
         keying,
+        web: None,
     }
 }
 

@@ -218,6 +218,7 @@ impl Two {
                 rtcp_mux: false,
                 direction: Direction::SendRecv,
                 keying: None,
+                web: None,
             });
             leg.bridge();
             leg

@@ -17,8 +17,9 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
-use super::command::{Clip, MediaCommand, MediaEvent, Sound};
-use super::leg::Heard;
+use super::command::{Clip, MediaCommand, MediaEvent, Origin, Sound};
+use super::dtls::Identity;
+use super::leg::{Heard, MediaLeg};
 use super::plane_thread::PlaneThread;
 use super::ports::PortPool;
 use super::rtp::MAX_PAYLOAD;
@@ -39,7 +40,7 @@ const JOBS: usize = 1024;
 const MAX_THREADS: usize = 64;
 
 /// How the plane is laid out.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PlaneConfig {
     /// RTP takes the even ports, RTCP the next.
     pub ports: RangeInclusive<u16>,
@@ -51,6 +52,8 @@ pub struct PlaneConfig {
     pub max_legs: usize,
     /// Draws the order in which ports are used.
     pub seed: [u8; 32],
+    /// Our certificate for browsers; without it none can be spoken with.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Default for PlaneConfig {
@@ -61,6 +64,7 @@ impl Default for PlaneConfig {
             threads: 1,
             max_legs: 4000,
             seed: [0; 32],
+            identity: None,
         }
     }
 }
@@ -85,6 +89,7 @@ impl Plane {
             max_legs: config.max_legs,
             mailboxes,
             events,
+            identity: config.identity,
         });
         let mut joins = Vec::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {
@@ -163,12 +168,22 @@ pub(super) struct Shared {
     pub(super) max_legs: usize,
     mailboxes: Vec<Mailbox>,
     pub(super) events: mpsc::Sender<MediaEvent>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Shared {
     /// Locked to open or close a leg only.
     pub(super) fn pool(&self) -> std::sync::MutexGuard<'_, PortPool> {
         self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A new leg's engine.
+    pub(super) fn engine(&self, now: Now, leg: LegKey, origin: Origin) -> MediaLeg {
+        let mut leg = MediaLeg::new(now, leg, origin);
+        if let Some(identity) = &self.identity {
+            leg.show(Arc::clone(identity));
+        }
+        leg
     }
 
     /// The thread on which a leg lives.

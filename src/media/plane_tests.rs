@@ -88,6 +88,7 @@ impl Story {
             rtcp_mux: false,
             direction: Direction::SendRecv,
             keying: None,
+            web: None,
         };
         self.send(MediaCommand::Connect { leg, stream });
         peer

@@ -354,7 +354,7 @@ impl PlaneThread {
         let opened = (room && !self.legs.places.contains_key(&leg))
             .then(|| SocketPair::open(&mut self.shared.pool(), now.at, local))
             .flatten()
-            .and_then(|sockets| self.seat(MediaLeg::new(now, leg, origin), sockets));
+            .and_then(|sockets| self.seat(self.shared.engine(now, leg, origin), sockets));
         if let Some(port) = opened {
             self.courier.tell(MediaEvent::Opened { leg, local: SocketAddr::new(local, port) });
         } else {
@@ -520,6 +520,9 @@ impl Legs {
 
 impl Seat {
     fn settle(&mut self, courier: &mut Courier) {
+        while let Some((to, bytes)) = self.leg.poll_datagram() {
+            send(&self.sockets.rtp, &bytes, to);
+        }
         while let Some(event) = self.leg.poll_event() {
             courier.tell(event);
         }

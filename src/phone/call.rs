@@ -110,6 +110,7 @@ impl Call {
             noise: true,
             rtcp_mux: false,
             security,
+            web: None,
             own_ports: port..=port,
         };
         self.negotiation = Some(Negotiation::new(local, self.peer));

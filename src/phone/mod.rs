@@ -229,7 +229,9 @@ impl Phone {
     fn media_event(&mut self, now: Now, event: MediaEvent) {
         match event {
             MediaEvent::Opened { local, .. } => self.media_opened(now, local),
-            MediaEvent::OpenFailed { .. } | MediaEvent::Broken { .. } => self.media_failed(now),
+            MediaEvent::OpenFailed { .. } | MediaEvent::Broken { .. } | MediaEvent::Insecure { .. } => {
+                self.media_failed(now);
+            }
             MediaEvent::Digit { digit, .. } => self.tell(Happening::KeyHeard { key: digit }),
             MediaEvent::PlayEnded { .. } => self.tell(Happening::Played),
             MediaEvent::Recorded { length, end, voice, .. } => self.was_recorded(length, end, voice),

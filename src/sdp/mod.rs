@@ -3,3 +3,4 @@ pub mod crypto;
 pub mod format;
 pub mod offer_answer;
 pub mod session;
+pub mod webrtc;

@@ -1,7 +1,7 @@
 //! Offer and answer (RFC 3264) for one audio stream of G.711. A pending offer is a value that can be
 //! used once.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::base::quiet::quiet_debug;
@@ -10,6 +10,10 @@ use super::crypto::{Crypto, Suite};
 pub use super::crypto::{Keys, Security, Srtp};
 pub use super::format::{Codec, Format, Mapped};
 use super::session::{Media, Profile, SdpError, Session, Way, Written, WrittenMedia};
+use super::webrtc::{self, AgreedWeb, OurWeb, Web, WrittenWeb};
+
+/// Where a browser is only its checks say.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
 
 /// Our side of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Local {
     pub rtcp_mux: bool,
     /// Whether it is encrypted, and our keys.
     pub security: Security,
+    /// What browsers are told; without it they are refused.
+    pub web: Option<OurWeb>,
     /// Ports that our own streams have at `address`: no peer has its audio there.
     pub own_ports: RangeInclusive<u16>,
 }
@@ -76,6 +82,8 @@ pub struct Agreed {
     pub way: Way,
     /// What it is encrypted with.
     pub keys: Option<Keys>,
+    /// The peer is a browser: how it is found and keyed. `remote` is then nowhere.
+    pub web: Option<AgreedWeb>,
 }
 
 /// An offer of ours that waits for its answer; `accept_answer` consumes it.
@@ -87,6 +95,7 @@ pub struct PendingOffer {
     /// By which numbers we receive.
     numbers: Vec<(Format, u8)>,
     crypto: Vec<Crypto>,
+    is_web: bool,
 }
 
 /// The state of one dialog's offers and answers.
@@ -103,12 +112,25 @@ pub struct Negotiation {
     muxed: bool,
     /// Whether encryption was agreed on, and how: later offers of ours keep to it.
     secured: Option<(Profile, Option<Suite>)>,
+    web: Web,
+    /// We call a browser.
+    offers_web: bool,
 }
 
 impl Negotiation {
     /// `peer`: whence the other side's signalling comes.
     pub fn new(local: Local, peer: IpAddr) -> Self {
-        Self { local, peer, version: 0, last: None, numbers: Vec::new(), muxed: false, secured: None }
+        Self {
+            local,
+            peer,
+            version: 0,
+            last: None,
+            numbers: Vec::new(),
+            muxed: false,
+            secured: None,
+            web: Web::default(),
+            offers_web: false,
+        }
     }
 
     /// The other side is found, or has moved.
@@ -122,6 +144,11 @@ impl Negotiation {
         self.secured = None;
     }
 
+    /// For a dialog that begins with a call of ours, to a browser or not. Nobody but its peer knows these words.
+    pub fn set_web(&mut self, ours: Option<OurWeb>, offers: bool) {
+        (self.local.web, self.offers_web, self.web) = (ours, offers, Web::default());
+    }
+
     /// Our offer: all our codecs. Sections of the session so far stay in their places (RFC 3264 8).
     pub fn offer(&mut self, way: Way) -> (Vec<u8>, PendingOffer) {
         let numbers: Vec<(Format, u8)> = self
@@ -131,11 +158,14 @@ impl Negotiation {
             .filter_map(|format| Some((format, self.number(format)?)))
             .collect();
         let (profile, crypto) = self.offered_security();
-        let audio = self.audio(&numbers, way, self.local.rtcp_mux || self.muxed, profile, crypto.clone());
+        let web = self.local.web.as_ref().filter(|_| profile.is_web()).map(|ours| self.web.offer(ours));
+        let is_web = web.is_some();
+        let rtcp_mux = self.local.rtcp_mux || self.muxed || is_web;
+        let audio = self.audio(&numbers, way, rtcp_mux, Secured { profile, crypto: crypto.clone(), web });
         let mut media = self.last.clone().unwrap_or_else(|| vec![audio.clone()]);
         media.iter_mut().filter(|m| is_audio(m)).for_each(|m| *m = audio.clone());
         let bytes = self.write(media);
-        (bytes, PendingOffer { version: self.version, way, numbers, crypto })
+        (bytes, PendingOffer { version: self.version, way, numbers, crypto, is_web })
     }
 
     /// Takes the answer to our offer.
@@ -152,8 +182,14 @@ impl Negotiation {
         // We send with the first codec of the answer that we know.
         let send = first_common(media, &self.local.codecs).ok_or(SdpError::NoCommonCodec)?;
         let way = limit(offer.way, reverse(session.way_of(media)));
-        let keys = self.answered_keys(media, &offer.crypto)?;
-        let agreed = Agreed { keys, ..self.agree(&session, media, send, way, &offer.numbers)? };
+        if is_web(media) != offer.is_web {
+            return Err(SdpError::Mismatch);
+        }
+        let (keys, web) = match self.local.web.as_ref().filter(|_| offer.is_web) {
+            Some(ours) => (None, Some(self.web.accept(ours, &session, media)?)),
+            None => (self.answered_keys(media, &offer.crypto)?, None),
+        };
+        let agreed = Agreed { keys, web, ..self.agree(&session, media, send, way, &offer.numbers)? };
         self.settle(media, &agreed);
         Ok(agreed)
     }
@@ -166,18 +202,26 @@ impl Negotiation {
         let common = self.common(media);
         let send = *common.first().ok_or(SdpError::NoCommonCodec)?;
         let mut way = reverse(session.way_of(media));
-        if session.address_of(media).is_some_and(|a| a.is_unspecified()) {
+        let web = match self.local.web.as_ref().filter(|_| profile.is_web()) {
+            Some(ours) => Some(self.web.answer(ours, &session, media)?),
+            None => None,
+        };
+        if web.is_none() && session.address_of(media).is_some_and(|a| a.is_unspecified()) {
             way = limit(way, Way::RecvOnly); // hold as RFC 2543 had it: c=0.0.0.0
         }
         let ours = theirs.and_then(|theirs| self.local.security.line(theirs.tag, theirs.suite));
         let keys = theirs.zip(ours.as_ref()).map(|(theirs, ours)| keys(ours, theirs));
-        let agreed = Agreed { keys, ..self.agree(&session, media, send, way, &[])? };
+        let (web, written) = web.unzip();
+        let agreed = Agreed { keys, web, ..self.agree(&session, media, send, way, &[])? };
         let numbers: Vec<(Format, u8)> = agreed.formats.iter().map(|m| (m.format, m.receive)).collect();
         numbers.iter().for_each(|(format, number)| self.keep(*format, *number));
         self.settle(media, &agreed);
         let crypto = ours.into_iter().collect();
-        let audio = self.audio(&numbers, way, agreed.rtcp_mux, profile, crypto);
-        let section = |(i, m): (usize, &Media)| if i == index { audio.clone() } else { refuse(m) };
+        let secured = Secured { profile, crypto, web: written };
+        let audio = self.audio(&numbers, way, agreed.rtcp_mux, secured);
+        let section = |(i, m): (usize, &Media)| {
+            if i == index { audio.clone() } else { refuse(m, profile.is_web()) }
+        };
         let sections = session.media.iter().enumerate().map(section).collect();
         Ok((self.write(sections), agreed))
     }
@@ -191,15 +235,9 @@ impl Negotiation {
         way: Way,
         ours: &[(Format, u8)],
     ) -> Result<Agreed, SdpError> {
-        let address = session.address_of(media).ok_or(SdpError::NoAudio)?;
-        let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
-        let remote = SocketAddr::new(address, media.port);
-        let rtcp_mux = media.rtcp_mux && (ours.is_empty() || self.local.rtcp_mux || self.muxed);
-        let apart = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
-        let remote_rtcp = if rtcp_mux { remote } else { apart };
-        if ![remote, remote_rtcp].iter().all(|to| self.local.may_send_to(*to, self.peer)) {
-            return Err(SdpError::NoAudio);
-        }
+        let rtcp_mux =
+            media.rtcp_mux && (ours.is_empty() || self.local.rtcp_mux || self.muxed || is_web(media));
+        let (remote, remote_rtcp) = self.targets(session, media, rtcp_mux)?;
         let mapped = |format: Format| {
             let send = format.number_in(media)?;
             let receive = ours.iter().find(|(f, _)| *f == format).map_or(send, |(_, number)| *number);
@@ -214,7 +252,27 @@ impl Negotiation {
             rtcp_mux,
             way,
             keys: None,
+            web: None,
         })
+    }
+
+    /// Where RTP and RTCP go.
+    fn targets(
+        &self,
+        session: &Session,
+        media: &Media,
+        rtcp_mux: bool,
+    ) -> Result<(SocketAddr, SocketAddr), SdpError> {
+        if is_web(media) {
+            return Ok((NOWHERE, NOWHERE));
+        }
+        let address = session.address_of(media).ok_or(SdpError::NoAudio)?;
+        let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
+        let remote = SocketAddr::new(address, media.port);
+        let apart = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
+        let remote_rtcp = if rtcp_mux { remote } else { apart };
+        let allowed = [remote, remote_rtcp].iter().all(|to| self.local.may_send_to(*to, self.peer));
+        if allowed { Ok((remote, remote_rtcp)) } else { Err(SdpError::NoAudio) }
     }
 
     fn settle(&mut self, media: &Media, agreed: &Agreed) {
@@ -227,12 +285,15 @@ impl Negotiation {
     /// same twice, encrypted and in the clear.
     fn choose<'a>(&self, session: &'a Session) -> Result<(usize, &'a Media, Option<&'a Crypto>), SdpError> {
         let srtp = self.local.security.srtp();
-        let usable = || session.media.iter().enumerate().filter(|(_, m)| is_usable(m));
-        let encrypted = usable().filter(|_| srtp != Srtp::Never);
+        let known = |m: &Media| is_usable(m) && (!is_web(m) || self.local.web.is_some());
+        let usable = || session.media.iter().enumerate().filter(move |(_, m)| known(m));
+        let mut web = usable().filter(|(_, m)| is_web(m));
+        let encrypted = usable().filter(|(_, m)| srtp != Srtp::Never && !is_web(m));
         let ours = |theirs: &&Crypto| self.local.security.line(theirs.tag, theirs.suite).is_some();
         let mut encrypted = encrypted.filter_map(|(i, m)| Some((i, m, Some(m.crypto.iter().find(ours)?))));
         let mut clear = usable().filter(|(_, m)| srtp != Srtp::Mandatory && m.protocol == "RTP/AVP");
-        let found = encrypted.next().or_else(|| clear.next().map(|(i, m)| (i, m, None)));
+        let found = web.next().map(|(i, m)| (i, m, None)).or_else(|| encrypted.next());
+        let found = found.or_else(|| clear.next().map(|(i, m)| (i, m, None)));
         found.ok_or(if usable().next().is_some() { SdpError::Security } else { SdpError::NoAudio })
     }
 
@@ -243,6 +304,7 @@ impl Negotiation {
             Some((profile, suite)) => {
                 (profile, suite.and_then(|suite| security.line(1, suite)).into_iter().collect())
             }
+            None if self.offers_web && self.local.web.is_some() => (Profile::TlsSavpf, Vec::new()),
             None if security.srtp() == Srtp::Mandatory => (Profile::Savp, security.offer()),
             None => (Profile::Avp, security.offer()),
         }
@@ -269,11 +331,10 @@ impl Negotiation {
         numbers: &[(Format, u8)],
         way: Way,
         rtcp_mux: bool,
-        profile: Profile,
-        crypto: Vec<Crypto>,
+        Secured { profile, crypto, web }: Secured,
     ) -> WrittenMedia {
         let formats = numbers.iter().map(|(format, number)| format.written(*number)).collect();
-        WrittenMedia::Audio { port: self.local.port, profile, formats, crypto, rtcp_mux, way }
+        WrittenMedia::Audio { port: self.local.port, profile, formats, crypto, web, rtcp_mux, way }
     }
 
     /// The number by which we offer a format: what it was so far, else the usual one, else one that is free.
@@ -309,12 +370,23 @@ impl Negotiation {
     }
 }
 
+/// How a section of ours is encrypted.
+struct Secured {
+    profile: Profile,
+    crypto: Vec<Crypto>,
+    web: Option<WrittenWeb>,
+}
+
 fn is_audio(media: &WrittenMedia) -> bool {
     matches!(media, WrittenMedia::Audio { .. })
 }
 
 fn is_usable(media: &Media) -> bool {
     media.kind == "audio" && media.port != 0 && Profile::from_word(&media.protocol).is_some()
+}
+
+fn is_web(media: &Media) -> bool {
+    Profile::from_word(&media.protocol).is_some_and(Profile::is_web)
 }
 
 fn keys(ours: &Crypto, theirs: &Crypto) -> Keys {
@@ -330,7 +402,7 @@ fn first_common(media: &Media, ours: &[Codec]) -> Option<Codec> {
 }
 
 /// A refused section repeats nothing of the peer's words but what kind it is.
-fn refuse(media: &Media) -> WrittenMedia {
+fn refuse(media: &Media, is_web: bool) -> WrittenMedia {
     let word = |found: &str, list: &'static [&'static str], other: &'static str| {
         list.iter().copied().find(|w| *w == found).unwrap_or(other)
     };
@@ -338,9 +410,20 @@ fn refuse(media: &Media) -> WrittenMedia {
         kind: word(&media.kind, &["audio", "video", "text", "message", "image"], "application"),
         protocol: word(
             &media.protocol,
-            &["RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF", "udptl", "TCP/MSRP"],
+            &[
+                "RTP/AVP",
+                "RTP/SAVP",
+                "RTP/AVPF",
+                "RTP/SAVPF",
+                "UDP/TLS/RTP/SAVPF",
+                "UDP/TLS/RTP/SAVP",
+                "UDP/DTLS/SCTP",
+                "udptl",
+                "TCP/MSRP",
+            ],
             "RTP/AVP",
         ),
+        mid: is_web.then(|| webrtc::mid_of(media)).flatten(),
     }
 }
 
@@ -385,6 +468,7 @@ mod tests {
             noise: false,
             rtcp_mux: false,
             security: Security::default(),
+            web: None,
             own_ports: 30_000..=30_999,
         }
     }

@@ -13,6 +13,7 @@ fn side(srtp: Srtp, confidential: bool, seed: u64) -> Negotiation {
         noise: false,
         rtcp_mux: false,
         security: Security::new(srtp, confidential, &[], &mut Rng::from_number(seed)),
+        web: None,
         own_ports: 30_000..=30_999,
     };
     Negotiation::new(local, "192.0.2.1".parse().expect("an address"))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::crypto::{Crypto, MAX_CRYPTO};
+use super::webrtc::{self, Attributes, WrittenWeb};
 
 /// Lines that one description may have.
 pub const MAX_LINES: usize = 500;
@@ -34,6 +35,8 @@ pub struct Session {
     pub connection: Connection,
     /// Session-level direction attribute.
     pub direction: Option<Way>,
+    /// What a browser says for all sections.
+    pub web: Attributes,
     pub media: Vec<Media>,
 }
 
@@ -77,6 +80,8 @@ pub struct Media {
     pub ptime_ms: Option<u32>,
     /// `a=crypto` lines that can be taken, in order of preference (RFC 4568).
     pub crypto: Vec<Crypto>,
+    /// What a browser says.
+    pub web: Attributes,
 }
 
 impl Session {
@@ -138,6 +143,7 @@ impl Session {
             }
             return;
         }
+        self.media.last_mut().map_or(&mut self.web, |media| &mut media.web).read(value);
         let Some(media) = self.media.last_mut() else { return };
         if let Some(map) = value.strip_prefix("rtpmap:").and_then(parse_rtpmap) {
             if media.rtpmaps.len() < 128 {
@@ -176,12 +182,19 @@ pub enum WrittenMedia {
         /// In order of preference.
         formats: Vec<WrittenFormat>,
         crypto: Vec<Crypto>,
+        /// Towards a browser.
+        web: Option<WrittenWeb>,
         /// RTCP goes over this port too (RFC 5761).
         rtcp_mux: bool,
         way: Way,
     },
     /// Refused with port 0 (RFC 3264 6). `kind` is one of a fixed list of words.
-    Refused { kind: &'static str, protocol: &'static str },
+    Refused {
+        kind: &'static str,
+        protocol: &'static str,
+        /// The peer's own name of it, where it has one.
+        mid: Option<String>,
+    },
 }
 
 /// The transport protocol of an audio section.
@@ -191,17 +204,29 @@ pub enum Profile {
     Avp,
     /// RTP/SAVP: encrypted, or not at all.
     Savp,
+    /// Keyed by DTLS, as browsers are (RFC 5764 8).
+    TlsSavp,
+    TlsSavpf,
 }
 
 impl Profile {
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Avp, Self::Savp].into_iter().find(|profile| profile.word() == word)
+        [Self::Avp, Self::Savp, Self::TlsSavp, Self::TlsSavpf]
+            .into_iter()
+            .find(|profile| profile.word() == word)
+    }
+
+    /// Whether it is a browser's.
+    pub fn is_web(self) -> bool {
+        matches!(self, Self::TlsSavp | Self::TlsSavpf)
     }
 
     fn word(self) -> &'static str {
         match self {
             Self::Avp => "RTP/AVP",
             Self::Savp => "RTP/SAVP",
+            Self::TlsSavp => "UDP/TLS/RTP/SAVP",
+            Self::TlsSavpf => "UDP/TLS/RTP/SAVPF",
         }
     }
 }
@@ -228,18 +253,30 @@ impl Written {
             self.version,
             a = self.address
         );
+        self.web().into_iter().for_each(|web| webrtc::write_session(&mut out, web));
         for media in &self.media {
             match media {
-                WrittenMedia::Audio { port, profile, formats, crypto, rtcp_mux, way } => {
+                WrittenMedia::Audio { port, profile, formats, crypto, web, rtcp_mux, way } => {
                     let _ = write!(out, "m=audio {port} {}", profile.word());
                     write_audio(&mut out, formats, crypto, *rtcp_mux, *way);
+                    if let Some(web) = web {
+                        webrtc::write_section(&mut out, web, self.address, *port);
+                    }
                 }
-                WrittenMedia::Refused { kind, protocol } => {
+                WrittenMedia::Refused { kind, protocol, mid } => {
                     let _ = write!(out, "m={kind} 0 {protocol} 0\r\n");
+                    mid.iter().for_each(|mid| webrtc::write_mid(&mut out, mid));
                 }
             }
         }
         out.into_bytes()
+    }
+
+    fn web(&self) -> Option<&WrittenWeb> {
+        self.media.iter().find_map(|media| match media {
+            WrittenMedia::Audio { web, .. } => web.as_ref(),
+            WrittenMedia::Refused { .. } => None,
+        })
     }
 }
 

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::{FlowKey, LegKey, Rng, TakeKey};
+use crate::base::secret::Secret;
 use crate::base::time::Now;
 use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
 use crate::media::leg::{MAX_PACKET, MediaLeg};
 use crate::sdp::offer_answer::{self, Local, Negotiation, Security, Srtp};
 use crate::sdp::session::{Session, Way};
+use crate::sdp::webrtc::OurWeb;
 use crate::sip::digest::{Algorithm, Authenticator};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event, News};
 use crate::sip::event::{Ending, Wish};
@@ -130,6 +132,10 @@ pub fn sdp(bytes: &[u8]) {
                 noise: true,
                 rtcp_mux: false,
                 security: Security::new(Srtp::Optional, true, &[], &mut Rng::from_number(1)),
+                web: Some(OurWeb {
+                    fingerprint: [7; 32],
+                    seed: Secret::random(&mut Rng::from_number(2), 32),
+                }),
                 own_ports: 20_000..=20_999,
             },
             theirs().ip(),
@@ -176,6 +182,7 @@ pub fn media(bytes: &[u8]) {
         rtcp_mux: false,
         direction: Direction::SendRecv,
         keying: None,
+        web: None,
     });
     leg.record(now, TakeKey(1), Duration::from_secs(5), Some(Duration::from_secs(2)), Some('#'));
     leg.bridge();

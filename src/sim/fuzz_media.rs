@@ -196,6 +196,7 @@ fn leg(now: Now, key: u64, remote: SocketAddr, codec: Codec) -> MediaLeg {
         rtcp_mux: false,
         direction: Direction::SendRecv,
         keying: None,
+        web: None,
     });
     leg
 }

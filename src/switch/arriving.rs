@@ -6,7 +6,7 @@ use super::{Owner, Switch, What, policy};
 use crate::base::id::{CallKey, DialogKey, LegKey};
 use crate::base::time::Now;
 use crate::callflow::machine::Machine;
-use crate::media::command::MediaCommand;
+use crate::media::command::{Insecure, MediaCommand};
 use crate::privacy::screen;
 use crate::sdp::offer_answer::{Local, Security, Srtp};
 use crate::sdp::session::SdpError;
@@ -172,6 +172,7 @@ impl Switch {
         let spoken = spoken.and_then(|caller| self.legs.get(&caller)?.codec);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let security = Security::new(leg.srtp, leg.confidential, &self.policy.suites, &mut self.mint.rng);
+        let web = self.mint.web();
         leg.opened(Local {
             address,
             port: local.port(),
@@ -181,6 +182,7 @@ impl Switch {
             noise: true,
             rtcp_mux: false,
             security,
+            web,
             own_ports: first..=last,
         });
         self.working_for(call);
@@ -217,6 +219,20 @@ impl Switch {
     pub(super) fn media_broken(&mut self, now: Now, key: LegKey) {
         self.notice(Notice::MediaFailed);
         let Some((call, role)) = self.legs.get(&key).map(|leg| (leg.call, leg.role)) else { return };
+        self.working_for(call);
+        match role {
+            Role::Caller | Role::Service(_) | Role::Consulting(_) => {
+                self.end_call(now, call, Outcome::Failed);
+            }
+            Role::Line(_) | Role::Destination => self.other_left(now, call, key),
+        }
+    }
+
+    /// A browser came to no keys: as if it had hung up.
+    pub(super) fn web_failed(&mut self, now: Now, key: LegKey, why: Insecure) {
+        let Some((call, role)) = self.legs.get(&key).map(|leg| (leg.call, leg.role)) else { return };
+        let line = self.legs.get(&key).and_then(super::leg::Leg::line);
+        self.notice(Notice::WebFailed { line, why: super::leg::web_fault(why) });
         self.working_for(call);
         match role {
             Role::Caller | Role::Service(_) | Role::Consulting(_) => {

@@ -5,14 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
-use crate::media::command::{self, Direction, MediaCommand, Sound, Stream};
-use crate::media::keying::{self, Keying};
+use crate::media::command::{self, Direction, Fingerprint, IceWords, MediaCommand, Sound, Stream, WebRtc};
+use crate::media::keying::{self, DtlsRole, Keying};
 use crate::routing::line::Load;
 use crate::sdp::crypto;
 use crate::sdp::offer_answer::{
     Agreed, Codec, Format, Keys, Local, Mapped, Negotiation, PendingOffer, Security, Srtp,
 };
 use crate::sdp::session::{SdpError, Way};
+use crate::sdp::webrtc::{self, AgreedWeb, OurWeb};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
 use crate::sip::target::Search;
@@ -220,6 +221,13 @@ impl Leg {
         }
     }
 
+    /// The same of what a browser is told.
+    pub fn speak_web(&mut self, ours: Option<OurWeb>, offers: bool) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_web(ours, offers);
+        }
+    }
+
     /// Our offer; its answer goes to `take_answer`.
     pub fn make_offer(&mut self) -> Option<Vec<u8>> {
         let (sdp, pending) = self.negotiation.as_mut()?.offer(Way::SendRecv);
@@ -306,6 +314,7 @@ pub fn stream(agreed: &Agreed) -> Stream {
             Way::Inactive => Direction::Inactive,
         },
         keying: agreed.keys.as_ref().and_then(keying),
+        web: agreed.web.as_ref().and_then(web).map(Box::new),
     }
 }
 
@@ -317,6 +326,22 @@ fn keying(keys: &Keys) -> Option<Keying> {
         crypto::Suite::AeadAes256Gcm => keying::Suite::AeadAes256Gcm,
     };
     Keying::new(suite, keys.ours.clone(), keys.theirs.clone())
+}
+
+/// `None` would be a fingerprint of another length than its hash has, which `sdp` does not let through.
+fn web(agreed: &AgreedWeb) -> Option<WebRtc> {
+    let hash = match agreed.hash {
+        webrtc::Hash::Sha256 => command::Hash::Sha256,
+        webrtc::Hash::Sha384 => command::Hash::Sha384,
+        webrtc::Hash::Sha512 => command::Hash::Sha512,
+    };
+    let role = if agreed.we_are_client { DtlsRole::Client } else { DtlsRole::Server };
+    let ice = IceWords {
+        ours: agreed.ours.as_str().into(),
+        password: agreed.password.clone(),
+        theirs: agreed.theirs.as_str().into(),
+    };
+    Some(WebRtc { ice, role, fingerprint: Fingerprint::new(hash, &agreed.fingerprint)? })
 }
 
 fn payload(mapped: &Mapped) -> command::Payload {
@@ -345,6 +370,15 @@ pub fn security(suite: Option<keying::Suite>) -> notice::Security {
         Some(keying::Suite::AesCm128Sha1_32) => notice::Security::AesCm128Sha1_32,
         Some(keying::Suite::AeadAes128Gcm) => notice::Security::AeadAes128Gcm,
         Some(keying::Suite::AeadAes256Gcm) => notice::Security::AeadAes256Gcm,
+    }
+}
+
+/// Why a browser came to no keys, in the words of reports.
+pub(super) fn web_fault(why: command::Insecure) -> notice::WebFault {
+    match why {
+        command::Insecure::Certificate => notice::WebFault::Certificate,
+        command::Insecure::Handshake => notice::WebFault::Handshake,
+        command::Insecure::Late => notice::WebFault::Late,
     }
 }
 

@@ -40,8 +40,10 @@ use std::time::Instant;
 
 use crate::base::bounded::BoundedMap;
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, Rng, Serial, SubscriptionKey, TakeKey};
+use crate::base::secret::Secret;
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent, Origin};
+use crate::sdp::webrtc::OurWeb;
 use crate::sip::endpoint::{Config as EndpointConfig, Dropped, Endpoint, Event};
 use crate::telemetry::notice::{self, Notice};
 use call::Call;
@@ -116,11 +118,19 @@ const FIRST_WHAT: What = What::Flow;
 struct Mint {
     rng: Rng,
     serial: Serial,
+    /// SHA-256 of the certificate that the media plane shows to browsers.
+    certificate: Option<[u8; 32]>,
 }
 
 impl Mint {
     fn origin(&mut self) -> Origin {
         Origin::random(&mut self.rng)
+    }
+
+    /// What one browser is told, should there be one.
+    fn web(&mut self) -> Option<OurWeb> {
+        let fingerprint = self.certificate?;
+        Some(OurWeb { fingerprint, seed: Secret::random(&mut self.rng, 32) })
     }
 }
 
@@ -173,7 +183,7 @@ impl Switch {
             gate,
             watchers: Watchers::new(subscriptions),
             timers: TimerQueue::new(),
-            mint: Mint { rng, serial: Serial::default() },
+            mint: Mint { rng, serial: Serial::default(), certificate: None },
             state: recovery::State::new(now.at),
             outputs: VecDeque::new(),
             policy,
@@ -183,6 +193,11 @@ impl Switch {
         switch.apply_trunks(now);
         switch.drain_endpoint(now);
         switch
+    }
+
+    /// Calls with browsers can be held: the media plane shows them a certificate with this SHA-256.
+    pub fn show(&mut self, certificate: [u8; 32]) {
+        self.mint.certificate = Some(certificate);
     }
 
     /// Takes one input. Never blocks, and never panics whatever the input: a fault in one call's code ends
@@ -282,6 +297,7 @@ impl Switch {
             }
             MediaEvent::Silent { leg, .. } => self.leg_is_silent(now, leg),
             MediaEvent::Flowing { .. } => {}
+            MediaEvent::Insecure { leg, why } => self.web_failed(now, leg, why),
             MediaEvent::Broken { leg } => self.media_broken(now, leg),
             MediaEvent::Closed { stats, .. } => self.notice(Notice::MediaStats {
                 received: stats.received,

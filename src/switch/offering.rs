@@ -239,6 +239,9 @@ impl Switch {
         let Some(target) = leg.target.clone() else { return };
         let confidential = to.transport() == Transport::Tls;
         leg.secure(Security::new(target.srtp, confidential, &self.policy.suites, &mut self.mint.rng));
+        // Who came by WebSocket is a page in a browser (RFC 7118), which knows no other audio.
+        let is_page = matches!(to.transport(), Transport::Ws | Transport::Wss);
+        leg.speak_web(self.mint.web(), is_page);
         let Some(sdp) = leg.make_offer() else { return };
         leg.progress = Progress::Calling;
         leg.meets(to.peer().ip());

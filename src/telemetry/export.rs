@@ -10,7 +10,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::notice::{Drop as Dropped, LineWord, Notice, Outcome, Security};
+use super::notice::{Drop as Dropped, LineWord, Notice, Outcome, Security, WebFault};
 use crate::base::id::LineKey;
 
 /// Waits and ring times, in seconds.
@@ -66,6 +66,7 @@ pub struct Metrics {
     message_seconds: Histogram,
     rtp: IntCounterVec,
     legs: IntCounterVec,
+    web_failures: IntCounterVec,
     sip_refused: IntCounterVec,
     dropped: IntCounterVec,
     trunk_up: IntGaugeVec,
@@ -126,6 +127,12 @@ impl Metrics {
                 "media_legs_total",
                 "Sides of calls whose audio has ended, by how it was encrypted.",
                 &["security"],
+            )?,
+            web_failures: counters(
+                r,
+                "web_failures_total",
+                "Sides of calls with browsers that came to no sound, by reason.",
+                &["reason"],
             )?,
             rtp: counters(r, "rtp_packets_total", "RTP packets, by what became of them.", &["kind"])?,
             sip_refused: counters(r, "sip_refused_total", "SIP requests refused, by status.", &["status"])?,
@@ -192,6 +199,7 @@ impl Metrics {
             Notice::StoreFailed => self.failed("store"),
             Notice::DiskFull => self.failed("disk"),
             Notice::MediaFailed => self.failed("media"),
+            Notice::WebFailed { why, .. } => self.web_failures.with_label_values(&[why.word()]).inc(),
             Notice::PromptMissing => self.failed("prompt"),
             Notice::CallPanicked { .. } => self.failed("panic"),
             Notice::Overload => self.failed("overload"),
@@ -294,6 +302,9 @@ impl Metrics {
         }
         for part in PARTS {
             self.failures.with_label_values(&[part]);
+        }
+        for why in WebFault::ALL {
+            self.web_failures.with_label_values(&[why.word()]);
         }
         for security in Security::ALL {
             self.legs.with_label_values(&[security.word()]);

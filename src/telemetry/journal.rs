@@ -147,6 +147,9 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
             replayed: Some(*replayed),
             ..none
         },
+        Notice::WebFailed { line, why } => {
+            Fields { line: line.map(|line| names.line(line)), what: Some(why.word()), ..none }
+        }
         Notice::Dropped { reason, count } => {
             Fields { what: Some(reason.word()), count: Some(*count), ..none }
         }

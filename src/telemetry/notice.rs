@@ -74,6 +74,17 @@ pub enum Security {
     AeadAes256Gcm,
 }
 
+/// Why a browser's side of a call came to no sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WebFault {
+    /// It showed another certificate than it had announced: somebody is in between, or the page is broken.
+    Certificate,
+    /// The DTLS handshake failed.
+    Handshake,
+    /// It reached none of our ports in time, or did not go on.
+    Late,
+}
+
 /// One thing to report.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
@@ -155,6 +166,11 @@ pub enum Notice {
     StoreFailed,
     DiskFull,
     MediaFailed,
+    /// A browser came to no keys, and its side of the call was ended.
+    WebFailed {
+        line: Option<LineKey>,
+        why: WebFault,
+    },
     PromptMissing,
     MediaStats {
         received: u64,
@@ -312,6 +328,17 @@ impl Notice {
                 "no message can be recorded: make room on the disk, or let the switch's user write the data folder",
             ),
             Self::MediaFailed => ("media_failed", Error, "a media thread or port failed: look at `[media]`"),
+            Self::WebFailed { why: WebFault::Certificate, .. } => (
+                "web_failed",
+                Warn,
+                "a browser showed another certificate than its session description names: its call was ended",
+            ),
+            Self::WebFailed { .. } => (
+                "web_failed",
+                Warn,
+                "a browser's audio did not reach us in time or could not be encrypted: let its network reach the UDP `ports` of \
+                 `[media]`, and see `external`",
+            ),
             Self::PromptMissing => (
                 "prompt_missing",
                 Error,
@@ -382,6 +409,18 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl WebFault {
+    pub const ALL: [Self; 3] = [Self::Certificate, Self::Handshake, Self::Late];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Handshake => "handshake",
+            Self::Late => "late",
         }
     }
 }

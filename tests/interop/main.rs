@@ -5,6 +5,7 @@
 mod support;
 
 mod baresip;
+mod browser;
 mod encrypted;
 mod jssip;
 mod linphone;

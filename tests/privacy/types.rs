@@ -129,6 +129,7 @@ fn media_prints_no_address_source_or_key() {
         rtcp_mux: false,
         direction: Direction::SendRecv,
         keying: None,
+        web: None,
     };
     prints_nothing("Stream", &stream);
     prints_nothing("MediaCommand::Connect", &MediaCommand::Connect { leg, stream: stream.clone() });
