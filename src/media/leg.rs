@@ -292,7 +292,7 @@ impl MediaLeg {
     /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent; what is of
     /// another codec goes out by the clock.
     pub fn relay<'a>(&mut self, now: Now, heard: &Heard<'_>, out: &'a mut [u8]) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
+        let peer = self.peer.as_ref().filter(|_| !self.awaits_keys())?;
         if self.output.sound.is_playing() || !self.output.sound.is_bridged() || !peer.stream.direction.sends()
         {
             return None;

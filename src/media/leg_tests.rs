@@ -1,5 +1,5 @@
 use super::*;
-use crate::media::command::{Codec, Direction, Payloads};
+use crate::media::command::{Codec, Direction, LegStats, Payloads};
 use crate::media::g711::Law;
 
 pub(super) const CALLER: &str = "192.0.2.1:4000";

@@ -167,6 +167,22 @@ fn before_the_keys_nothing_is_said_or_heard_and_a_prompt_waits_for_them() {
 }
 
 #[test]
+fn who_is_joined_before_the_keys_is_not_passed_on_in_the_clear() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.leg.bridge();
+    let payload = [0x55; FRAME];
+    let sound = Sound::Audio(Codec::Pcma);
+    let heard = Heard { source: 3, sequence: 0, timestamp: 0, marker: false, sound, payload: &payload };
+    let mut out = [0; MAX_PACKET];
+    assert!(story.leg.relay(story.now, &heard, &mut out).is_none());
+    assert!(story.leg.look(story.now.plus(TICK * 500), &mut [0; MAX_CONTROL]).is_none(), "no report either");
+    story.pass(here(), 30);
+    let mut sent = story.leg.relay(story.now, &heard, &mut out).expect("has keys now").bytes.to_vec();
+    assert!(sent.get(12..172) != Some(&payload[..]) && story.guard.open_rtp(&mut sent).is_some());
+}
+
+#[test]
 fn after_the_keys_only_what_is_encrypted_is_heard_and_from_where_the_browser_checks() {
     let mut story = Story::new();
     assert_eq!(story.check(here()), Some(0x0101));
