@@ -77,7 +77,7 @@ impl Attributes {
 }
 
 /// Our side of it: from here all that we write is drawn, and nothing of it is a peer's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OurWeb {
     /// SHA-256 of our certificate.
     pub fingerprint: [u8; 32],
@@ -100,7 +100,7 @@ pub struct AgreedWeb {
 }
 
 /// What we write of it in a section.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct WrittenWeb {
     ufrag: String,
     password: Secret,
@@ -304,7 +304,13 @@ fn parse_bundle(value: &str) -> Vec<String> {
     mids.split_whitespace().take(super::session::MAX_MEDIA).map(str::to_owned).collect()
 }
 
-quiet_debug!(Attributes => "Attributes", AgreedWeb => "AgreedWeb", Web => "Web");
+quiet_debug!(
+    Attributes => "Attributes",
+    OurWeb => "OurWeb",
+    AgreedWeb => "AgreedWeb",
+    WrittenWeb => "WrittenWeb",
+    Web => "Web",
+);
 
 #[cfg(test)]
 #[path = "webrtc_tests.rs"]

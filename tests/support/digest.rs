@@ -30,9 +30,10 @@ impl Algorithm {
     }
 }
 
-const AGENT: &str = "User-Agent: a phone as there are many, version 1.2.3";
-const ALLOW: &str = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
-const SUPPORTED: &str = "Supported: path, outbound, replaces";
+/// What a phone says of itself in each request.
+pub const AGENT: &str = "User-Agent: a phone as there are many, version 1.2.3";
+pub const ALLOW: &str = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
+pub const SUPPORTED: &str = "Supported: path, outbound, replaces";
 
 /// A nonce and how often it was used.
 #[derive(Debug, Clone)]
