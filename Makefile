@@ -27,7 +27,7 @@ bench:
 
 # Each target for FUZZ_SECONDS, from the messages of the torture set.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS = datagram stream uri header name_addr sdp digest media rtp rtcp endpoint differential
+FUZZ_TARGETS = datagram stream uri header name_addr sdp digest media websocket rtp rtcp dtmf stun decode endpoint differential
 fuzz:
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	mkdir -p fuzz/corpus/datagram fuzz/corpus/stream fuzz/corpus/endpoint fuzz/corpus/differential

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use hulplijn::base::id::{FlowKey, Rng};
 use hulplijn::base::time::Now;
-use hulplijn::config::raw::{At, Line, Reach, Secret};
+use hulplijn::config::raw::{At, Keys, Line, Reach, Secret, Srtp};
 use hulplijn::sim::story::policy;
 use hulplijn::sip::digest::{self, Credentials};
 use hulplijn::sip::flow::{Flow, Transport};
@@ -198,5 +198,8 @@ fn line(phone: usize) -> Line {
         zones: Vec::new(),
         penalty: at(0),
         logged_in: at(true),
+        srtp: at(Srtp::Optional),
+        keys: at(Keys::Auto),
+        inband_dtmf: at(false),
     }
 }

@@ -229,6 +229,8 @@ impl Bridges {
                 payloads: Payloads::g711(),
                 rtcp_mux: false,
                 direction,
+                keying: None,
+                web: None,
             };
             self.command(MediaCommand::Connect { leg: LegKey(index as u64), stream });
         }

@@ -64,7 +64,17 @@ fn each_kind_of_bad_request_gets_its_status_and_the_header_that_explains_it() {
         (401, "WWW-Authenticate: Digest", Box::new(plain("SUBSCRIBE"))),
         (405, "Allow: INVITE", Box::new(plain("MESSAGE"))),
         (405, "Allow: INVITE", Box::new(plain("PUBLISH"))),
-        (501, "Allow: INVITE", Box::new(plain("DANCE"))),
+        (
+            501,
+            "Allow: INVITE",
+            Box::new(|d| {
+                d.request(
+                    "DANCE",
+                    &["User-Agent: a phone that has a name as long as its answer is to be"; 2],
+                    "",
+                )
+            }),
+        ),
         (505, "", Box::new(|d| d.request("OPTIONS", &[], "").replacen(" SIP/2.0", " SIP/3.0", 1))),
         (415, "Accept: application/sdp", Box::new(|d| invite(d, &["Content-Type: text/plain"], "hello"))),
         (488, "", Box::new(|d| invite(d, &[SDP], &g729))),

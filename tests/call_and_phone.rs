@@ -419,3 +419,78 @@ fn speech_heard(heard: &[i16], spoken: &[i16]) -> (usize, usize) {
     }
     (count, frames.len())
 }
+
+/// The helpline whose carrier and line `anna` have this `srtp`.
+fn encrypting(srtp: &str) -> Server {
+    let (carrier, anna) = ("sources = [\"NET.2\"]\n", "name = \"anna\"\n");
+    assert!(HELPLINE.matches(carrier).count() == 1 && HELPLINE.matches(anna).count() == 1);
+    let word = format!("srtp = \"{srtp}\"\n");
+    let toml = HELPLINE.replace(carrier, &format!("{carrier}{word}")).replace(anna, &format!("{anna}{word}"));
+    Site::new(&toml).start()
+}
+
+#[test]
+fn rfc4568_caller_and_counsellor_hear_each_other_encrypted_and_no_key_is_told() {
+    let server = encrypting("mandatory");
+    let (from_anna, from_caller) = (sound(server.site(), "anna", 8), sound(server.site(), "caller", 60));
+    let options = "--srtp mandatory --play DIR";
+    let mut anna =
+        Run::anna(&server, &format!("{options}/anna.wav --once --record DIR/at-anna.wav --hang-up 5s"));
+    let mut call = Run::call(&server, "1712", &format!("{options}/caller.wav --record DIR/at-caller.wav"));
+    call.ends_with(0);
+    anna.ends_with(0);
+    let at_caller = call.heard("at-caller.wav");
+    let (there, here) =
+        (frames_heard(&at_caller, &from_anna), frames_heard(&anna.heard("at-anna.wav"), &from_caller));
+    assert!(heard_prompt(&at_caller, "welcome") && there > 150 && here > 150, "{there} and {here} frames");
+    for side in [&call, &anna] {
+        assert!(side.says("answered pcma, encrypted with AEAD_AES_256_GCM"), "{}", side.text());
+        let summary = |l: &str| l.contains("summary: ") && l.ends_with(", encrypted with AEAD_AES_256_GCM");
+        assert_eq!(side.program.out.count(summary), 1, "{}", side.text());
+    }
+    server.wait_metric(r#"hulplijn_media_legs_total{security="aead_aes_256_gcm"}"#, 2.0);
+    let told = format!("{}{}{}", server.err.text(), call.text(), anna.text());
+    assert!(!told.contains("inline") && !told.contains("crypto"), "{told}");
+}
+
+#[test]
+fn rfc4568_one_side_in_the_clear_and_one_encrypted_hear_each_other() {
+    let server = encrypting("optional");
+    let (from_anna, from_caller) = (sound(server.site(), "anna", 8), sound(server.site(), "caller", 60));
+    // Over UDP the switch offers no keys unasked, but takes those of the caller.
+    let mut anna = Run::anna(
+        &server,
+        "--srtp optional --once --play DIR/anna.wav --record DIR/at-anna.wav --hang-up 5s",
+    );
+    let mut call =
+        Run::call(&server, "1712", "--srtp optional --play DIR/caller.wav --record DIR/at-caller.wav");
+    call.ends_with(0);
+    anna.ends_with(0);
+    assert!(call.says("answered pcma, encrypted with AEAD_AES_256_GCM"), "{}", call.text());
+    assert!(anna.says("answered pcma"), "{}", anna.text());
+    let there = frames_heard(&call.heard("at-caller.wav"), &from_anna);
+    let here = frames_heard(&anna.heard("at-anna.wav"), &from_caller);
+    assert!(there > 150 && here > 150, "{there} and {here} frames");
+}
+
+#[test]
+fn rfc4568_what_one_side_must_and_the_other_will_not_is_refused_with_488() {
+    for (ours, theirs) in [("mandatory", "never"), ("never", "mandatory")] {
+        let server = encrypting(ours);
+        let mut call = Run::call(&server, "1712", &format!("--srtp {theirs}"));
+        call.ends_with(5);
+        assert!(call.says("refused with 488 Not Acceptable Here"), "{}", call.text());
+        assert!(
+            call.text().contains("see `srtp` of the [[line]] or [[trunk]] and --srtp"),
+            "{}",
+            call.text()
+        );
+        // A phone that will not take what its line must be is passed over.
+        let mut anna = Run::anna(&server, &format!("--srtp {theirs}"));
+        let mut call = Run::call(&server, "1712", &format!("--srtp {ours} --hang-up 3s"));
+        call.ends_with(0);
+        anna.program.signal(Signal::TERM);
+        anna.program.wait_exit();
+        assert!(!anna.text().contains("answered"), "{}", anna.text());
+    }
+}

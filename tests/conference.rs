@@ -1,24 +1,21 @@
 //! Three together, heard: the caller, a counsellor with two telephones, and a third behind the carrier, each with a
-//! tone of its own. Each hears the two others and not itself, before, between and after without a click.
+//! tone of its own. Each hears the two others and not itself. That there is no click between is looked at packet by packet
+//! in `media/mixer_tests`, where no machine stalls.
 
 mod support;
 
 use std::f64::consts::TAU;
 use std::path::Path;
 
-use hulplijn::media::codec::FRAME;
 use support::server::{Program, binary};
 use support::{Server, Site};
 
 const RATE: f64 = 8000.0;
-/// Loud, and of low tones, so that a click would stand out.
 const AMPLITUDE: f64 = 8000.0;
 /// The tones' names and hertz: a whole number of periods in a window.
 const TONES: [(&str, f64); 4] = [("caller", 200.0), ("third", 250.0), ("anna", 310.0), ("desk", 405.0)];
 /// Samples of a window: 200 ms.
 const WINDOW: usize = 1600;
-/// Two tones at their steepest, the tone of a join or leave, and G.711: 1950 + 1570 + 2030 + 1000.
-const GREATEST_STEP: u32 = 6600;
 
 struct Voice {
     program: Program,
@@ -91,14 +88,6 @@ fn who_speaks(heard: &[i16]) -> Vec<Vec<&'static str>> {
     heard.chunks_exact(WINDOW).map(names).collect()
 }
 
-/// The greatest step between two samples, but where a machine that stalls has left a gap.
-fn greatest_step(heard: &[i16]) -> u32 {
-    let is_gap = |from: usize| heard.get(from..from + 16).is_some_and(|run| run.iter().all(|s| s.abs() <= 8));
-    let step = |at: usize| i32::from(heard[at]).abs_diff(i32::from(heard[at - 1]));
-    let gap = |at: &usize| is_gap(*at) || is_gap(at.saturating_sub(16));
-    (1..heard.len()).filter(|at| !gap(at)).map(step).max().unwrap_or_default()
-}
-
 fn read(server: &Server, name: &str) -> Vec<i16> {
     let path = server.site().dir.join(format!("at-{name}.wav"));
     read_wav(&path)
@@ -110,7 +99,7 @@ fn read_wav(path: &Path) -> Vec<i16> {
 }
 
 #[test]
-fn each_of_three_hears_the_two_others_and_not_itself_and_who_stays_is_bridged_without_a_click() {
+fn each_of_three_hears_the_two_others_and_not_itself_and_who_stays_is_bridged_again() {
     let server = Server::helpline("");
     let mut third = Voice::start(&server, "third", "phone --listen NET.2:5060 --once --hang-up 13s");
     third.wait("listening at");
@@ -157,12 +146,4 @@ fn each_of_three_hears_the_two_others_and_not_itself_and_who_stays_is_bridged_wi
         who_speaks(&at_caller).iter().rposition(|names| names[..] == ["third"]).unwrap_or_default();
     let level = amplitude(&at_caller[third_alone * WINDOW..][..WINDOW], 250.0);
     assert!((AMPLITUDE * 0.9..AMPLITUDE * 1.12).contains(&level), "{level}");
-    // From the first word of a person: what is before are prompts of noise.
-    let begin = windows.iter().position(|names| names[..] == ["desk"]).unwrap_or_default() * WINDOW;
-    for (name, heard) in
-        [("caller", &at_caller[begin..]), ("third", &at_third[FRAME..]), ("anna", &at_anna[FRAME..])]
-    {
-        let step = greatest_step(heard);
-        assert!(step < GREATEST_STEP, "{name} hears a click of {step}");
-    }
 }

@@ -12,7 +12,7 @@ use hulplijn::config::source;
 use hulplijn::privacy::redact;
 use hulplijn::telemetry::export::{Metrics, Names, PARTS, RTP_KINDS};
 use hulplijn::telemetry::journal;
-use hulplijn::telemetry::notice::{Drop as Dropped, LineWord, Miss, Notice, Outcome};
+use hulplijn::telemetry::notice::{Drop as Dropped, LineWord, Miss, Notice, Outcome, Security, WebFault};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -138,12 +138,14 @@ fn docs_metrics_has_every_family_with_its_kind_and_no_other() {
 fn docs_metrics_explains_every_outcome_and_every_other_word_of_a_label() {
     let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
     let misses: BTreeSet<&str> = Miss::ALL.into_iter().map(Miss::word).collect();
-    let words: [(&str, BTreeSet<&str>); 6] = [
+    let words: [(&str, BTreeSet<&str>); 8] = [
         ("hulplijn_calls_total", Outcome::ALL.into_iter().map(Outcome::word).collect()),
         ("hulplijn_missed_total", misses),
         ("hulplijn_lines", LineWord::ALL.into_iter().map(LineWord::word).collect()),
         ("hulplijn_dropped_total", Dropped::ALL.into_iter().map(Dropped::word).collect()),
         ("hulplijn_rtp_packets_total", BTreeSet::from(RTP_KINDS)),
+        ("hulplijn_web_failures_total", WebFault::ALL.into_iter().map(WebFault::word).collect()),
+        ("hulplijn_media_legs_total", Security::ALL.into_iter().map(Security::word).collect()),
         ("hulplijn_failures_total", BTreeSet::from(PARTS)),
     ];
     for (family, words) in words {

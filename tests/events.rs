@@ -3,6 +3,7 @@
 
 mod support;
 
+use support::digest::{AGENT, ALLOW, SUPPORTED};
 use support::rtp::FRAME;
 use support::server::wait_until;
 use support::{Algorithm, Challenge, Dialog, Message, Peer, Rtp, Sdp, Server, prompts, reply};
@@ -11,7 +12,7 @@ use support::{Algorithm, Challenge, Dialog, Message, Peer, Rtp, Sdp, Server, pro
 fn subscribe(phone: &mut Peer, user: &str, event: &str) -> (Dialog, Message) {
     let mut dialog = Dialog::to(phone, user);
     let event = format!("Event: {event}");
-    phone.send(&dialog.request("SUBSCRIBE", &[&event, "Expires: 600"], ""));
+    phone.send(&dialog.request("SUBSCRIBE", &[&event, "Expires: 600", AGENT, ALLOW, SUPPORTED], ""));
     let refusal = dialog.await_final(phone, "SUBSCRIBE");
     assert_eq!(refusal.status(), Some(401), "{}", refusal.text);
     let mut challenge = Challenge::of(&refusal, Algorithm::Sha256);

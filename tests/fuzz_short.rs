@@ -7,7 +7,7 @@ mod bend;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hulplijn::base::id::Rng;
-use hulplijn::sim::{fuzz, fuzz_media};
+use hulplijn::sim::{fuzz, fuzz_media, fuzz_web};
 
 use bend::{bend, conversations, messages, seed};
 
@@ -148,7 +148,90 @@ fn rtcp_of_peers_and_strangers() {
 }
 
 #[test]
+fn payloads_to_decode() {
+    // Every codec, comfort noise, and a frame to play after each packet; the numbers jump back and forth.
+    let packets = (0..60u8).flat_map(|n| {
+        let payload: Vec<u8> = (0..40 + n).map(|k| k.wrapping_mul(n) ^ 0x55).collect();
+        let what = (n / 8) & 3 | u8::from(n % 8 == 7) << 2 | 0x10;
+        [vec![what, n.wrapping_mul(3), payload.len() as u8], payload].concat()
+    });
+    run(fuzz_media::decode, &[packets.collect()], ROUNDS / 40);
+}
+
+#[test]
 fn whole_conversations() {
     let seeds: Vec<Vec<u8>> = conversations().into_iter().chain(messages()).collect();
     run(fuzz::endpoint, &seeds, ROUNDS / 2);
+}
+
+/// Checks of browsers and of strangers, and the beginning of a handshake.
+fn checks() -> Vec<Vec<u8>> {
+    let mut request = vec![0, 1, 0, 40, 0x21, 0x12, 0xa4, 0x42];
+    request.extend(b"twelve bytes");
+    request.extend([0, 6, 0, 7]);
+    request.extend(b"us:peer\0");
+    request
+        .extend([0, 0x24, 0, 4, 0x6e, 0, 1, 0xff, 0, 0x25, 0, 0, 0x80, 0x2a, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let attributes = vec![0x24, 4, 0x6e, 0, 1, 0xff, 0x25, 0, 0xaa, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+    let mut hello =
+        vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 53, 1, 0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0, 41, 254, 253];
+    hello.extend([7; 38]);
+    let datagrams = [(0u8, &request), (1, &request), (2, &attributes), (0, &hello), (1, &hello)];
+    let told = |(whence, bytes): (u8, &Vec<u8>)| [&[whence, bytes.len() as u8][..], bytes].concat();
+    vec![datagrams.into_iter().flat_map(told).collect(), request]
+}
+
+#[test]
+fn checks_of_browsers_and_strangers() {
+    run(fuzz_web::stun, &checks(), ROUNDS);
+}
+
+/// A browser's frame: masked (RFC 6455 5.2).
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [7, 1, 200, 99];
+    let mut bytes = vec![0x80 | opcode];
+    match payload.len() {
+        short @ ..=125 => bytes.push(0x80 | short as u8),
+        long => bytes.extend([0xfe, (long >> 8) as u8, long as u8]),
+    }
+    bytes.extend(mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+#[test]
+fn websockets_cut_anywhere() {
+    let request = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nOrigin: https://phone.example\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Protocol: sip\r\n\r\n";
+    let message = |message: &Vec<u8>| {
+        let frames = [frame(9, b"x"), frame(1, b"\r\n\r\n"), frame(1, message), frame(2, message)].concat();
+        [vec![3, 17], frames, frame(8, &[3, 232])].concat()
+    };
+    let mut seeds: Vec<Vec<u8>> = messages().iter().map(message).collect();
+    let behind: Vec<Vec<u8>> =
+        seeds.iter().take(9).map(|seed| [&[0, 9], &request[..], &seed[2..]].concat()).collect();
+    seeds.extend(behind);
+    run(fuzz::websocket, &seeds, ROUNDS / 4);
+}
+
+/// Presses by telephone-event, and a tone.
+fn keys() -> Vec<Vec<u8>> {
+    let mut events = Vec::new();
+    for key in 0..16u8 {
+        for (index, end) in [0, 0, 0, 0, 0x80, 0x80, 0x80].into_iter().enumerate() {
+            let time = if index == 0 { 50 } else { 0 };
+            events.extend([time, key, end | 0x0a, index.min(4) as u8, 0x20]);
+        }
+    }
+    let mut tone = [0i16; 1600];
+    if let Some(mut writer) = hulplijn::media::inband::ToneWriter::new('5') {
+        writer.fill(&mut tone, 1600);
+    }
+    vec![events, hulplijn::media::g711::Law::A.encode_all(&tone)]
+}
+
+#[test]
+fn dtmf() {
+    run(fuzz_media::dtmf, &keys(), ROUNDS / 2);
 }

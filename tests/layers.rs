@@ -71,6 +71,7 @@ const TABLE: &[Row] = &[
             "sip/",
             "sdp/",
             "media/command.rs",
+            "media/keying.rs",
             "media/audio.rs",
             "media/prompt_bank.rs",
             "calendar/",
@@ -83,7 +84,11 @@ const TABLE: &[Row] = &[
         ],
     ),
     // The built-in phone, beside the switch. How the words of sdp become those of media is written once.
-    row("phone/", 4, &["base/", "sip/", "sdp/", "media/command.rs", "media/dtmf.rs", "switch/leg.rs"]),
+    row(
+        "phone/",
+        4,
+        &["base/", "sip/", "sdp/", "media/command.rs", "media/keying.rs", "media/dtmf.rs", "switch/leg.rs"],
+    ),
     // 5 shells; none knows another, nor the core
     row("net/", 5, &["base/", "sip/", NOTICE]),
     row("media/batch.rs", 5, PLANE),

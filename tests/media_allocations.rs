@@ -78,6 +78,8 @@ impl Peer {
             payloads: Payloads::g711(),
             rtcp_mux: false,
             direction: Direction::SendRecv,
+            keying: None,
+            web: None,
         };
         plane.send(MediaCommand::Connect { leg, stream }).expect("room");
         Self { socket, leg: opened }

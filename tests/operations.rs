@@ -7,8 +7,10 @@ use std::fs;
 use std::net::{TcpStream, UdpSocket};
 use std::process::Output;
 
+use chrono::Datelike as _;
 use rustix::process::Signal;
 
+use support::certificates::Authority;
 use support::rtp::{FRAME, SILENCE};
 use support::server::{HELPLINE, binary, repository};
 use support::{Algorithm, Dialog, Registration, Rtp, Sdp, Server, Site, prompts};
@@ -456,4 +458,38 @@ fn without_the_whole_directory_of_prompts_callers_hear_the_emergency_numbers() {
     hears(&server, &mut server.carrier(), &last_resort("en"));
     let (status, text) = server.get("/health/ready");
     assert!(status == 200 && text.contains("prompts missing"), "{text}");
+}
+
+#[test]
+fn a_certificate_that_runs_out_is_warned_of_and_shown_until_a_reload_brings_another() {
+    let listen = "[[listen]]\ntransport = \"tls\"\naddress = \"NET.1:5061\"\ncertificate = \"sip.pem\"\nkey = \"sip.key\"\n";
+    let site = Site::new(&format!("{HELPLINE}\n{listen}"));
+    let authority = Authority::new();
+    let day = |days| (chrono::Utc::now() + chrono::Duration::days(days)).date_naive();
+    let sign = |day: chrono::NaiveDate| {
+        let date = (day.year(), day.month() as u8, day.day() as u8);
+        authority.sign_until(&site.config(), "sip", &["sip.example"], Some(date));
+        day.and_hms_opt(0, 0, 0).expect("midnight").and_utc().timestamp() as f64
+    };
+    let check = || String::from_utf8(site.command(&["check"]).stdout).expect("text");
+    sign(day(40));
+    assert!(!check().contains("runs out"), "{}", check());
+    sign(day(-3));
+    assert!(check().contains("warning: the certificate `") && check().contains("has run out"), "{}", check());
+    let soon = sign(day(10));
+    assert!(check().contains("or one of its chain, runs out in 10 days; allowed: a new one"), "{}", check());
+    let dir = site.config();
+    let server = site.start();
+    let metric = "hulplijn_certificate_expires_timestamp_seconds";
+    server.wait_metric_is(metric, soon);
+    let late = day(400);
+    authority.sign_until(
+        &dir,
+        "sip",
+        &["sip.example"],
+        Some((late.year(), late.month() as u8, late.day() as u8)),
+    );
+    server.signal(Signal::HUP);
+    let late = late.and_hms_opt(0, 0, 0).expect("midnight").and_utc().timestamp() as f64;
+    server.wait_metric_is(metric, late);
 }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::net::{IpAddr, TcpListener};
+
 use rustix::process::Signal;
 
 use support::dialog::reply;
@@ -239,4 +241,69 @@ fn rfc_3263_4_3_the_next_place_may_be_of_another_transport() {
     server.wait_metric_is("hulplijn_places_set_aside_total", 1.0);
     call.bye(&mut caller);
     datagrams.wait("BYE", |m| m.is("BYE"));
+}
+
+#[test]
+fn rfc_3261_18_1_1_a_long_invite_goes_over_tcp_to_a_carrier_that_takes_it_and_else_over_udp() {
+    let long = "x".repeat(1000);
+    let trunk = format!(
+        "[[trunk]]\nname = \"first\"\nsources = [\"NET.8\"]\ntarget = \"sip:NET.8:5060\"\nidentity = \"sip:{long}@NET.1\"\n"
+    );
+    for takes in [true, false] {
+        let server = Site::new(&refers(&trunk)).start();
+        let mut caller = server.carrier();
+        let at = (server.place().host(8), 5060);
+        let listener = takes.then(|| TcpListener::bind(at).expect("a listener"));
+        let mut datagrams = Peer::udp(at.into(), server.sip());
+        let ear = Rtp::bind(server.place().host(2));
+        let (mut call, _) = Dialog::call(&mut caller, "refer", &Sdp::pcma(ear.local));
+        let mut stream = listener.as_ref().map(Peer::accept);
+        let carrier = stream.as_mut().unwrap_or(&mut datagrams);
+        let there = Rtp::bind(server.place().host(8));
+        let (_dialog, invite, _) = Dialog::answer(carrier, &Sdp::pcma(there.local));
+        assert!(invite.text.len() > 1300, "{}", invite.text);
+        let via = if takes { "SIP/2.0/TCP" } else { "SIP/2.0/UDP" };
+        assert!(invite.header("Via").starts_with(via), "{}", invite.text);
+        call.bye(&mut caller);
+        carrier.wait("BYE", |m| m.is("BYE"));
+        if takes {
+            assert!(!datagrams.history().contains("INVITE"), "{}", datagrams.history());
+        }
+    }
+}
+
+#[test]
+fn rfc_3263_4_3_the_next_place_may_be_of_the_other_family_and_has_its_audio_there() {
+    let ip: IpAddr = "::1".parse().expect("an address");
+    let [sip, carrier] = [0; 2].map(|_| support::place::free_port(ip));
+    let trunks = format!(
+        "[[trunk]]\nname = \"first\"\nsources = [\"NET.8\"]\ntarget = \"sip:NET.8:5060\"\nbackup = \"second\"\n\
+         [[trunk]]\nname = \"second\"\nsources = [\"::1\"]\ntarget = \"sip:[::1]:{carrier}\"\n\
+         [[listen]]\ntransport = \"udp\"\naddress = \"[::1]:{sip}\"\n"
+    );
+    let server = Site::new(&refers(&trunks)).start();
+    let (mut caller, mut first) = (server.carrier(), server.phone(8));
+    let mut second = Peer::udp((ip, carrier).into(), (ip, sip).into());
+    let mut ear = Rtp::bind(server.place().host(2));
+    let (mut call, to) = Dialog::call(&mut caller, "refer", &Sdp::pcma(ear.local));
+    let refused = first.wait("INVITE at the first", |m| m.is("INVITE"));
+    first.send(&reply(&refused, 503, None, None).replace("\r\nCall-ID", ";tag=no\r\nCall-ID"));
+    let mut there = Rtp::bind(ip);
+    let (_dialog, invite, back) = Dialog::answer(&mut second, &Sdp::pcma(there.local));
+    assert!(invite.header("Via").contains(&format!("[::1]:{sip}")), "{}", invite.text);
+    assert_eq!(back.ip(), ip, "{}", invite.text);
+    let words = support::prompts::noise("words", 20 * support::rtp::FRAME);
+    let heard = |ear: &Rtp| words.chunks(support::rtp::FRAME).any(|frame| ear.has_heard(frame));
+    for _ in 0..40 {
+        for frame in words.chunks(support::rtp::FRAME) {
+            there.say(back, frame);
+            ear.say(to, &[support::rtp::SILENCE; support::rtp::FRAME]);
+        }
+        if heard(&ear) {
+            break;
+        }
+    }
+    assert!(heard(&ear), "{} packets came", ear.heard.len());
+    call.bye(&mut caller);
+    second.wait("BYE", |m| m.is("BYE"));
 }

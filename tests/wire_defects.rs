@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hulplijn::base::id::Rng;
 use hulplijn::base::time::Now;
-use hulplijn::sip::digest::{Algorithm, Authenticator, Credentials, Verdict, answer};
+use hulplijn::sip::digest::{Algorithm, Authenticator, Credentials, Verdict, Vouched, answer};
 use hulplijn::sip::flow::Transport;
 use hulplijn::sip::header::{NameAddr, Via, split_list};
 use hulplijn::sip::uri::{Host, Scheme, Uri};
@@ -196,7 +196,8 @@ fn rsip_digest_is_wrong_for_a_count_of_ten() {
     let value = answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &account(), "c", 10, &[]);
     let value = value.unwrap_or_default();
     assert!(value.contains("nc=0000000a"));
-    let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".to_owned()));
+    let verdict =
+        server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, |_| Some("geheim".to_owned()));
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
 
@@ -222,7 +223,8 @@ fn rsip_digest_fails_on_sha_256_qop_lists_and_uris_with_parameters() {
     let challenges = server.challenge(now, HERE, false);
     let value = answer(challenges.iter().map(String::as_str), "REGISTER", target, &account(), "c", 1, &[]);
     let password = |_: &str| Some("geheim".to_owned());
-    let verdict = server.verify(now, HERE, "REGISTER", target, &value.unwrap_or_default(), password);
+    let verdict =
+        server.verify(now, HERE, &Vouched::bare("REGISTER", target), &value.unwrap_or_default(), password);
     assert_eq!(verdict, Verdict::Ok("an".into()));
 }
 
@@ -400,7 +402,8 @@ fn a_nonce_count_is_eight_digits_and_no_sign() {
         [("0000000a", true), ("+000000a", false), ("000000a", false), (" 000000a", false)]
     {
         let value = value.clone().unwrap_or_default().replace("0000000a", count);
-        let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |_| Some("geheim".to_owned()));
+        let verdict = server
+            .verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, |_| Some("geheim".to_owned()));
         assert_eq!(verdict != Verdict::Malformed, is_count, "{count}");
     }
 }

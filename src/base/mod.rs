@@ -1,7 +1,8 @@
-//! Layer 0: time, bounded tables, ids, networks. A closed list.
+//! Layer 0: time, bounded tables, ids, networks, the form of STUN. A closed list.
 pub mod bounded;
 pub mod id;
 pub mod network;
 pub(crate) mod quiet;
 pub mod secret;
+pub mod stun;
 pub mod time;

@@ -255,7 +255,7 @@ fn random_action(rng: &mut Rng, count: u64) -> Action {
     let timeout = at(Duration::from_secs(5));
     match rng.below(13) {
         0 | 1 => Action::Play { prompts, next: a },
-        2 => Action::Menu { prompts, keys, timeout, tries: at(2), otherwise: a },
+        2 => Action::Menu { prompts, keys, timeout, tries: at(2), otherwise: a, silent: Some(b) },
         3 => {
             let keys = vec![(at('1'), at("nl".to_owned())), (at('2'), at("fr".to_owned()))];
             Action::Language { prompts, keys, timeout, next: a }
@@ -283,7 +283,9 @@ fn jumps(action: &Action) -> Vec<&Jump> {
         Action::Play { next, .. } | Action::Language { next, .. } | Action::NextOpening { next, .. } => {
             vec![next]
         }
-        Action::Menu { keys, otherwise, .. } => with(keys, [otherwise; 3]),
+        Action::Menu { keys, otherwise, silent, .. } => {
+            with(keys, [otherwise, silent.as_ref().unwrap_or(otherwise), otherwise])
+        }
         Action::Hours { open, closed, holiday } => {
             [open, closed].into_iter().chain(holiday.as_ref()).collect()
         }

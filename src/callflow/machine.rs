@@ -131,6 +131,9 @@ pub enum FlowEvent {
     },
     RecordFailed,
     Kept,
+    /// The caller is heard speaking, and no longer is.
+    Speaking,
+    Quiet,
 }
 
 /// Which key it was stays unsaid: keys may be a number to call back.
@@ -148,6 +151,8 @@ impl fmt::Debug for FlowEvent {
             Self::Recorded { .. } => "Recorded",
             Self::RecordFailed => "RecordFailed",
             Self::Kept => "Kept",
+            Self::Speaking => "Speaking",
+            Self::Quiet => "Quiet",
         })
     }
 }
@@ -191,13 +196,16 @@ pub struct Machine {
     pub(super) language: String,
     step: usize,
     pub(super) mode: Mode,
+    /// The caller speaks now, and has spoken since the step began.
+    speaks: bool,
+    spoke: bool,
 }
 
 impl Machine {
     pub fn new(program: Arc<Program>) -> Self {
         let language = program.languages.first().cloned().unwrap_or_default();
         let step = program.start;
-        Self { program, language, step, mode: Mode::Done }
+        Self { program, language, step, mode: Mode::Done, speaks: false, spoke: false }
     }
 
     /// The first instruction.
@@ -208,6 +216,11 @@ impl Machine {
     /// The language that is spoken now.
     pub fn language(&self) -> &str {
         &self.language
+    }
+
+    /// Whether its script depends on the caller's speaking.
+    pub fn asks_for_speech(&self) -> bool {
+        self.program.asks_for_speech()
     }
 
     /// It waits for a queue or a dial to end.
@@ -238,12 +251,23 @@ impl Machine {
             self.mode = Mode::Done;
             return None;
         }
+        if let FlowEvent::Speaking | FlowEvent::Quiet = event {
+            self.speaks = event == FlowEvent::Speaking;
+            self.spoke |= self.speaks;
+            return None;
+        }
         let program = self.program.clone();
         let step = program.steps.get(self.step)?;
         match (&self.mode, step) {
             (Mode::Playing { next }, _) if event == FlowEvent::PlayEnded => {
                 let next = *next;
                 Some(self.go(next, view))
+            }
+            // In whatever time nobody is heard, and no key: a caller who speaks looks for the key.
+            (Mode::Menu { .. }, Step::Menu { silent: Some(silent), .. })
+                if event == FlowEvent::TimedOut && !self.spoke =>
+            {
+                Some(self.go(*silent, view))
             }
             (Mode::Menu { tries }, Step::Menu { prompts, keys, timeout, otherwise, .. }) => {
                 let tries = *tries;
@@ -358,6 +382,7 @@ impl Machine {
     }
 
     fn enter(&mut self, step: &Step, view: &View) -> Instruction {
+        self.spoke = self.speaks;
         match step {
             Step::Play { prompts, next } => {
                 self.mode = Mode::Playing { next: *next };
@@ -432,7 +457,12 @@ impl Machine {
 fn position(position: Option<u32>) -> Vec<String> {
     match position {
         Some(1) => vec!["queue-next".into()],
-        Some(n) => vec!["queue-position-before".into(), speak::number(n), "queue-position-after".into()],
+        Some(n) => {
+            let mut says = vec!["queue-position-before".into()];
+            says.extend(speak::number(n));
+            says.push("queue-position-after".into());
+            says
+        }
         None => Vec::new(),
     }
 }

@@ -44,6 +44,7 @@ pub(super) enum Step {
         timeout: Duration,
         tries: u32,
         otherwise: usize,
+        silent: Option<usize>,
     },
     Language {
         prompts: Vec<String>,
@@ -95,6 +96,11 @@ pub(super) enum Step {
 }
 
 impl Program {
+    /// Whether any step depends on the caller's speaking.
+    pub(super) fn asks_for_speech(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Menu { silent: Some(_), .. }))
+    }
+
     /// The flow's name in the config.
     pub fn name(&self) -> &str {
         &self.name
@@ -183,10 +189,15 @@ impl Compiler<'_> {
     fn step(&mut self, step: &raw::Step) -> Option<Step> {
         Some(match &step.action {
             Action::Play { prompts, next } => Step::Play { prompts: values(prompts), next: self.jump(next)? },
-            Action::Menu { prompts, keys, timeout, tries, otherwise } => {
+            Action::Menu { prompts, keys, timeout, tries, otherwise, silent } => {
                 let (keys, otherwise) = (self.keys(keys), self.jump(otherwise));
-                let (timeout, tries) = (timeout.value, tries.value.max(1));
-                Step::Menu { prompts: values(prompts), keys: keys?, timeout, tries, otherwise: otherwise? }
+                let silent = silent.as_ref().map(|to| self.jump(to));
+                let (prompts, timeout, tries) = (values(prompts), timeout.value, tries.value.max(1));
+                let silent = match silent {
+                    Some(to) => Some(to?),
+                    None => None,
+                };
+                Step::Menu { prompts, keys: keys?, timeout, tries, otherwise: otherwise?, silent }
             }
             Action::Language { prompts, keys, timeout, next } => {
                 let (keys, next) = (self.languages(keys), self.jump(next));
@@ -357,7 +368,7 @@ fn prompts_of(action: &Action) -> (Vec<&At<String>>, Vec<String>) {
         | Action::Dial { prompts, .. } => (prompts.iter().collect(), Vec::new()),
         Action::NextOpening { prompts, .. } => (prompts.iter().collect(), speak::vocabulary()),
         Action::Queue { announce, .. } => {
-            let numbers = (0..=speak::HIGHEST + 1).map(speak::number);
+            let numbers = speak::numbers();
             (announce.iter().collect(), names(&QUEUE_PROMPTS).into_iter().chain(numbers).collect())
         }
         Action::Message { prompts, ask_callback, .. } => {
@@ -365,7 +376,7 @@ fn prompts_of(action: &Action) -> (Vec<&At<String>>, Vec<String>) {
             implied.push(MESSAGE_FAILED.to_owned());
             if ask_callback.value {
                 implied.extend(names(&CALLBACK_PROMPTS));
-                implied.extend((0..=9).map(speak::number));
+                implied.extend(speak::digits("0123456789"));
             }
             (prompts.iter().collect(), implied)
         }
@@ -418,7 +429,14 @@ mod tests {
                 step(
                     config,
                     "m",
-                    Action::Menu { prompts: vec![], keys, timeout, tries, otherwise: jump("goodbye") },
+                    Action::Menu {
+                        prompts: vec![],
+                        keys,
+                        timeout,
+                        tries,
+                        otherwise: jump("goodbye"),
+                        silent: None,
+                    },
                 );
                 step(config, "l", Action::Line { line: jump("anne"), failed: jump("goodbye") });
                 step(config, "r", Action::Loop { prompts: vec![] });

@@ -97,7 +97,7 @@ fn exits(step: &Step) -> Vec<usize> {
 fn quiet_exits(step: &Step) -> Vec<usize> {
     match step {
         Step::Play { next, .. } | Step::Language { next, .. } | Step::NextOpening { next, .. } => vec![*next],
-        Step::Menu { otherwise, .. } => vec![*otherwise],
+        Step::Menu { otherwise, silent, .. } => std::iter::once(*otherwise).chain(*silent).collect(),
         Step::Hours { open, closed, holiday } => vec![*open, *closed, *holiday],
         Step::Queue { full, nobody, too_long, .. } => vec![*full, *nobody, *too_long],
         Step::Dial { failed, .. } | Step::Line { failed, .. } => vec![*failed],
@@ -117,7 +117,7 @@ mod tests {
 
     fn menu(key: usize, otherwise: usize) -> Step {
         let (prompts, timeout) = (vec!["closed-menu".into()], Duration::from_secs(5));
-        Step::Menu { prompts, keys: vec![('1', key)], timeout, tries: 2, otherwise }
+        Step::Menu { prompts, keys: vec![('1', key)], timeout, tries: 2, otherwise, silent: None }
     }
 
     fn queue(full: usize, nobody: usize, too_long: usize) -> Step {

@@ -15,6 +15,7 @@ pub(super) fn plane_config(config: &raw::Config, seed: [u8; 32]) -> PlaneConfig 
         threads: media.threads.value as usize,
         max_legs: config.limits.calls.value as usize * 3,
         seed,
+        identity: None,
         io: match media.io.value {
             MediaIo::Auto => IoChoice::Auto,
             MediaIo::Epoll => IoChoice::Epoll,

@@ -14,12 +14,38 @@ use crate::sip::target::{Plan, plan};
 use crate::sip::uri::Uri;
 use crate::switch::domains::Domains;
 
+/// In seconds.
+const DAY: u64 = 24 * 3600;
+/// Before it runs out a certificate is warned of.
+const MONTH: u64 = 30 * DAY;
+
 /// All that the configuration shows and trusts over TLS, without the names of those whom it calls.
 pub fn read(config: &Config) -> Result<Security, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let doors = config.listen.iter().map(|listen| door(listen, &mut found)).collect();
     let client = client(config, &mut found);
     if found.is_empty() { Ok(Security { doors, client, ..Security::default() }) } else { Err(found) }
+}
+
+/// When the first of the certificates that we show runs out, in seconds since 1970, and a warning for each that does so
+/// within a month of `now`.
+pub fn expiry(config: &Config, now: u64) -> (Option<u64>, Vec<Diagnostic>) {
+    let doors = config.listen.iter().flat_map(|listen| listen.shown.iter().chain(&listen.also));
+    let files = doors.chain(&config.tls.shown).map(|shown| &shown.certificate);
+    let ends: Vec<(&At<PathBuf>, u64)> =
+        files.filter_map(|file| Some((file, tls::runs_out(&file.value)?))).collect();
+    let warning = |(file, end): &(&At<PathBuf>, u64)| {
+        let left = end.saturating_sub(now);
+        let when = match left.div_ceil(DAY) {
+            0 => "has run out".to_owned(),
+            1 => "runs out within a day".to_owned(),
+            days => format!("runs out in {days} days"),
+        };
+        let what = format!("the certificate `{}`, or one of its chain, {when}", file.value.display());
+        let found = Diagnostic::warning(&file.place, what).allowed("a new one, which a reload reads");
+        (left < MONTH).then_some(found)
+    };
+    (ends.iter().map(|(_, end)| *end).min(), ends.iter().filter_map(warning).collect())
 }
 
 /// The same with the names.

@@ -9,6 +9,7 @@ use clap::Args;
 use super::certificates;
 use super::doubts;
 use super::exit::Exit;
+use crate::base::time::Now;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw::{Config, Place};
 use crate::config::source;
@@ -34,6 +35,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
 pub struct Ready {
     pub policy: Policy,
     pub security: Security,
+    /// When the first certificate runs out, in seconds since 1970.
+    pub certificates_until: Option<u64>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -46,6 +49,9 @@ pub fn examine(dir: &Path, old: Option<&Policy>) -> Result<Ready, Vec<Diagnostic
     // What could be read still shows what is wrong with hours and flows.
     let Some(config) = reading.config.or(reading.partial) else { return Err(findings) };
     let security = certificates::read(&config).map_err(|mistakes| findings.extend(mistakes));
+    let now = u64::try_from(Now::read().utc.timestamp()).unwrap_or_default();
+    let (certificates_until, old_ones) = certificates::expiry(&config, now);
+    findings.extend(old_ones);
     let (policy, more) = match compile(config, old.map_or(1, |p| p.generation + 1), old) {
         Ok((policy, warnings)) => (Some(policy), warnings),
         Err(mistakes) => (None, mistakes),
@@ -54,7 +60,7 @@ pub fn examine(dir: &Path, old: Option<&Policy>) -> Result<Ready, Vec<Diagnostic
     match (policy, security) {
         (Some(policy), Ok(security)) if sound => {
             let security = certificates::with_names(security, policy.domains());
-            Ok(Ready { policy, security, warnings: findings })
+            Ok(Ready { policy, security, certificates_until, warnings: findings })
         }
         _ => Err(findings),
     }
@@ -80,8 +86,10 @@ pub fn compile(
 /// The same, also when prompts are missing: others, or the built-in words, take their place.
 pub fn compile_without_prompts(config: Config) -> Option<Ready> {
     let security = certificates::read(&config).ok()?;
+    let (certificates_until, _) = certificates::expiry(&config, 0);
     let (policy, warnings) = compile_with(config, 1, None, PromptBank::forgiving).ok()?;
-    Some(Ready { security: certificates::with_names(security, policy.domains()), policy, warnings })
+    let security = certificates::with_names(security, policy.domains());
+    Some(Ready { policy, security, certificates_until, warnings })
 }
 
 fn compile_with(

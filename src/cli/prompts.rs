@@ -309,7 +309,7 @@ pub(super) mod tests {
         sound(&file("nl/good.wav"), 8000, good);
         sound(&file("nl/loud.wav"), 8000, loud);
         sound(&file("nl/quiet.wav"), 8000, quiet);
-        sound(&file("nl/wide.wav"), 16_000, good);
+        sound(&file("nl/wide.wav"), 11_025, good);
         sound(&file("nl/stray.wav"), 8000, good);
         sound(&file("fr/good.wav"), 8000, good);
         sound(&file("music.wav"), 8000, quiet);
@@ -324,7 +324,7 @@ pub(super) mod tests {
             "nl/loud: error: peak -0.0 dBFS; allowed: at most -3",
             "nl/loud: error: level",
             "nl/quiet: error: level -63.",
-            "nl/wide: error: has 1 channels, 16000 Hz",
+            "nl/wide: error: has 1 channels, 11025 Hz",
             "nl/mute: error: there is a text but no WAV",
             "nl/stray: warning: there is a WAV but no text",
             "nl/../x: error: a name has only",

@@ -37,7 +37,10 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
         config
             .listen
             .iter()
-            .map(|l| (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value)))
+            .map(|l| {
+                let networks: Vec<raw::Network> = l.networks.iter().map(|each| each.value).collect();
+                (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value), networks)
+            })
             .collect()
     };
     let media = |config: &raw::Config| {
@@ -55,6 +58,9 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
             l.connections.value,
             l.connections_per_address.value,
             l.message_size.value,
+            l.headers.value,
+            l.header_length.value,
+            l.transactions.as_ref().map_or(0, |most| most.value),
         ];
         (numbers, l.session_expires.value)
     };
@@ -66,7 +72,11 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
             r.min_expires.value,
             r.max_expires.value,
             r.nonce_lifetime.value,
+            r.auth_int.value,
         )
+    };
+    let local = |config: &raw::Config| -> Vec<raw::Network> {
+        config.site.local_networks.iter().map(|each| each.value).collect()
     };
     let metrics = |config: &raw::Config| config.metrics.listen.as_ref().map(|l| l.value);
     let dns = |config: &raw::Config| config.dns.server.as_ref().map(|server| server.value);
@@ -89,6 +99,7 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
             new.dns.server.as_ref().map(|server| server.place.clone()).unwrap_or_default(),
         ),
         (log(old) != log(new), "[log]", new.log.level.place.clone()),
+        (local(old) != local(new), "[site] local-networks", new.site.data.place.clone()),
         (old.site.data.value != new.site.data.value, "[site] data", new.site.data.place.clone()),
     ];
     let changed = changes.into_iter().filter(|(changed, _, _)| *changed);

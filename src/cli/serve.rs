@@ -26,7 +26,8 @@ use crate::config::raw::{self, ListenTransport};
 use crate::config::source;
 use crate::console::server::{HttpLimits, Server};
 use crate::media::command::{MediaCommand, MediaEvent};
-use crate::media::plane::{Plane, PlaneHandle};
+use crate::media::dtls::Identity;
+use crate::media::plane::{Plane, PlaneConfig, PlaneHandle};
 use crate::net::dns::{Dns, DnsConfig, Resolved};
 use crate::net::tls::Security;
 use crate::net::{self, Inlet, Net, NetInput};
@@ -127,14 +128,17 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     let config = &policy.config;
     let health = Arc::new(Health::new());
     let metrics = Arc::new(Metrics::new()?);
+    metrics.certificates_until(ready.certificates_until);
     let names = Arc::new(RwLock::new(names(&policy)));
     let (net, net_inlet) =
         net::start(net_config(config, ready.security)).context("SIP can't be listened to")?;
     let server = config.dns.server.as_ref().map(|server| server.value);
     let (dns, dns_inlet) =
         Dns::start(DnsConfig { server, ..DnsConfig::default() }).context("no name service")?;
-    let (plane, media_inlet) =
-        Plane::start(audio::plane_config(config, seed()?)).context("audio can't be started")?;
+    let identity = Arc::new(Identity::generate()?);
+    let certificate = identity.fingerprint();
+    let plane_config = PlaneConfig { identity: Some(identity), ..audio::plane_config(config, seed()?) };
+    let (plane, media_inlet) = Plane::start(plane_config).context("audio can't be started")?;
     let data = config.site.data.value.clone();
     let (store, store_inlet) = open_store(&data, &health)?;
     let (upkeep, upkeep_inlet) = Upkeep::start(&data).context("no thread for the disk")?;
@@ -165,6 +169,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
         reloaded,
     };
     let mut switch = Switch::new(Now::read(), policy.clone(), Rng::from_seed(seed()?));
+    switch.show(certificate);
     if let Some(store) = &world.store {
         switch.restore(Now::read(), store.words());
         switch.restore_bindings(Now::read(), store.bindings(), |row| world.net.flow(row.local, row.peer));
@@ -367,6 +372,7 @@ impl World {
                 print_findings(&ready.warnings);
                 *policy = Arc::new(ready.policy);
                 self.net.secure(ready.security);
+                self.metrics.certificates_until(ready.certificates_until);
                 self.net.name(named(&policy.config));
                 if let Ok(mut names) = self.names.write() {
                     *names = self::names(policy);
@@ -459,6 +465,7 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         transport: transport(l.transport.value),
         address: l.address.value,
         external: l.external.as_ref().map(|e| e.value),
+        networks: l.networks.iter().map(|each| network(each.value)).collect(),
     });
     let limits = &raw.limits;
     let config = net::NetConfig::new(
@@ -467,7 +474,8 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         limits.connections.value as usize,
         limits.connections_per_address.value as usize,
     );
-    net::NetConfig { named: named(raw), security, ..config }
+    let local = raw.site.local_networks.iter().map(|each| network(each.value)).collect();
+    net::NetConfig { named: named(raw), local, security, ..config }
 }
 
 /// Hosts of which calls are expected: the carriers' networks, and lines with a fixed address.

@@ -25,7 +25,7 @@ use crate::net::{self, Inlet, ListenAt, Net, NetConfig, NetInput};
 use crate::phone::Phone;
 use crate::phone::happening::Happening;
 use crate::phone::io::{Act, Ending, Input, Output, Place, Plan, Record, Sound, Step};
-use crate::sdp::offer_answer::Codec;
+use crate::sdp::offer_answer::{Codec, Srtp};
 use crate::sip::flow::{Destination, Transport};
 use crate::sip::target::{self, Answer, Hop, Plan as Target, Step as SearchStep};
 use crate::sip::uri::Uri;
@@ -67,6 +67,9 @@ pub struct Talk {
     /// Codecs, the preferred one first.
     #[arg(long, value_name = "CODEC,…", value_delimiter = ',', default_value = "pcma,pcmu", value_parser = codec)]
     codec: Vec<Codec>,
+    /// Encrypts the sound: never, optional (when the other side can) or mandatory (else there is no call).
+    #[arg(long, value_name = "WHETHER", default_value = "never", value_parser = srtp)]
+    srtp: Srtp,
 }
 
 /// Steps of a call in any order.
@@ -82,6 +85,7 @@ impl Talk {
         script.sort_by_key(|step| step.at);
         Ok(Plan {
             codecs: self.codec.clone(),
+            srtp: self.srtp,
             account: None,
             dial: None,
             answering: crate::phone::io::Answering::Busy,
@@ -151,6 +155,15 @@ fn codec(text: &str) -> Result<Codec, String> {
         "g722" => Ok(Codec::G722),
         "opus" => Ok(Codec::Opus),
         _ => Err("allowed: pcma, pcmu, g722, opus".to_owned()),
+    }
+}
+
+fn srtp(text: &str) -> Result<Srtp, String> {
+    match text {
+        "never" => Ok(Srtp::Never),
+        "optional" => Ok(Srtp::Optional),
+        "mandatory" => Ok(Srtp::Mandatory),
+        _ => Err("allowed: never, optional, mandatory".to_owned()),
     }
 }
 
@@ -253,7 +266,7 @@ fn place(net: &Net, uri: &Uri, to: Destination) -> anyhow::Result<Place> {
 }
 
 fn net_config(bind: SocketAddr) -> NetConfig {
-    let listen = |transport| ListenAt { transport, address: bind, external: None };
+    let listen = |transport| ListenAt::new(transport, bind);
     NetConfig::new(vec![listen(Transport::Udp), listen(Transport::Tcp)], MESSAGE_SIZE, 16, 16)
 }
 

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::raw::{
-    At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Limits, Line, Listen,
-    ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar, Shutdown, Site,
-    Strategy, Tls, Trunk, Voicemail,
+    At, Certificate, Config, Destination, Dns, Exception, Helpline, Hours, Interval, Keys, Limits, Line,
+    Listen, ListenTransport, Log, Media, MediaIo, Metrics, Network, Number, Queue, Reach, Registrar,
+    Shutdown, Site, Srtp, Strategy, Tls, Trunk, Voicemail,
 };
 use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
-    Parsed, address, date, date_time, dialled, duration, interval, key, language, media_io, name, network,
-    number, options_interval, origin, ports, session_interval, socket, star_code, strategy, telephone, text,
-    transport, truth, word, zone_code,
+    Parsed, address, date, date_time, dialled, duration, interval, key, keys, language, media_io, name,
+    network, number, options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy,
+    telephone, text, transport, truth, word, zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -49,6 +49,10 @@ pub(super) fn config(root: &mut Section<'_, '_, '_>) -> Config {
     }
 }
 
+/// As `a=crypto` names them.
+const SUITES: &[&str] =
+    &["AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"];
+
 /// A text that is a path.
 fn path(node: &Node) -> Parsed<PathBuf> {
     text(node).map(PathBuf::from)
@@ -65,6 +69,7 @@ fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
             transport: s.must("transport", transport, ListenTransport::Udp),
             address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             external: s.optional("external", socket),
+            networks: s.list::<Network>("networks", network),
             shown: certificate(s),
             also: s.each("also", another_certificate).into_iter().flatten().collect(),
             client_ca: s.file("client-ca", path),
@@ -126,12 +131,17 @@ fn tls(s: &mut Section<'_, '_, '_>) -> Tls {
     Tls { ca: s.file("ca", path), shown: certificate(s) }
 }
 
-/// `data` and `prompts` are needed.
+/// `data` and `prompts` are needed; no `local-networks`.
 fn site(s: &mut Section<'_, '_, '_>) -> Site {
-    Site { data: s.required("data", path), prompts: s.required("prompts", path) }
+    Site {
+        data: s.required("data", path),
+        prompts: s.required("prompts", path),
+        local_networks: s.list::<Network>("local-networks", network),
+    }
 }
 
-/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s, `io` auto, `dscp` 46 (EF).
+/// `addresses` those of the listeners, `ports` 20000-29999, `threads` 1, `quarantine` 10s, `srtp-suites` all,
+/// `io` auto, `dscp` 46 (EF).
 fn media(s: &mut Section<'_, '_, '_>) -> Media {
     Media {
         addresses: s.list("addresses", address),
@@ -139,6 +149,7 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
         ports: s.or("ports", ports, (20_000, 29_999)),
         threads: s.or("threads", number(1, 64), 1),
         quarantine: s.or("quarantine", duration(Duration::ZERO, 10 * MINUTE), 10 * SECOND),
+        srtp_suites: s.list("srtp-suites", word(SUITES)),
         io: s.or("io", media_io, MediaIo::Auto),
         dscp: s.or("dscp", number(0, 63), 46),
         cpus: s.list("cpus", number(0, 1023)),
@@ -146,7 +157,7 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
     }
 }
 
-/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s.
+/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s, `srtp` optional.
 fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     let register = s.or("register", truth, false);
     let trunk = Trunk {
@@ -165,6 +176,8 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         options: s.or("options", options_interval, Duration::ZERO),
         backup: s.optional("backup", name),
         identity: s.optional("identity", text),
+        srtp: s.or("srtp", srtp, Srtp::Optional),
+        inband_dtmf: s.or("inband-dtmf", truth, false),
     };
     if trunk.register.value && (trunk.target.is_none() || trunk.username.is_none()) {
         let what = "[[trunk]] is to register, but where and as whom is not said";
@@ -186,7 +199,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     trunk
 }
 
-/// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m.
+/// `realm` "hulplijn", `algorithms` sha-256, md5, `min-expires` 60s, `max-expires` 1h, `nonce-lifetime` 5m, `auth-int` true.
 fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
     let algorithms = if s.has("algorithms") {
         s.some("algorithms", word(&["sha-512-256", "sha-256", "md5"]))
@@ -199,6 +212,7 @@ fn registrar(s: &mut Section<'_, '_, '_>) -> Registrar {
         min_expires: s.or("min-expires", duration(10 * SECOND, DAY), MINUTE),
         max_expires: s.or("max-expires", duration(10 * SECOND, DAY), HOUR),
         nonce_lifetime: s.or("nonce-lifetime", duration(10 * SECOND, DAY), 5 * MINUTE),
+        auth_int: s.or("auth-int", truth, true),
     };
     if registrar.min_expires.value > registrar.max_expires.value {
         let what = "`max-expires` is shorter than `min-expires`";
@@ -216,7 +230,7 @@ fn log(s: &mut Section<'_, '_, '_>) -> Log {
 }
 
 /// `calls` 500, `calls-per-second` 50, `registrations` 200, `subscriptions` 400, `connections` 500, `connections-per-address` 20,
-/// `message-size` 16384 bytes, `call-length` 4h.
+/// no `transactions`, `message-size` 16384 bytes, `headers` 200, `header-length` 8192 bytes, `call-length` 4h.
 fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
     Limits {
         calls: s.or("calls", number(1, 100_000), 500),
@@ -225,7 +239,10 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Limits {
         subscriptions: s.or("subscriptions", number(1, 100_000), 400),
         connections: s.or("connections", number(1, 60_000), 500),
         connections_per_address: s.or("connections-per-address", number(1, 60_000), 20),
+        transactions: s.optional("transactions", number(8, 10_000_000)),
         message_size: s.or("message-size", number(2048, 65_535), 16_384),
+        headers: s.or("headers", number(20, 1000), 200),
+        header_length: s.or("header-length", number(256, 8192), 8192),
         call_length: s.or("call-length", duration(MINUTE, DAY), 4 * HOUR),
         session_expires: s.or("session-expires", session_interval, 30 * MINUTE),
     }
@@ -284,8 +301,13 @@ fn our_number(s: &mut Section<'_, '_, '_>) -> Number {
     Number { dial: s.required("dial", dialled), flow: s.required("flow", name) }
 }
 
-/// `name` and one way to reach it are needed; `capacity` 1, no `zones`, `penalty` 0, `logged-in` false.
+/// `name` and one way to reach it are needed; `capacity` 1, no `zones`, `penalty` 0, `logged-in` false,
+/// `srtp` optional.
 fn line(s: &mut Section<'_, '_, '_>) -> Line {
+    if s.has("telephone") && s.has("srtp") {
+        let what = "`srtp` means nothing for a line that is reached by `telephone`";
+        s.report(Diagnostic::error(s.place(), what).allowed("`srtp` of its [[trunk]]"));
+    }
     Line {
         name: s.required("name", name),
         reach: reach(s),
@@ -293,6 +315,9 @@ fn line(s: &mut Section<'_, '_, '_>) -> Line {
         zones: s.list("zones", zone_code),
         penalty: s.or("penalty", number(0, 1000), 0),
         logged_in: s.or("logged-in", truth, false),
+        srtp: s.or("srtp", srtp, Srtp::Optional),
+        keys: s.or("keys", keys, Keys::Auto),
+        inband_dtmf: s.or("inband-dtmf", truth, false),
     }
 }
 
@@ -362,6 +387,7 @@ fn destination(s: &mut Section<'_, '_, '_>, destination_name: At<String>) -> Des
         trunk: s.required("trunk", name),
         ring: s.or("ring", duration(SECOND, 10 * MINUTE), 45 * SECOND),
         transfer: s.or("transfer", truth, false),
+        early_media: s.or("early-media", truth, false),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operator's TOML: `source` reads with positions and collects diagnostics, `raw` says what may be
 //! written, `names` checks what the tables say about one another. No decisions.
 pub mod diagnostic;
+mod encryption;
 mod fields;
 pub mod names;
 pub mod raw;

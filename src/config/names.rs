@@ -88,6 +88,14 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
         }
         if let Some(external) = &listen.external {
             one_family(address.ip(), external.value.ip(), &external.place, found);
+            if address.ip().is_unspecified() && !config.site.local_networks.is_empty() {
+                let what = format!(
+                    "`{}` is every address of this machine, and who is in `local-networks` is told no `external`",
+                    address.ip()
+                );
+                let allowed = "one address: a [[listen]] for each";
+                found.push(Diagnostic::error(&listen.address.place, what).allowed(allowed));
+            }
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Site {
     /// Directory with one folder of prompts a language; written relative to the config directory, here already
     /// joined to it.
     pub prompts: At<PathBuf>,
+    /// Who is on our side of address translation: told our own addresses, and no `external`.
+    pub local_networks: Vec<At<Network>>,
 }
 
 /// `[[listen]]`
@@ -74,6 +76,8 @@ pub struct Listen {
     pub address: At<SocketAddr>,
     /// Written in Via and Contact instead of `address` (behind NAT).
     pub external: Option<At<SocketAddr>>,
+    /// Whom we call from here when there are several; empty: who belongs to no other.
+    pub networks: Vec<At<Network>>,
     /// What we show over TLS: files written relative to the config directory, here already joined to it.
     pub shown: Option<Certificate>,
     /// Further certificates, shown to who asks for one of their names.
@@ -139,6 +143,8 @@ pub struct Media {
     pub threads: At<u32>,
     /// How long a closed port stays unused.
     pub quarantine: At<Duration>,
+    /// Crypto suites by their names in SDP, the preferred one first; empty: all that there are.
+    pub srtp_suites: Vec<At<String>>,
     pub io: At<MediaIo>,
     /// The mark of audio (RFC 2474).
     pub dscp: At<u32>,
@@ -177,6 +183,17 @@ pub struct Trunk {
     pub backup: Option<At<String>>,
     /// Whose account a call out is, for the carrier alone (P-Preferred-Identity): a SIP address or a number.
     pub identity: Option<At<String>>,
+    /// Listen for keys as tones in the sound of a call that has no telephone-event.
+    pub inband_dtmf: At<bool>,
+    pub srtp: At<Srtp>,
+}
+
+/// Whether audio is encrypted: `never`, `optional` (when the other side can) or `mandatory` (else there is no call).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Srtp {
+    Never,
+    Optional,
+    Mandatory,
 }
 
 /// An address with a prefix length.
@@ -195,6 +212,8 @@ pub struct Registrar {
     pub min_expires: At<Duration>,
     pub max_expires: At<Duration>,
     pub nonce_lifetime: At<Duration>,
+    /// A phone may also vouch for the body of what it sends (RFC 7616 3.4.3).
+    pub auth_int: At<bool>,
 }
 
 /// `[metrics]`
@@ -221,8 +240,13 @@ pub struct Limits {
     pub subscriptions: At<u32>,
     pub connections: At<u32>,
     pub connections_per_address: At<u32>,
+    /// SIP transactions at a time; `None`: what the limits above can need.
+    pub transactions: Option<At<u32>>,
     /// Bytes of one SIP message.
     pub message_size: At<u32>,
+    /// Header lines of one SIP message, and bytes of one of their values.
+    pub headers: At<u32>,
+    pub header_length: At<u32>,
     /// The longest that one call may last.
     pub call_length: At<Duration>,
     /// How often a call is said to go on (RFC 4028); zero: never.
@@ -306,6 +330,21 @@ pub struct Line {
     pub penalty: At<u32>,
     /// Logged in at start, without `*` code.
     pub logged_in: At<bool>,
+    /// Of a line that is reached over a trunk, the trunk's counts.
+    pub srtp: At<Srtp>,
+    /// How keys are sent to it.
+    pub keys: At<Keys>,
+    /// Listen for keys as tones in the sound of its phone when that has no telephone-event.
+    pub inband_dtmf: At<bool>,
+}
+
+/// How a line gets keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// As telephone-event (RFC 4733) when its phone knows that, else as tones.
+    Auto,
+    /// By SIP INFO.
+    Info,
 }
 
 /// How a line is reached.
@@ -376,6 +415,8 @@ pub enum Action {
         timeout: At<Duration>,
         tries: At<u32>,
         otherwise: Jump,
+        /// Where a caller goes who pressed nothing and was not heard speaking until the first timeout.
+        silent: Option<Jump>,
     },
     /// `language`: keys choose a language; silence takes the default.
     Language {
@@ -439,4 +480,6 @@ pub struct Destination {
     pub ring: At<Duration>,
     /// Lines may transfer here by REFER.
     pub transfer: At<bool>,
+    /// The caller hears what the carrier plays before somebody answers, instead of music.
+    pub early_media: At<bool>,
 }

@@ -8,7 +8,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::raw::{Config, Flow, Place};
 use super::section::Reader;
 use super::tree::{self, Node, Table, Value};
-use super::{fields, names};
+use super::{encryption, fields, names};
 
 /// The largest file that is read, in bytes: a configuration of thousands of lines is a twentieth of it.
 const MAX_FILE: u64 = 4 << 20;
@@ -54,6 +54,7 @@ pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Reading {
     let draft = (!broken(&findings)).then(|| config.clone());
     let partial = partial.map(|flows| Config { flows, ..config.clone() });
     findings.append(&mut names::check(&config));
+    findings.append(&mut encryption::check(&config));
     // Only when all was read: a listener with a slip in it is no missing listener.
     if draft.is_some() {
         findings.append(&mut names::unserved(&config));

@@ -63,7 +63,7 @@ fn step(s: &mut Section<'_, '_, '_>, step_name: At<String>) -> Step {
     Step { name: step_name, action }
 }
 
-/// `timeout` 6s, `tries` 3.
+/// `timeout` 6s, `tries` 3, no `silent`.
 fn menu(s: &mut Section<'_, '_, '_>) -> Action {
     Action::Menu {
         prompts: s.some("prompts", name),
@@ -71,6 +71,7 @@ fn menu(s: &mut Section<'_, '_, '_>) -> Action {
         timeout: s.or("timeout", duration(SECOND, MINUTE), 6 * SECOND),
         tries: s.or("tries", number(1, 10), 3),
         otherwise: s.required("otherwise", name),
+        silent: s.optional("silent", name),
     }
 }
 

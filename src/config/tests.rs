@@ -675,3 +675,36 @@ fn two_lines_at_one_place_are_refused_and_a_line_in_no_queue_is_doubted() {
         .map(ToOwned::to_owned)
     );
 }
+
+#[test]
+fn keys_that_must_be_and_go_in_the_clear_are_doubted() {
+    let srtp = |more: &str| -> Vec<String> {
+        let found = findings(&[("site.toml", SITE), ("x.toml", more)]);
+        found.into_iter().filter(|line| line.contains("srtp") || line.contains("keys")).collect()
+    };
+    let registers = "[[line]]\nname = \"a\"\npassword = \"p\"\nsrtp = \"mandatory\"\n";
+    let fixed = "[[line]]\nname = \"b\"\nuri = \"sip:b@192.0.2.3\"\nsrtp = \"mandatory\"\n";
+    let trunk = "[[trunk]]\nname = \"t\"\nsources = [\"192.0.2.2\"]\nsrtp = \"mandatory\"\n";
+    for (written, told) in [
+        (registers, "x.toml:4: warning: the line `a` must be encrypted, and its keys go in the clear"),
+        (fixed, "x.toml:4: warning: the line `b` must be encrypted, and its keys go in the clear"),
+        (trunk, "x.toml:4: warning: the trunk `t` must be encrypted, and its keys go in the clear"),
+    ] {
+        let found = srtp(written);
+        assert!(found.len() == 1 && found[0].starts_with(told), "{found:?}");
+        assert!(found[0].contains("tls"), "{found:?}");
+    }
+    let secure =
+        "[[listen]]\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\ncertificate = \"c\"\nkey = \"k\"\n";
+    let fixed_by_tls = fixed.replace("192.0.2.3", "192.0.2.3;transport=tls");
+    for written in [registers, trunk, &fixed_by_tls] {
+        assert_eq!(srtp(&format!("{secure}{written}")), [""; 0], "{written}");
+    }
+    assert_eq!(srtp(&registers.replace("mandatory", "optional")), [""; 0]);
+    let word = srtp(&registers.replace("mandatory", "compulsory"));
+    assert!(word.len() == 1 && word[0].contains("never, optional, mandatory"), "{word:?}");
+    let over_trunk =
+        "[[line]]\nname = \"c\"\ntelephone = \"+32470123456\"\ntrunk = \"t\"\nsrtp = \"never\"\n";
+    let found = srtp(&format!("{over_trunk}{}", trunk.replace("mandatory", "optional")));
+    assert!(found.len() == 1 && found[0].contains("`srtp` means nothing"), "{found:?}");
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveDateTime};
 
-use super::raw::{Interval, ListenTransport, MediaIo, Network, Strategy};
+use super::raw::{Interval, Keys, ListenTransport, MediaIo, Network, Srtp, Strategy};
 use super::tree::{Node, Value};
 
 /// Why a value is not taken.
@@ -253,6 +253,15 @@ pub(super) fn strategy(node: &Node) -> Parsed<Strategy> {
     let strategies = [Strategy::LongestIdle, Strategy::InOrder, Strategy::RoundRobin, Strategy::RingAll];
     choose(node, &["longest-idle", "in-order", "round-robin", "ring-all"])
         .map(|at| strategies.get(at).copied().unwrap_or(Strategy::LongestIdle))
+}
+
+pub(super) fn srtp(node: &Node) -> Parsed<Srtp> {
+    let all = [Srtp::Never, Srtp::Optional, Srtp::Mandatory];
+    choose(node, &["never", "optional", "mandatory"]).map(|at| all.get(at).copied().unwrap_or(Srtp::Optional))
+}
+
+pub(super) fn keys(node: &Node) -> Parsed<Keys> {
+    choose(node, &["auto", "info"]).map(|at| if at == 0 { Keys::Auto } else { Keys::Info })
 }
 
 pub(super) fn address(node: &Node) -> Parsed<IpAddr> {

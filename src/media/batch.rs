@@ -10,6 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
 use super::uring::Uring;
+use crate::base::quiet::quiet_debug;
 
 /// Room for a datagram; what is longer is cut and then refused.
 pub const DATAGRAM: usize = 2048;
@@ -35,7 +36,7 @@ pub enum Io {
 }
 
 /// What a turn brought of a socket, which is known by its mark.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Arrived {
     /// There is something to be taken from the socket.
     Ready(u32),
@@ -148,6 +149,8 @@ impl Epoll {
         }
     }
 }
+
+quiet_debug!(Arrived => "Arrived");
 
 #[cfg(test)]
 #[path = "batch_tests.rs"]

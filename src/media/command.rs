@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keying::{DtlsRole, Keying, Suite};
 use crate::base::id::{LegKey, PlayKey, Rng, RoomKey, TakeKey};
+use crate::base::quiet::quiet_debug;
+use crate::base::secret::Secret;
 
 /// The codecs that we speak, all in packets of 20 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +110,10 @@ pub struct Stream {
     /// RTCP goes over the RTP port (RFC 5761); `remote_rtcp` is then `remote`.
     pub rtcp_mux: bool,
     pub direction: Direction,
+    /// What RTP and RTCP are encrypted with; `None`: in the clear, but for a browser.
+    pub keying: Option<Keying>,
+    /// The peer is a browser, which is found by ICE and keyed by DTLS. `remote` is then nowhere.
+    pub web: Option<Box<WebRtc>>,
 }
 
 impl fmt::Debug for Stream {
@@ -114,6 +121,78 @@ impl fmt::Debug for Stream {
         write!(f, "Stream({:?} {:?})", self.codec, self.direction)
     }
 }
+
+/// Hashes of certificates that an SDP may name (RFC 8122 5); the weaker ones of its list are not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    fn length(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// What the peer's SDP says of its certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub hash: Hash,
+    /// As long as the hash is.
+    value: [u8; 64],
+}
+
+impl Fingerprint {
+    /// `None` when the value is not as long as the hash.
+    pub fn new(hash: Hash, value: &[u8]) -> Option<Self> {
+        let mut padded = [0; 64];
+        padded.get_mut(..hash.length()).filter(|room| room.len() == value.len())?.copy_from_slice(value);
+        Some(Self { hash, value: padded })
+    }
+
+    pub fn value(&self) -> &[u8] {
+        self.value.get(..self.hash.length()).unwrap_or_default()
+    }
+}
+
+/// What the two descriptions say of their authors' ICE (RFC 8839 5.4).
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceWords {
+    /// Our name, which the peer's checks say first.
+    pub ours: Box<str>,
+    /// By which the peer signs its checks. Its own we don't need: a lite agent asks nothing.
+    pub password: Secret,
+    /// The peer's name.
+    pub theirs: Box<str>,
+}
+
+/// Why a browser's leg came to no keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Insecure {
+    /// It showed another certificate than its SDP names.
+    Certificate,
+    /// The handshake failed.
+    Handshake,
+    /// It did not come, or not to an end, in time.
+    Late,
+}
+
+/// How a browser's stream is found and keyed: ICE and DTLS-SRTP.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebRtc {
+    pub ice: IceWords,
+    /// Ours.
+    pub role: DtlsRole,
+    pub fingerprint: Fingerprint,
+}
+
+quiet_debug!(IceWords => "IceWords", Fingerprint => "Fingerprint", WebRtc => "WebRtc");
 
 /// Random beginnings of one leg's RTP (RFC 3550 5.1), drawn by the core's generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +259,11 @@ pub enum MediaCommand {
     Bridge { a: LegKey, b: LegKey },
     /// Undo `Bridge` for the pair that `leg` belongs to.
     Unbridge { leg: LegKey },
+    /// How keys come and go where telephone-event is not agreed on: listen for them in the peer's sound, make tones
+    /// for the peer. Without it a leg does not listen, and makes tones.
+    Keys { leg: LegKey, listen: bool, tones: bool },
+    /// Tell when the peer begins to speak and when it has stopped: `Speaking`, `Quiet`.
+    Voice { leg: LegKey, on: bool },
     /// Bring a leg into a room, where each hears all the others; the first makes it. Ends the leg's playing and leaves
     /// its bridge, without a gap when its other side comes too. Keys go no further than their event. Beyond
     /// [`MOST_IN_A_ROOM`] nobody comes in.
@@ -188,7 +272,7 @@ pub enum MediaCommand {
     Unmix { leg: LegKey },
     /// Let all in a room hear a tone, besides each other. One that still sounds is cut off.
     Chime { room: RoomKey, clip: Arc<Clip> },
-    /// Send a digit by RFC 4733.
+    /// Send a digit by RFC 4733, or as a tone.
     SendDigit { leg: LegKey, digit: char, duration: Duration },
     /// Record what the leg sends, to `path` with `.part` added, renamed to `path` when whole. A press of
     /// `finish_key` ends it (`Recorded`) and raises no `Digit`. `silence` for so long ends it and is cut off;
@@ -231,6 +315,8 @@ impl MediaCommand {
             | Self::Stop { .. }
             | Self::Bridge { .. }
             | Self::Unbridge { .. }
+            | Self::Keys { .. }
+            | Self::Voice { .. }
             | Self::Mix { .. }
             | Self::Unmix { .. }
             | Self::Chime { .. }
@@ -281,6 +367,19 @@ pub enum MediaEvent {
     Flowing {
         leg: LegKey,
     },
+    /// A browser's leg has no keys and will have none: nothing is said or heard on it.
+    Insecure {
+        leg: LegKey,
+        why: Insecure,
+    },
+    /// The peer speaks.
+    Speaking {
+        leg: LegKey,
+    },
+    /// It has not spoken for a while.
+    Quiet {
+        leg: LegKey,
+    },
     /// A fault in the code of this leg has ended it; `Closed` follows.
     Broken {
         leg: LegKey,
@@ -303,6 +402,8 @@ impl fmt::Debug for MediaCommand {
             Self::Stop { leg } => write!(f, "Stop({leg})"),
             Self::Bridge { a, b } => write!(f, "Bridge({a} {b})"),
             Self::Unbridge { leg } => write!(f, "Unbridge({leg})"),
+            Self::Keys { leg, listen, tones } => write!(f, "Keys({leg} {listen} {tones})"),
+            Self::Voice { leg, on } => write!(f, "Voice({leg} {on})"),
             Self::Mix { room, leg } => write!(f, "Mix({room} {leg})"),
             Self::Unmix { leg } => write!(f, "Unmix({leg})"),
             Self::Chime { room, clip } => write!(f, "Chime({room} {clip:?})"),
@@ -327,6 +428,9 @@ impl fmt::Debug for MediaEvent {
             }
             Self::Silent { leg, quiet_for } => write!(f, "Silent({leg} {quiet_for:?})"),
             Self::Flowing { leg } => write!(f, "Flowing({leg})"),
+            Self::Insecure { leg, why } => write!(f, "Insecure({leg} {why:?})"),
+            Self::Speaking { leg } => write!(f, "Speaking({leg})"),
+            Self::Quiet { leg } => write!(f, "Quiet({leg})"),
             Self::Broken { leg } => write!(f, "Broken({leg})"),
             Self::Closed { leg, stats } => write!(f, "Closed({leg} {stats:?})"),
         }
@@ -348,6 +452,16 @@ pub struct LegStats {
     pub malformed: u64,
     /// From the peer, beyond what any phone sends.
     pub flood: u64,
+    /// On an encrypted leg: not from who has the key, or in the clear.
+    pub forged: u64,
+    /// On an encrypted leg: seen before.
+    pub replayed: u64,
+    /// What it was encrypted with at its end.
+    pub security: Option<Suite>,
     /// Interarrival jitter (RFC 3550 6.4.1) in timestamp units of 125 µs.
     pub jitter: u32,
+    /// By RTCP, the last that was measured.
+    pub round_trip: Option<Duration>,
+    /// Mean opinion score of what was heard (ITU-T G.107), in hundredths.
+    pub mos: Option<u16>,
 }

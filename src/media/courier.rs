@@ -37,7 +37,11 @@ impl Courier {
     pub(super) fn tell(&mut self, event: MediaEvent) {
         let minor = matches!(
             event,
-            MediaEvent::Digit { .. } | MediaEvent::Flowing { .. } | MediaEvent::Silent { .. }
+            MediaEvent::Digit { .. }
+                | MediaEvent::Flowing { .. }
+                | MediaEvent::Silent { .. }
+                | MediaEvent::Speaking { .. }
+                | MediaEvent::Quiet { .. }
         );
         if self.events.len() < if minor { MAX_WAITING } else { MAX_WAITING_ALL } {
             self.events.push_back(event);

@@ -107,6 +107,9 @@ impl JitterBuffer {
             self.cautious = CAUTION;
             return Due::Nothing;
         };
+        // A packet that begins before the end of the one before it is played whole; its own time counts.
+        let early = (first.timestamp.wrapping_sub(due) as i32) < 0;
+        let due = if early { first.timestamp } else { due };
         let mut units = first.timestamp.wrapping_sub(due);
         let made_up = units.min(std::mem::take(&mut self.starved));
         units -= made_up;
@@ -154,7 +157,8 @@ impl JitterBuffer {
     /// Frames from what is due to the end of the last packet.
     pub fn waiting(&self) -> u32 {
         let (Some(last), Some(due)) = (self.held.back(), self.due) else { return 0 };
-        (last.timestamp.wrapping_sub(due) + length(last)) / self.step.max(1)
+        let until = (last.timestamp.wrapping_sub(due) as i32).saturating_add(length(last) as i32);
+        u32::try_from(until).unwrap_or(0) / self.step.max(1)
     }
 
     /// Packets that came after their turn.
@@ -178,7 +182,7 @@ impl JitterBuffer {
 
     fn begin(&mut self) -> Due {
         let (Some(first), Some(last)) = (self.held.front(), self.held.back()) else { return Due::Early };
-        let span = last.timestamp.wrapping_sub(first.timestamp) + length(last);
+        let span = last.timestamp.wrapping_sub(first.timestamp).saturating_add(length(last));
         if self.wait > 0 && span < FIRST_WAIT * self.step {
             self.wait -= 1;
             return Due::Early;
@@ -356,5 +360,37 @@ mod tests {
         assert_eq!(ask(&mut buffer), "0");
         [5000, 5001].into_iter().for_each(|n| push(&mut buffer, n));
         assert_eq!(ask(&mut buffer), (5000 % 256).to_string());
+    }
+
+    #[test]
+    fn packets_that_overlap_or_are_far_apart_before_the_beginning_are_all_played_and_nothing_overflows() {
+        let mut buffer = JitterBuffer::default();
+        let say = |buffer: &mut JitterBuffer, number: u16, timestamp: u32, length: usize| {
+            let payload = vec![number as u8; length];
+            let sound = Sound::Audio(Codec::Pcma);
+            let heard =
+                Heard { source: 1, sequence: number, timestamp, marker: false, sound, payload: &payload };
+            buffer.push(&heard);
+        };
+        // 60 ms each, but 20 ms apart by their timestamps.
+        (0..4).for_each(|n| say(&mut buffer, n, u32::from(n) * STEP, 480));
+        let mut played = Vec::new();
+        for _ in 0..12 {
+            match buffer.next() {
+                Due::Packet(held) => {
+                    buffer.skip(480);
+                    played.push(held.sequence);
+                }
+                Due::Gap { units, .. } => panic!("a gap of {units}"),
+                Due::Nothing | Due::Early => {}
+            }
+            assert!(buffer.waiting() < 20);
+        }
+        assert_eq!(played, [0, 1, 2, 3]);
+        let mut buffer = JitterBuffer::default();
+        for (number, timestamp) in [(0, 0), (1, 0x7000_0000), (2, 0xe000_0000), (3, u32::MAX)] {
+            say(&mut buffer, number, timestamp, 160);
+            let _ = (buffer.next(), buffer.waiting(), buffer.has_too_much());
+        }
     }
 }

@@ -10,9 +10,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Clip, LegStats, MediaEvent, Origin, RecordEnd, Sound, Stream};
-use super::dtmf::{self, KeyReader, KeyWriter};
+use super::command::{Clip, Codec, MediaEvent, Origin, RecordEnd, Sound, Stream};
+use super::dtmf;
+use super::ears::Ears;
 use super::g711;
+use super::guard::Guard;
+use super::keypad::{Keypad, Stroke};
 use super::lock::SourceLock;
 use super::outgoing::{MAX_FRAME, Outgoing};
 use super::rate::Rate;
@@ -22,13 +25,19 @@ use super::rtcp::{self, MAX_REPORT, Reporter};
 use super::rtcp_interval::Intervals;
 use super::rtp::{self, Arrival, MAX_PAYLOAD, Packet, Sender, Source};
 use super::seam;
+use super::srtp::{RTCP_TRAILER, RTP_TRAILER};
+use super::voice::Activity;
 use super::watch::Watch;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
 use crate::base::time::Now;
 
+use browser::Browser;
+
 /// Room for any packet that a leg writes.
-pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD;
+pub const MAX_PACKET: usize = rtp::HEADER + MAX_PAYLOAD + RTP_TRAILER;
+/// Room for any report.
+pub const MAX_CONTROL: usize = MAX_REPORT + RTCP_TRAILER;
 /// The clock of what we send.
 pub const TICK: Duration = Duration::from_millis(20);
 /// How often [`MediaLeg::look`] should be called.
@@ -37,12 +46,6 @@ pub const LOOK: Duration = Duration::from_millis(200);
 const FILL_AFTER: Duration = Duration::from_millis(400);
 /// A pause in what we send that the timestamp must show.
 const PAUSE: Duration = Duration::from_millis(60);
-/// Keys that wait to be sent; more are dropped.
-const MAX_KEYS: usize = 32;
-/// Ticks between two keys (RFC 4733 2.5.1.4 asks for a pause that the receiver can tell).
-const KEY_PAUSE: u8 = 3;
-/// Presses a second; more are dropped.
-const MAX_PRESSES: u8 = 20;
 /// Events that wait to be taken; keys beyond are dropped.
 const MAX_EVENTS: usize = 64;
 
@@ -78,13 +81,16 @@ pub struct MediaLeg {
     leg: LegKey,
     began: Instant,
     peer: Option<Peer>,
+    /// Nothing passes but through it.
+    guard: Guard,
+    browser: Browser,
     sender: Sender,
     source: Source,
     reporter: Reporter,
     output: Output,
-    keys_in: KeyReader,
-    /// Presses since the second began.
-    presses: (Instant, u8),
+    ears: Ears,
+    /// What is spoken, also after the end.
+    codec: Option<Codec>,
     recording: Option<Recording>,
     watch: Option<Watch>,
     /// The peer's packets are known to come.
@@ -116,10 +122,7 @@ struct Output {
     sound: Outgoing,
     /// The last byte of sound that was relayed.
     last: u8,
-    keys: VecDeque<(char, Duration)>,
-    /// The key being sent, and the timestamp of its beginning.
-    pressing: Option<(KeyWriter, u32)>,
-    key_pause: u8,
+    keypad: Keypad,
 }
 
 impl MediaLeg {
@@ -129,12 +132,14 @@ impl MediaLeg {
             leg,
             began: now.at,
             peer: None,
+            guard: Guard::default(),
+            browser: Browser::default(),
             sender: Sender::new(origin),
             source: Source::default(),
             reporter: Reporter::new(origin),
             output: Output::default(),
-            keys_in: KeyReader::default(),
-            presses: (now.at, 0),
+            ears: Ears::new(now.at),
+            codec: None,
             recording: None,
             watch: None,
             flowing: false,
@@ -161,7 +166,11 @@ impl MediaLeg {
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
-        self.peer = Some(Peer { stream, lock });
+        self.codec = Some(stream.codec);
+        self.agree_web(&stream);
+        // The keys of a browser come by DTLS, and stay.
+        let secured = if stream.web.is_some() { Some(()) } else { self.guard.set(stream.keying.as_ref()) };
+        self.peer = secured.map(|()| Peer { stream, lock });
     }
 
     /// Plays clips; what played before ends without a word.
@@ -185,11 +194,21 @@ impl MediaLeg {
         self.output.sound.unbridge();
     }
 
-    /// Sends a key after those that wait. Without telephone-event in the SDP nothing is sent.
+    /// Tells from now on when the peer begins and stops to speak, or no longer.
+    pub fn voice(&mut self, on: bool) {
+        self.ears.voice(on);
+    }
+
+    /// How keys come and go where telephone-event was not agreed on: `listen` for tones in the peer's sound, make
+    /// `tones` for it.
+    pub fn keys(&mut self, listen: bool, tones: bool) {
+        self.ears.listen(listen);
+        self.output.keypad.tones = tones;
+    }
+
+    /// Sends a key after those that wait.
     pub fn send_digit(&mut self, digit: char, duration: Duration) {
-        if dtmf::event_of(digit).is_some() && self.output.keys.len() < MAX_KEYS {
-            self.output.keys.push_back((digit, duration));
-        }
+        self.output.keypad.send(digit, duration);
     }
 
     /// Records what the peer says; a recording that runs is stopped.
@@ -210,17 +229,16 @@ impl MediaLeg {
         self.end_recording(RecordEnd::Stopped);
     }
 
-    pub fn watch(&mut self, now: Now, after: Option<Duration>) {
-        self.watch = after.filter(|a| !a.is_zero()).map(|after| Watch::new(after, now.at));
-    }
-
     /// Takes a datagram from the RTP socket. What is given back is for the other leg of a bridge.
-    pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a [u8]) -> Option<Heard<'a>> {
+    /// An encrypted one is opened in place.
+    pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a mut [u8]) -> Option<Heard<'a>> {
+        let from = self.pass_web(now, from, bytes)?;
         if rtcp::is_rtcp(bytes) {
             self.handle_rtcp(now, from, bytes);
             return None;
         }
         let peer = self.peer.as_mut()?;
+        let bytes = self.guard.open_rtp(bytes)?;
         let known = rtp::read(bytes).and_then(|p| peer.stream.payloads.sound(p.payload_type).map(|s| (p, s)));
         let Some((packet, sound)) = known else {
             let count = if peer.lock.is_known(from) { &mut self.malformed } else { &mut self.foreign };
@@ -254,8 +272,12 @@ impl MediaLeg {
     }
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
-    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        if self.awaits_keys() {
+            return;
+        }
         let Some(peer) = &mut self.peer else { return };
+        let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
         let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
             self.malformed += 1;
             return;
@@ -270,7 +292,7 @@ impl MediaLeg {
     /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent; what is of
     /// another codec goes out by the clock.
     pub fn relay<'a>(&mut self, now: Now, heard: &Heard<'_>, out: &'a mut [u8]) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
+        let peer = self.peer.as_ref().filter(|_| !self.awaits_keys())?;
         if self.output.sound.is_playing() || !self.output.sound.is_bridged() || !peer.stream.direction.sends()
         {
             return None;
@@ -291,6 +313,10 @@ impl MediaLeg {
                 g711::convert(changed, from, to);
                 (Sound::Audio(ours), &*changed)
             }
+            Sound::Key { clock } if payloads.send(heard.sound).is_none() => {
+                self.output.keypad.follow(heard.source, heard.timestamp, heard.payload, clock);
+                return None;
+            }
             Sound::Key { .. } => {
                 key = dtmf::clean(heard.payload)?;
                 (heard.sound, &key[..])
@@ -302,7 +328,7 @@ impl MediaLeg {
             }
             Sound::Noise => (heard.sound, heard.payload),
         };
-        if self.output.pressing.is_some() {
+        if self.output.keypad.is_pressing() {
             return None;
         }
         let payload_type = payloads.send(sent)?;
@@ -314,7 +340,7 @@ impl MediaLeg {
         }
         self.output.last = payload.last().filter(|_| is_audio).copied().unwrap_or(self.output.last);
         let second = ours.clock();
-        let pause = units(now.at.saturating_duration_since(self.sent_at), second);
+        let pause = rtp::units(now.at.saturating_duration_since(self.sent_at), second);
         if !self.sender.goes_on(heard.source, heard.timestamp, pause, second) {
             self.run_on(now);
             self.sender.begin();
@@ -335,38 +361,44 @@ impl MediaLeg {
             }
             (Sound::Key { .. } | Sound::Noise, _) => 0,
         };
-        let bytes = self.sender.relay(out, payload_type, &packet, length)?;
+        let length = self.sender.relay(out, payload_type, &packet, length)?.len();
         self.sent_at = now.at;
         if matches!(sent, Sound::Audio(_)) {
             self.output.sound.passes();
         }
-        Some(Datagram { to, bytes })
+        Some(Datagram { to, bytes: self.guard.protect_rtp(out, length)? })
     }
 
     /// Whether the peer is sent something by the clock; when not, `tick` need not be called.
     pub fn wants_tick(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
         let output = &self.output;
+        if self.awaits_keys() {
+            return false;
+        }
         output.sound.is_playing()
-            || output.pressing.is_some()
-            || !output.keys.is_empty()
+            || !output.keypad.is_idle()
             || (peer.stream.direction.sends() && output.sound.wants_tick())
     }
 
     /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
     pub fn tick<'a>(&mut self, now: Now, out: &'a mut [u8]) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
+        let peer = self.peer.as_ref().filter(|_| !self.awaits_keys())?;
         let Stream { codec, payloads, direction, .. } = &peer.stream;
         let codec = *codec;
         let to = peer.lock.target().filter(|_| direction.sends());
         let (key_type, payload_type) = (payloads.send_key(codec), payloads.send(Sound::Audio(codec))?);
-        if let Some((key_type, key)) = key_type.zip(self.next_key(key_type.is_some())) {
-            self.run_on(now);
-            self.output.sound.pass();
-            return self.press(now, to, key_type, key, out);
-        }
         let mut frame = [0; MAX_FRAME];
-        let frame = self.output.sound.next(codec, &mut frame)?;
+        let stroke = self.output.keypad.next(key_type.map(|_| codec.clock()), self.sender.timestamp());
+        let frame = match stroke {
+            Some(Stroke::Event { packet, timestamp, step }) => {
+                self.run_on(now);
+                self.output.sound.pass();
+                return self.press(now, to, key_type?, &packet, (timestamp, step), out);
+            }
+            Some(Stroke::Tone(samples)) => self.output.sound.tone(codec, &samples, &mut frame)?,
+            None => self.output.sound.next(codec, &mut frame)?,
+        };
         if let Some(play) = frame.ended {
             self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
         }
@@ -375,18 +407,19 @@ impl MediaLeg {
             return None;
         };
         self.run_on(now);
-        let bytes = self.sender.write(out, payload_type, frame.payload, codec.step())?;
+        let length = self.sender.write(out, payload_type, frame.payload, codec.step())?.len();
         self.sent_at = now.at;
-        Some(Datagram { to, bytes })
+        Some(Datagram { to, bytes: self.guard.protect_rtp(out, length)? })
     }
 
     /// What need not be looked at each tick: who is quiet, a recording's silence, reports that are due.
-    pub fn look<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT]) -> Option<Datagram<'a>> {
+    pub fn look<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL]) -> Option<Datagram<'a>> {
         if let Some(recording) = &mut self.recording {
             recording.recorder.on_time(now.at);
             self.drain_recording();
         }
         self.check_watch(now);
+        self.look_web(now);
         if now.at.saturating_duration_since(self.sent_at) >= FILL_AFTER {
             self.output.sound.fill();
         }
@@ -398,11 +431,13 @@ impl MediaLeg {
     }
 
     /// Ends everything. What comes back is the RTCP BYE.
-    pub fn close<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT]) -> Option<Datagram<'a>> {
+    /// Keys are wiped.
+    pub fn close<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL]) -> Option<Datagram<'a>> {
         self.end_recording(RecordEnd::Stopped);
         self.output = Output::default();
         let bye = self.report(now, out, true);
         self.peer = None;
+        self.guard.wipe();
         bye
     }
 
@@ -423,19 +458,6 @@ impl MediaLeg {
         self.leg
     }
 
-    pub fn stats(&self) -> LegStats {
-        LegStats {
-            sent: self.sender.counts().0,
-            received: self.source.received(),
-            lost: self.source.lost(),
-            late: self.source.late(),
-            foreign: self.foreign,
-            malformed: self.malformed,
-            flood: self.flood,
-            jitter: (u64::from(self.source.jitter()) * 8000 / u64::from(self.clock)) as u32,
-        }
-    }
-
     fn on_flow(&mut self, now: Now) {
         self.heard_at = now.at;
         if !self.flowing {
@@ -451,25 +473,35 @@ impl MediaLeg {
                     recording.take_in(now, codec, heard);
                     self.drain_recording();
                 }
+                self.listen(now, heard, codec);
             }
             Sound::Noise => {}
             Sound::Key { .. } => {
-                let key = self.keys_in.on_packet(heard.source, heard.timestamp, heard.payload);
-                if let Some(key) = key.filter(|_| self.may_press(now.at)) {
+                if let Some(recording) = &mut self.recording {
+                    recording.recorder.on_key(now.at);
+                }
+                if let Some(key) = self.ears.on_event(now.at, heard) {
                     self.on_key(key);
                 }
             }
         }
     }
 
-    /// Whether one more press a second can come from a finger or a dialler; the rest would only hold up the core.
-    fn may_press(&mut self, now: Instant) -> bool {
-        let (since, presses) = &mut self.presses;
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *presses) = (now, 0);
+    /// For keys, when the peer has not agreed to send them otherwise, and for speech.
+    fn listen(&mut self, now: Now, heard: &Heard<'_>, codec: Codec) {
+        let agreed = self.peer.as_ref().is_some_and(|peer| peer.stream.payloads.send_key(codec).is_some());
+        if let Some(key) = self.ears.on_sound(now.at, heard, codec).filter(|_| !agreed) {
+            self.on_key(key);
         }
-        *presses = presses.saturating_add(1);
-        *presses <= MAX_PRESSES
+        let leg = self.leg;
+        let event = match self.ears.on_voice(heard, codec) {
+            Some(Activity::Speaking) => MediaEvent::Speaking { leg },
+            Some(Activity::Quiet) => MediaEvent::Quiet { leg },
+            None => return,
+        };
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        }
     }
 
     fn on_key(&mut self, digit: char) {
@@ -500,57 +532,21 @@ impl MediaLeg {
         }
     }
 
-    fn check_watch(&mut self, now: Now) {
-        let receives = self.peer.as_ref().is_some_and(|p| p.stream.direction.receives());
-        let Some(watch) = &mut self.watch else { return };
-        if !receives {
-            // On hold there is nothing to expect.
-            return watch.begin(now.at);
-        }
-        if let Some(quiet_for) = watch.quiet(now.at, self.heard_at) {
-            self.flowing = false;
-            self.events.push_back(MediaEvent::Silent { leg: self.leg, quiet_for });
-        }
-    }
-
-    /// The key packet that is due, begun when its turn has come.
-    fn next_key(&mut self, agreed: bool) -> Option<(dtmf::KeyPacket, u32)> {
-        let output = &mut self.output;
-        if !agreed {
-            output.keys.clear();
-            output.pressing = None;
-            return None;
-        }
-        if output.pressing.is_none() {
-            if output.key_pause > 0 {
-                output.key_pause -= 1;
-                return None;
-            }
-            let (digit, duration) = output.keys.pop_front()?;
-            output.pressing = KeyWriter::new(digit, duration).map(|w| (w, self.sender.timestamp()));
-        }
-        let (writer, begin) = output.pressing.as_mut()?;
-        let packet = writer.next().map(|p| (p, *begin));
-        if packet.is_none() {
-            (output.pressing, output.key_pause) = (None, KEY_PAUSE);
-        }
-        packet
-    }
-
     fn press<'a>(
         &mut self,
         now: Now,
         to: Option<SocketAddr>,
         payload_type: u8,
-        (key, begin): (dtmf::KeyPacket, u32),
+        key: &dtmf::KeyPacket,
+        (timestamp, step): (u32, u32),
         out: &'a mut [u8],
     ) -> Option<Datagram<'a>> {
         let to = to?;
-        let bytes = self.sender.write_event(out, payload_type, key.marker, begin, &key.payload)?;
+        let length = self.sender.write_event(out, payload_type, key.marker, timestamp, &key.payload)?.len();
         // The key takes the place of sound; time goes on.
-        self.sender.pass(self.step());
+        self.sender.pass(step);
         self.sent_at = now.at;
-        Some(Datagram { to, bytes })
+        Some(Datagram { to, bytes: self.guard.protect_rtp(out, length)? })
     }
 
     /// When nothing was sent for a while, the timestamp shows it.
@@ -566,24 +562,18 @@ impl MediaLeg {
     fn step(&self) -> u32 {
         self.peer.as_ref().map_or(160, |peer| peer.stream.codec.step())
     }
-
-    fn report<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_REPORT], last: bool) -> Option<Datagram<'a>> {
-        let peer = self.peer.as_ref()?;
-        let Stream { rtcp_mux, remote_rtcp, .. } = peer.stream;
-        let to = if rtcp_mux { peer.lock.target()? } else { peer.lock.control_target(remote_rtcp)? };
-        let pause = now.at.saturating_duration_since(self.sent_at);
-        let timestamp = self.sender.timestamp().wrapping_add(units(pause, peer.stream.codec.clock()));
-        let length = self.reporter.write(out, now.utc, timestamp, &self.sender, &self.source, last);
-        Some(Datagram { to, bytes: out.get(..length)? })
-    }
-}
-
-/// Timestamp units of a clock.
-fn units(time: Duration, clock: u32) -> u32 {
-    u32::try_from(time.as_micros() * u128::from(clock) / 1_000_000).unwrap_or(u32::MAX)
 }
 
 quiet_debug!(Datagram<'_> => "Datagram", Heard<'_> => "Heard", TakeOutput => "TakeOutput", MediaLeg => "MediaLeg");
+
+#[path = "leg_watch.rs"]
+mod watch;
+
+#[path = "leg_report.rs"]
+mod report;
+
+#[path = "leg_web.rs"]
+mod browser;
 
 #[cfg(test)]
 #[path = "leg_tests.rs"]
@@ -596,3 +586,11 @@ mod rtp_tests;
 #[cfg(test)]
 #[path = "leg_codec_tests.rs"]
 mod codec_tests;
+
+#[cfg(test)]
+#[path = "leg_web_tests.rs"]
+mod web_tests;
+
+#[cfg(test)]
+#[path = "leg_srtp_tests.rs"]
+mod srtp_tests;

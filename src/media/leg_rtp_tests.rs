@@ -29,6 +29,8 @@ fn rfc3550_5_1_numbers_run_on_across_prompt_music_person_key_and_prompt() {
     story.b.leg.play(PlayKey(2), vec![clip(vec![2; 480])], true);
     story.tick(5);
     story.bridge();
+    // The music fades out.
+    story.tick(1);
     for n in 0..5u16 {
         story.hear_a(CALLER, &packet(8, 700 + n, 90_000 + u32::from(n) * 160, &[3; 160]));
         story.tick(1);
@@ -43,17 +45,17 @@ fn rfc3550_5_1_numbers_run_on_across_prompt_music_person_key_and_prompt() {
     story.b.leg.play(PlayKey(3), vec![clip(vec![4; 480])], false);
     story.tick(3);
     let sent = story.b.take_sent();
-    let expected: Vec<(u16, i32)> = (0..18)
+    let expected: Vec<(u16, i32)> = (0..19)
         .map(|n| match n {
             // The three packets of the key bear the timestamp of its beginning; then its time is over.
-            13 | 14 => (1, 0),
-            15 => (1, 480),
+            14 | 15 => (1, 0),
+            16 => (1, 480),
             _ => (1, 160),
         })
         .collect();
     assert_eq!(steps(&sent), expected);
     let marked: Vec<usize> = (0..sent.len()).filter(|n| sent[*n].marker).collect();
-    assert_eq!(marked, [0, 3, 8, 16], "where something new begins to sound");
+    assert_eq!(marked, [0, 3, 8, 9, 17], "where something new begins to sound");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::media::command::{Codec, Direction, Payloads};
+use crate::media::command::{Codec, Direction, LegStats, Payloads};
 use crate::media::g711::Law;
 
 pub(super) const CALLER: &str = "192.0.2.1:4000";
@@ -21,6 +21,8 @@ pub(super) fn stream(remote: &str, codec: Codec) -> Stream {
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        keying: None,
+        web: None,
     }
 }
 
@@ -89,7 +91,7 @@ impl Side {
     }
 
     fn look(&mut self, now: Now) {
-        let mut out = [0; MAX_REPORT];
+        let mut out = [0; MAX_CONTROL];
         self.reports.extend(self.leg.look(now, &mut out).map(|d| d.bytes.to_vec()));
     }
 
@@ -133,14 +135,14 @@ impl Story {
 
     pub(super) fn hear_a(&mut self, from: &str, bytes: &[u8]) {
         let mut out = [0; MAX_PACKET];
-        if let Some(heard) = self.a.leg.handle_rtp(self.now, at(from), bytes) {
+        if let Some(heard) = self.a.leg.handle_rtp(self.now, at(from), &mut bytes.to_vec()) {
             self.b.sent.extend(self.b.leg.relay(self.now, &heard, &mut out).map(|d| read(&d)));
         }
     }
 
     fn hear_b(&mut self, bytes: &[u8]) {
         let mut out = [0; MAX_PACKET];
-        if let Some(heard) = self.b.leg.handle_rtp(self.now, at(PHONE), bytes) {
+        if let Some(heard) = self.b.leg.handle_rtp(self.now, at(PHONE), &mut bytes.to_vec()) {
             self.a.sent.extend(self.a.leg.relay(self.now, &heard, &mut out).map(|d| read(&d)));
         }
     }
@@ -287,13 +289,13 @@ fn nothing_that_names_the_caller_crosses() {
     story.hear_a(CALLER, &packet(101, 0xabcf, 0xfeed_beef, &[96, 10, 0, 160]));
     let rtcp =
         b"\x80\xc9\x00\x01\x5e\xc2\xe7\xed\x81\xca\x00\x05\x5e\xc2\xe7\xed\x01\x0csecret@phone\x00\x00";
-    story.a.leg.handle_rtcp(story.now, at("192.0.2.1:4001"), &rtcp[..]);
+    story.a.leg.handle_rtcp(story.now, at("192.0.2.1:4001"), &mut rtcp.to_vec());
     story.tick(600);
     let sent = story.b.take_sent();
     assert_eq!((sent[0].payload.clone(), sent[0].timestamp), (vec![0x2a; 160], 1000));
     assert_eq!((sent[1].payload.clone(), sent[1].timestamp), (vec![5, 0x8a, 0, 160], 1000));
     assert!(sent.len() > 500 && sent[2].payload == [0xd5; 160], "then silence is filled in");
-    let mut bye = [0; MAX_REPORT];
+    let mut bye = [0; MAX_CONTROL];
     story.b.reports.extend(story.b.leg.close(story.now, &mut bye).map(|d| d.bytes.to_vec()));
     assert!(story.b.reports.len() >= 3);
     let secrets: [&[u8]; 6] = [
@@ -323,8 +325,8 @@ fn foreign_and_broken_packets_are_counted_and_change_nothing() {
     story.hear_a("203.0.113.5:4000", b"junk");
     story.hear_a(CALLER, b"junk");
     story.hear_a(CALLER, &packet(97, 2, 160, &[9; 160]));
-    story.a.leg.handle_rtcp(story.now, at("203.0.113.5:4001"), &[0x81, 203, 0, 1, 0, 0, 0, 1]);
-    story.a.leg.handle_rtcp(story.now, at("203.0.113.5:4001"), &[0x80, 201, 0, 1, 0, 0, 0, 1]);
+    story.a.leg.handle_rtcp(story.now, at("203.0.113.5:4001"), &mut [0x81, 203, 0, 1, 0, 0, 0, 1]);
+    story.a.leg.handle_rtcp(story.now, at("203.0.113.5:4001"), &mut [0x80, 201, 0, 1, 0, 0, 0, 1]);
     assert_eq!(story.b.take_sent().len(), 1);
     let stats = story.a.leg.stats();
     assert_eq!((stats.received, stats.foreign, stats.malformed), (1, 22, 3));
@@ -471,7 +473,8 @@ fn a_message_is_recorded_until_its_key_and_the_key_is_not_in_it() {
             TakeOutput::Ended { take, taken } => ends.push((take, taken)),
         }
     }
-    assert_eq!(samples, vec![Law::A.decode(0x15); 8000]);
+    // What a gateway leaves of the key's tone before it is muted with it.
+    assert_eq!(samples, [vec![Law::A.decode(0x15); 7360], vec![0; 640]].concat());
     let taken = Taken { end: RecordEnd::Key, samples: 8000, voice: true };
     assert_eq!(ends, [(TakeKey(4), taken)]);
     story.a.leg.stop_record();
@@ -483,7 +486,7 @@ fn closing_ends_the_recording_and_says_bye() {
     let mut story = Story::new();
     story.a.leg.record(story.now, TakeKey(4), Duration::from_secs(9), Some(Duration::from_secs(5)), None);
     story.tick(200);
-    let mut out = [0; MAX_REPORT];
+    let mut out = [0; MAX_CONTROL];
     let bye = story.a.leg.close(story.now, &mut out).map(|d| (d.to, d.bytes.to_vec()));
     let (to, bytes) = bye.expect("a report");
     assert_eq!((to, bytes[1], bytes[bytes.len() - 7]), (at("192.0.2.1:4001"), 200, 203));
@@ -494,7 +497,7 @@ fn closing_ends_the_recording_and_says_bye() {
 
 #[test]
 fn rfc5761_reports_go_to_the_rtp_port_when_that_was_agreed_on() {
-    let mut out = [0; MAX_REPORT];
+    let mut out = [0; MAX_CONTROL];
     for (muxed, port) in [(false, 4001), (true, 4000)] {
         let mut story = Story::new();
         let agreed = Stream { rtcp_mux: muxed, ..stream(CALLER, Codec::Pcma) };
@@ -512,7 +515,7 @@ fn before_the_answer_nothing_is_sent_and_nothing_heard() {
     leg.play(PlayKey(1), vec![clip(vec![1; 160])], false);
     assert!(!leg.wants_tick());
     assert_eq!(leg.tick(now, &mut [0; MAX_PACKET]), None);
-    assert_eq!(leg.handle_rtp(now, at(CALLER), &packet(8, 1, 0, &[1; 160])), None);
+    assert_eq!(leg.handle_rtp(now, at(CALLER), &mut packet(8, 1, 0, &[1; 160])), None);
     assert_eq!((leg.stats(), leg.poll_event()), (LegStats::default(), None));
 }
 
@@ -551,7 +554,7 @@ proptest::proptest! {
         bytes[1] = [8, 0, 101, 200, 201, 203, 0x88, 33][kind];
         for _ in 0..3 {
             story.hear_a(CALLER, &bytes);
-            story.a.leg.handle_rtcp(story.now, at("192.0.2.1:4001"), &bytes);
+            story.a.leg.handle_rtcp(story.now, at("192.0.2.1:4001"), &mut bytes.clone());
             story.tick(1);
         }
         story.a.leg.stop_record();

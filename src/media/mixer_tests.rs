@@ -217,6 +217,8 @@ impl Two {
                 payloads: Payloads::g711(),
                 rtcp_mux: false,
                 direction: Direction::SendRecv,
+                keying: None,
+                web: None,
             });
             leg.bridge();
             leg
@@ -237,7 +239,7 @@ impl Two {
             let (from, sender) = &mut self.peers[index];
             let mut packet = [0; MAX_PACKET];
             let length = sender.write(&mut packet, 8, &payload, FRAME as u32).expect("room").len();
-            let Some(heard) = self.legs[index].handle_rtp(self.now, *from, &packet[..length]) else {
+            let Some(heard) = self.legs[index].handle_rtp(self.now, *from, &mut packet[..length]) else {
                 continue;
             };
             if let Some(room) = &mut room {

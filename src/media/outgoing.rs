@@ -18,6 +18,8 @@ pub const MAX_FRAME: usize = 400;
 #[derive(Default)]
 pub struct Outgoing {
     player: Option<Player>,
+    /// What was cut off has one frame more, in which it fades out; what follows waits for it.
+    leaving: Option<Player>,
     bridged: bool,
     /// Bridged, but the other leg is quiet: silence is sent.
     filling: bool,
@@ -35,15 +37,16 @@ pub struct Frame<'a> {
 
 impl Outgoing {
     pub fn play(&mut self, play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool) {
+        self.stop();
         self.player = Some(Player::new(play, clips, repeat));
     }
 
     pub fn stop(&mut self) {
-        self.player = None;
+        self.leaving = self.player.take().and_then(Player::cut_off).or(self.leaving.take());
     }
 
     pub fn bridge(&mut self) {
-        self.player = None;
+        self.stop();
         (self.bridged, self.filling, self.transcoder) = (true, false, None);
     }
 
@@ -52,7 +55,7 @@ impl Outgoing {
     }
 
     pub fn is_playing(&self) -> bool {
-        self.player.is_some()
+        self.player.is_some() || self.leaving.is_some()
     }
 
     pub fn is_bridged(&self) -> bool {
@@ -101,6 +104,13 @@ impl Outgoing {
     pub fn next<'a>(&mut self, codec: Codec, out: &'a mut [u8; MAX_FRAME]) -> Option<Frame<'a>> {
         // The peer may have changed its codec.
         self.transcoder.take_if(|transcoder| transcoder.to() != codec);
+        if let Some(leaving) = self.leaving.take() {
+            let next = self.player.replace(leaving);
+            let frame = self.own(codec, out).map(|frame| Frame { ended: None, ..frame });
+            self.player = next;
+            self.pass();
+            return frame;
+        }
         if self.player.is_none() {
             if let Some(transcoder) = &mut self.transcoder {
                 return transcoder.next(out).map(|payload| Frame { payload, ended: None });
@@ -109,6 +119,11 @@ impl Outgoing {
                 return None;
             }
         }
+        self.own(codec, out)
+    }
+
+    /// The prompt's next frame, or silence.
+    fn own<'a>(&mut self, codec: Codec, out: &'a mut [u8; MAX_FRAME]) -> Option<Frame<'a>> {
         let Some(law) = codec.law() else { return self.encode(codec, out) };
         let payload = out.get_mut(..FRAME)?;
         let Some(player) = &mut self.player else {
@@ -119,6 +134,26 @@ impl Outgoing {
         let ended = (!goes_on).then_some(player.play);
         self.stop_at(ended);
         Some(Frame { payload, ended })
+    }
+
+    /// A key as a tone, in the place of all else.
+    pub fn tone<'a>(
+        &mut self,
+        codec: Codec,
+        samples: &[i16; FRAME],
+        out: &'a mut [u8; MAX_FRAME],
+    ) -> Option<Frame<'a>> {
+        self.pass();
+        let Some(law) = codec.law() else {
+            if self.encoder.as_ref().is_none_or(|e| e.codec() != codec || e.rate() != Rate::Narrow) {
+                self.encoder = Encoder::new(codec, Rate::Narrow).map(Box::new);
+            }
+            let payload = self.encoder.as_mut()?.encode(samples, out)?;
+            return Some(Frame { payload, ended: None });
+        };
+        let payload = out.get_mut(..FRAME)?;
+        payload.iter_mut().zip(samples).for_each(|(byte, sample)| *byte = law.encode(*sample));
+        Some(Frame { payload, ended: None })
     }
 
     fn encode<'a>(&mut self, codec: Codec, out: &'a mut [u8]) -> Option<Frame<'a>> {

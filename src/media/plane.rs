@@ -18,8 +18,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
 pub use super::batch::IoChoice;
-use super::command::{Clip, MediaCommand, MediaEvent, Sound};
-use super::leg::Heard;
+use super::command::{Clip, MediaCommand, MediaEvent, Origin, Sound};
+use super::dtls::Identity;
+use super::leg::{Heard, MediaLeg};
 use super::plane_thread::PlaneThread;
 use super::ports::{EXPEDITED, PortPool};
 use super::rtp::MAX_PAYLOAD;
@@ -42,7 +43,7 @@ const JOBS: usize = 1024;
 const MAX_THREADS: usize = 64;
 
 /// How the plane is laid out.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PlaneConfig {
     /// RTP takes the even ports, RTCP the next.
     pub ports: RangeInclusive<u16>,
@@ -54,6 +55,8 @@ pub struct PlaneConfig {
     pub max_legs: usize,
     /// Draws the order in which ports are used.
     pub seed: [u8; 32],
+    /// Our certificate for browsers; without it none can be spoken with.
+    pub identity: Option<Arc<Identity>>,
     pub io: IoChoice,
     /// The mark of what we send (RFC 2474), 0 to 63.
     pub dscp: u8,
@@ -71,6 +74,7 @@ impl Default for PlaneConfig {
             threads: 1,
             max_legs: 4000,
             seed: [0; 32],
+            identity: None,
             io: IoChoice::Auto,
             dscp: EXPEDITED,
             cpus: Vec::new(),
@@ -107,6 +111,7 @@ impl Plane {
             max_legs: config.max_legs,
             mailboxes,
             events,
+            identity: config.identity.clone(),
         });
         let (mut joins, mut started) = (Vec::new(), Vec::new());
         for (index, inbox) in inboxes.into_iter().enumerate() {
@@ -132,6 +137,7 @@ pub struct PlaneHandle {
 
 impl PlaneHandle {
     /// Gives a command to the thread that it is for; it comes back when that has too many waiting.
+    #[expect(clippy::result_large_err, reason = "given back as it was, and rarely")]
     pub fn send(&self, command: MediaCommand) -> Result<(), Full<MediaCommand>> {
         if let MediaCommand::Bridge { a, b } = command {
             let (first, second) = (self.shared.mailbox(a), self.shared.mailbox(b));
@@ -193,12 +199,22 @@ pub(super) struct Shared {
     pub(super) max_legs: usize,
     mailboxes: Vec<Mailbox>,
     pub(super) events: mpsc::Sender<MediaEvent>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Shared {
     /// Locked to open or close a leg only.
     pub(super) fn pool(&self) -> std::sync::MutexGuard<'_, PortPool> {
         self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A new leg's engine.
+    pub(super) fn engine(&self, now: Now, leg: LegKey, origin: Origin) -> MediaLeg {
+        let mut leg = MediaLeg::new(now, leg, origin);
+        if let Some(identity) = &self.identity {
+            leg.show(Arc::clone(identity));
+        }
+        leg
     }
 
     /// The thread on which a leg lives.
@@ -338,6 +354,7 @@ impl Mailbox {
         Ok((Self { posts, crossings, wake, woken, stop }, inbox))
     }
 
+    #[expect(clippy::result_large_err, reason = "given back as it was, and rarely")]
     pub(super) fn post(&self, post: Post) -> Result<(), Full<Post>> {
         match self.posts.try_send(post) {
             Ok(()) => {
@@ -396,6 +413,8 @@ fn leg_of(command: &MediaCommand) -> LegKey {
         | MediaCommand::Stop { leg }
         | MediaCommand::Bridge { a: leg, .. }
         | MediaCommand::Unbridge { leg }
+        | MediaCommand::Keys { leg, .. }
+        | MediaCommand::Voice { leg, .. }
         | MediaCommand::Mix { leg, .. }
         | MediaCommand::Unmix { leg }
         | MediaCommand::SendDigit { leg, .. }

@@ -12,13 +12,12 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::batch::{Arrived, DATAGRAM, Io};
-use super::command::{MediaCommand, MediaEvent, Origin};
+use super::command::{MediaCommand, MediaEvent, Origin, Sound};
 use super::courier::Courier;
-use super::leg::{Heard, LOOK, MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use super::leg::{Heard, LOOK, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
 use super::plane::{Crossing, Inbox, Post, Shared, Side};
 use super::plane_rooms::Rooms;
 use super::ports::SocketPair;
-use super::rtcp::MAX_REPORT;
 use super::thread_setup::{self, Place, Started};
 use super::writer::Job;
 use crate::base::id::{LegKey, PlayKey};
@@ -145,7 +144,7 @@ impl PlaneThread {
             match self.io.next(buffer) {
                 Some(Arrived::Ready(mark)) => self.on_ready(now, mark, buffer),
                 Some(Arrived::Datagram { mark, from, length }) => {
-                    self.on_datagram(now, mark, from, buffer.get(..length).unwrap_or_default());
+                    self.on_datagram(now, mark, from, buffer.get_mut(..length).unwrap_or_default());
                 }
                 None => break,
             }
@@ -200,7 +199,7 @@ impl PlaneThread {
 
     /// Looks at a part of the legs, so that each is looked at five times a second.
     fn look(&mut self, now: Now) {
-        let mut out = [0; MAX_REPORT];
+        let mut out = [0; MAX_CONTROL];
         for _ in 0..self.legs.span.div_ceil(SLOTS_A_LOOK) {
             self.cursor = if self.cursor + 1 < self.legs.span { self.cursor + 1 } else { 0 };
             let Some(seat) = self.legs.seats.get_mut(self.cursor) else { continue };
@@ -220,10 +219,10 @@ impl PlaneThread {
         let socket = if mark & 1 == 0 { &seat.sockets.rtp } else { &seat.sockets.rtcp };
         // Not ready after all, or an ICMP error of something sent before: nothing to take.
         let Ok((length, from)) = socket.recv_from(buffer) else { return };
-        self.on_datagram(now, mark, from, buffer.get(..length).unwrap_or_default());
+        self.on_datagram(now, mark, from, buffer.get_mut(..length).unwrap_or_default());
     }
 
-    fn on_datagram(&mut self, now: Now, mark: u32, from: SocketAddr, bytes: &[u8]) {
+    fn on_datagram(&mut self, now: Now, mark: u32, from: SocketAddr, bytes: &mut [u8]) {
         let place = mark as usize >> 1;
         self.current = Some(place);
         let Some(seat) = self.legs.seats.get_mut(place) else { return };
@@ -259,6 +258,9 @@ impl PlaneThread {
         }
         if let Some(datagram) = seat.leg.relay(now, heard, &mut out) {
             self.io.send(rtp_mark(place), &seat.sockets.rtp, datagram.bytes, datagram.to);
+        } else if matches!(heard.sound, Sound::Key { .. }) {
+            // It may have become a key of this leg's own, which the clock sends.
+            self.legs.settle(place, &mut self.courier);
         }
     }
 
@@ -331,6 +333,8 @@ impl PlaneThread {
                 seat.loading = None;
                 seat.leg.stop();
             }),
+            MediaCommand::Keys { leg, listen, tones } => self.on_leg(leg, |s| s.leg.keys(listen, tones)),
+            MediaCommand::Voice { leg, on } => self.on_leg(leg, |s| s.leg.voice(on)),
             MediaCommand::SendDigit { leg, digit, duration } => {
                 self.on_leg(leg, |seat| {
                     #[cfg(test)]
@@ -356,7 +360,7 @@ impl PlaneThread {
         let opened = (room && !self.legs.places.contains_key(&leg))
             .then(|| SocketPair::open(&mut self.shared.pool(), now.at, local))
             .flatten()
-            .and_then(|sockets| self.seat(MediaLeg::new(now, leg, origin), sockets));
+            .and_then(|sockets| self.seat(self.shared.engine(now, leg, origin), sockets));
         if let Some(port) = opened {
             self.courier.tell(MediaEvent::Opened { leg, local: SocketAddr::new(local, port) });
         } else {
@@ -397,7 +401,7 @@ impl PlaneThread {
     fn close(&mut self, now: Now, leg: LegKey) {
         self.unbridge(leg);
         let Some((place, mut seat)) = self.legs.remove(leg) else { return };
-        let mut out = [0; MAX_REPORT];
+        let mut out = [0; MAX_CONTROL];
         let muxed = seat.leg.muxes_control();
         if let Some(datagram) = seat.leg.close(now, &mut out) {
             let (mark, socket) = seat.control(place, muxed);
@@ -530,6 +534,10 @@ impl Seat {
     }
 
     fn settle(&mut self, courier: &mut Courier) {
+        while let Some((to, bytes)) = self.leg.poll_datagram() {
+            // Rare: the beginning of a call with a browser.
+            let _sent = self.sockets.rtp.send_to(&bytes, to);
+        }
         while let Some(event) = self.leg.poll_event() {
             courier.tell(event);
         }

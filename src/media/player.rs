@@ -8,6 +8,9 @@ use super::command::Clip;
 use super::g711::Law;
 use crate::base::id::PlayKey;
 
+/// Samples of 8 kHz (5 ms) in which a sound that is cut off fades out.
+const FADE: usize = 40;
+
 /// One playing on one leg.
 #[derive(Debug)]
 pub struct Player {
@@ -17,11 +20,19 @@ pub struct Player {
     /// The clip being played, and how far in.
     index: usize,
     offset: usize,
+    /// It is cut off: the next frame is its last.
+    fading: bool,
 }
 
 impl Player {
     pub fn new(play: PlayKey, clips: Vec<Arc<Clip>>, repeat: bool) -> Self {
-        Self { play, clips, repeat, index: 0, offset: 0 }
+        Self { play, clips, repeat, index: 0, offset: 0, fading: false }
+    }
+
+    /// What is left of it when something else is to be heard: one frame that fades out, so that its end is no click.
+    /// `None` before its beginning.
+    pub fn cut_off(self) -> Option<Self> {
+        (self.index > 0 || self.offset > 0).then_some(Self { fading: true, ..self })
     }
 
     /// Fills the next frame, with silence after the end. `true` while there is more to play.
@@ -32,12 +43,18 @@ impl Player {
             bytes.iter().zip(room.by_ref()).for_each(|(byte, place)| *place = *byte);
         });
         room.for_each(|place| *place = law.silence());
-        goes_on
+        if self.fading {
+            for (index, byte) in frame.iter_mut().enumerate() {
+                *byte = law.encode(faded(law.decode(*byte), index, FADE));
+            }
+        }
+        goes_on && !self.fading
     }
 
     /// The same as samples: 20 ms, less at the end.
     pub fn next_linear(&mut self, rate: Rate, frame: &mut Vec<i16>) -> bool {
-        self.run(|clip, piece| match rate {
+        let begin = frame.len();
+        let goes_on = self.run(|clip, piece| match rate {
             Rate::Narrow => {
                 let bytes = clip.pcma.get(piece).unwrap_or_default();
                 frame.extend(bytes.iter().map(|byte| Law::A.decode(*byte)));
@@ -45,7 +62,14 @@ impl Player {
             Rate::Wide => {
                 frame.extend(clip.wide.get(2 * piece.start..2 * piece.end).unwrap_or_default());
             }
-        })
+        });
+        if self.fading {
+            let length = FADE * rate.frame() / FRAME;
+            for (index, sample) in frame.iter_mut().skip(begin).enumerate() {
+                *sample = faded(*sample, index, length);
+            }
+        }
+        goes_on && !self.fading
     }
 
     /// The rate of its sources: wide when all of them are.
@@ -79,6 +103,11 @@ impl Player {
         }
         self.repeat || self.index < self.clips.len()
     }
+}
+
+/// A sample of a sound that is gone after `length`.
+fn faded(sample: i16, index: usize, length: usize) -> i16 {
+    (i32::from(sample) * length.saturating_sub(index) as i32 / length.max(1) as i32) as i16
 }
 
 fn bytes_of(clip: &Clip, law: Law) -> &[u8] {
@@ -130,6 +159,29 @@ mod tests {
         let mut player = Player::new(PlayKey(1), vec![clip(0..160)], false);
         assert!(!player.next(Law::Mu, &mut [0; FRAME]));
         assert!(!Player::new(PlayKey(1), vec![], false).next(Law::Mu, &mut [0; FRAME]));
+    }
+
+    #[test]
+    fn what_is_cut_off_fades_out_within_5_ms_and_what_has_not_begun_is_not_heard_at_all() {
+        let loud = Law::A.encode(8000);
+        let player = || Player::new(PlayKey(1), vec![clip(std::iter::repeat_n(loud, 1600))], true);
+        assert!(player().cut_off().is_none());
+        for law in [Law::A, Law::Mu] {
+            let (mut player, mut frame) = (player(), [0; FRAME]);
+            assert!(player.next(law, &mut frame));
+            let before = law.decode(frame[FRAME - 1]);
+            let mut leaving = player.cut_off().expect("it has begun");
+            assert!(!leaving.next(law, &mut frame), "its last");
+            let heard: Vec<i32> =
+                [before].into_iter().chain(frame.map(|byte| law.decode(byte))).map(i32::from).collect();
+            assert!(heard.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 600), "{heard:?}");
+            assert!(heard[41..].iter().all(|sample| sample.abs() <= 8));
+        }
+        let mut player = player();
+        player.next_linear(Rate::Narrow, &mut Vec::new());
+        let mut frame = Vec::new();
+        assert!(!player.cut_off().expect("it has begun").next_linear(Rate::Narrow, &mut frame));
+        assert!(frame[0] > 7000 && frame[20] < 4500 && frame[40..].iter().all(|sample| *sample == 0));
     }
 
     #[test]

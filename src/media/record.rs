@@ -1,5 +1,6 @@
-//! The recorder: packets of one leg become samples in their place in time. Gaps are filled with silence,
-//! late packets still find their place, silence at the end is cut off when asked, and a length limit holds.
+//! The recorder: packets of one leg become samples in their place in time. Late packets still find their place, what
+//! never comes is concealed, silence at the end is cut off when asked, and a length limit holds. Keys are muted: they
+//! may be a number or a secret, and a message is for ears.
 //! Sans-IO: whole chunks come out for a writer.
 
 use std::collections::VecDeque;
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 use super::codec::FRAME;
 use super::command::RecordEnd;
 use super::g711::Law;
+use super::inband::{self, Change, Detector};
+use super::mend::Mender;
+use super::voice::NoiseFloor;
 use crate::base::quiet::quiet_debug;
 
 const RATE: u64 = 8000;
@@ -15,6 +19,12 @@ const RATE: u64 = 8000;
 const MAX_GAP: i32 = 8000;
 /// So many samples (100 ms) stay open for packets that come late.
 const OPEN: usize = 800;
+/// And so many more (60 ms) before a frame is judged: what turns out to be a key's tone is still here.
+const SCAN: usize = 3 * FRAME;
+/// Of a key by telephone-event, a gateway may leave the tone's beginning and end in the sound: so much is muted
+/// before and after each of its packets.
+const KEY_BEFORE: usize = 4 * FRAME;
+const KEY_AFTER: Duration = Duration::from_millis(80);
 /// When no packet came for so long, the recording goes on with silence.
 const QUIET: Duration = Duration::from_millis(200);
 /// At most so much silence (15 s) is held back in the hope to cut it off; more is written.
@@ -23,10 +33,6 @@ const MAX_HELD: usize = 15 * 8000;
 const TAIL: usize = 12 * FRAME;
 /// A chunk for the writer: a quarter of a second.
 const CHUNK: usize = 2000;
-/// A frame is a voice when its RMS is above this (-48 dBov) and twice the noise below.
-const VOICE_RMS: u32 = 130;
-/// The noise is never taken for louder than this (-36 dBov), so that a voice is a voice in any noise.
-const MAX_NOISE_RMS: u32 = 260;
 /// Frames of voice (200 ms) that make a message.
 const VOICE_FRAMES: u32 = 10;
 
@@ -52,7 +58,12 @@ pub struct Recorder {
     silence: Option<u64>,
     /// Samples not yet given out; the last `OPEN` may still change.
     pending: VecDeque<i16>,
-    /// Of `pending`, so many have been judged for voice.
+    /// Of `pending`, in so many the tones of keys have been looked for.
+    scanned: usize,
+    tones: Box<Detector>,
+    /// A key that came by telephone-event is muted until then.
+    muted_until: Option<Instant>,
+    /// Of those, so many have been judged for voice.
     judged: usize,
     /// Of the judged, so many at the end are silence that is held back.
     held: usize,
@@ -60,9 +71,10 @@ pub struct Recorder {
     /// Silence since the last voice, in samples; held or given.
     quiet: u64,
     place: Option<Place>,
+    mender: Mender,
     heard_at: Instant,
     voice_frames: u32,
-    noise: u32,
+    noise: NoiseFloor,
     ended: Option<RecordEnd>,
 }
 
@@ -81,14 +93,18 @@ impl Recorder {
             max: samples_of(max),
             silence: silence.map(|s| samples_of(s).max(FRAME as u64)),
             pending: VecDeque::new(),
+            scanned: 0,
+            tones: Box::default(),
+            muted_until: None,
             judged: 0,
             held: 0,
             given: 0,
             quiet: 0,
             place: None,
+            mender: Mender::new(),
             heard_at: now,
             voice_frames: 0,
-            noise: VOICE_RMS / 2,
+            noise: NoiseFloor::default(),
             ended: None,
         }
     }
@@ -119,14 +135,30 @@ impl Recorder {
             _ => 0,
         };
         if (1..=MAX_GAP).contains(&distance) {
+            let place = self.given + self.pending.len() as u64;
+            self.mender.miss(place..place + distance as u64);
             self.silent(distance as usize);
         } else if (-MAX_GAP..0).contains(&distance) {
             return self.on_late(distance, samples);
         }
         let next = timestamp.wrapping_add(samples.len() as u32);
-        self.pending.extend(samples);
+        if self.is_muted(now) {
+            self.silent(samples.len());
+        } else {
+            self.pending.extend(samples);
+        }
         self.place = Some(Place { ssrc, next, loose: false });
         self.judge();
+    }
+
+    /// A packet of a key came: what is heard around it is its tone.
+    pub fn on_key(&mut self, now: Instant) {
+        self.muted_until = Some(now + KEY_AFTER);
+        self.mute(self.pending.len().saturating_sub(KEY_BEFORE)..self.pending.len());
+    }
+
+    fn is_muted(&self, now: Instant) -> bool {
+        self.muted_until.is_some_and(|until| now < until)
     }
 
     /// Lets time pass: without packets, silence is recorded.
@@ -149,6 +181,9 @@ impl Recorder {
 
     /// Samples that are final: a whole chunk, or what is left when it has ended.
     pub fn poll_chunk(&mut self) -> Option<Vec<i16>> {
+        if self.ended.is_some() {
+            self.scan(self.pending.len());
+        }
         let ready = match self.ended {
             None => {
                 let ready = self.judged.saturating_sub(self.held);
@@ -160,6 +195,7 @@ impl Recorder {
             return None;
         }
         self.judged = self.judged.saturating_sub(ready);
+        self.scanned = self.scanned.saturating_sub(ready);
         self.given += ready as u64;
         Some(self.pending.drain(..ready).collect())
     }
@@ -182,10 +218,15 @@ impl Recorder {
         whole.min(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
-    fn on_late(&mut self, distance: i32, samples: impl Iterator<Item = i16>) {
+    fn on_late(&mut self, distance: i32, samples: impl ExactSizeIterator<Item = i16>) {
         let back = distance.unsigned_abs() as usize;
         // Judged samples may have been counted as silence; only what is open is put right.
-        let Some(begin) = self.pending.len().checked_sub(back).filter(|b| *b >= self.judged) else { return };
+        let Some(begin) = self.pending.len().checked_sub(back).filter(|b| *b >= self.scanned) else { return };
+        let place = self.given + begin as u64;
+        self.mender.found(place..place + samples.len() as u64);
+        if self.is_muted(self.heard_at) {
+            return;
+        }
         for (place, sample) in self.pending.iter_mut().skip(begin).zip(samples) {
             *place = sample;
         }
@@ -205,12 +246,33 @@ impl Recorder {
         self.pending.extend(std::iter::repeat_n(0, count));
     }
 
+    /// Mutes the tones of keys in what is no longer open, as far as this.
+    fn scan(&mut self, end: usize) {
+        while self.scanned < end {
+            let Some(sample) = self.pending.get(self.scanned).copied() else { return };
+            self.scanned += 1;
+            match self.tones.on_sample(sample) {
+                Some(Change::Pressed(_)) => {
+                    self.mute(self.scanned.saturating_sub(inband::DELAY)..self.scanned);
+                }
+                _ if self.tones.pressed().is_some() => self.mute(self.scanned - 1..self.scanned),
+                _ => {}
+            }
+        }
+    }
+
+    fn mute(&mut self, range: std::ops::Range<usize>) {
+        self.pending.iter_mut().take(range.end).skip(range.start.max(self.judged)).for_each(|s| *s = 0);
+    }
+
     /// Looks at whole frames that are no longer open, and sees whether an end is reached.
     fn judge(&mut self) {
-        while self.judged + FRAME + OPEN <= self.pending.len() {
+        self.scan(self.pending.len().saturating_sub(OPEN));
+        while self.judged + FRAME + SCAN <= self.scanned {
+            self.mend();
             let rms = rms(self.pending.range(self.judged..self.judged + FRAME));
             self.judged += FRAME;
-            if self.is_voice(rms) {
+            if self.noise.is_voice(rms) {
                 self.voice_frames += 1;
                 self.held = 0;
                 self.quiet = 0;
@@ -233,19 +295,20 @@ impl Recorder {
         }
     }
 
-    fn is_open_part_silent(&self) -> bool {
-        rms(self.pending.range(self.judged..)) <= VOICE_RMS.max(self.noise * 2)
+    /// The next frame to be judged is no longer open.
+    fn mend(&mut self) {
+        let mut frame = [0; FRAME];
+        for (copy, sample) in frame.iter_mut().zip(self.pending.range(self.judged..)) {
+            *copy = *sample;
+        }
+        self.mender.mend(self.given + self.judged as u64, &mut frame);
+        for (sample, mended) in self.pending.range_mut(self.judged..).zip(frame) {
+            *sample = mended;
+        }
     }
 
-    /// The noise falls with the softest frame at once and rises slowly, so that words do not lift it.
-    fn is_voice(&mut self, rms: u32) -> bool {
-        let voice = rms > VOICE_RMS.max(self.noise * 2);
-        self.noise = if rms < self.noise {
-            rms
-        } else {
-            (self.noise + self.noise / 128 + 1).min(rms).min(MAX_NOISE_RMS)
-        };
-        voice
+    fn is_open_part_silent(&self) -> bool {
+        rms(self.pending.range(self.judged..)) <= self.noise.threshold()
     }
 }
 
@@ -337,9 +400,11 @@ mod tests {
         story.hear(LOUD, 30).lose(3).hear(LOUD, 20);
         let taken = story.end();
         assert_eq!((taken.end, taken.voice, taken.length()), (RecordEnd::Stopped, true, STEP * 53));
-        let expected: Vec<i16> =
-            [vec![loud(); 4800], vec![0; 480], vec![loud(); 3200]].into_iter().flatten().collect();
-        assert_eq!(story.kept, expected);
+        // What is missing is made up, softer and softer, and what follows is joined to that within 8 ms.
+        let (before, rest) = story.kept.split_at(4800);
+        let (gap, after) = rest.split_at(480);
+        assert!(before.iter().chain(&after[64..]).all(|sample| *sample == loud()));
+        assert!(gap[..80].iter().all(|sample| sample.abs() > loud().abs() / 2) && gap[479].abs() < 50);
     }
 
     #[test]
@@ -408,6 +473,74 @@ mod tests {
         let mut limited = Story::of_all(1);
         limited.hear(STILL, 80);
         assert_eq!((limited.end().end, limited.kept.len()), (RecordEnd::Limit, 8000));
+    }
+
+    /// Whether any two tones of a key are in it, however short: the energy at their frequencies in each 10 ms.
+    fn has_tones(samples: &[i16], row: f64, column: f64) -> bool {
+        let power = |frame: &[i16], frequency: f64| {
+            let parts = frame.iter().enumerate().map(|(n, s)| {
+                let (sin, cos) = (std::f64::consts::TAU * frequency * n as f64 / 8000.0).sin_cos();
+                (f64::from(*s) * cos, f64::from(*s) * sin)
+            });
+            let (re, im) = parts.fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+            2.0 * (re * re + im * im) / (frame.len() as f64).powi(2)
+        };
+        samples.chunks_exact(80).any(|frame| power(frame, row) > 2e5 && power(frame, column) > 2e5)
+    }
+
+    #[test]
+    fn keys_as_tones_are_muted_and_what_is_said_around_them_stays() {
+        for offset in 0..8 {
+            let mut story = Story::new(60, 5);
+            story.hear(LOUD, 50);
+            let mut sound = vec![0i16; 100 + offset * 20];
+            for key in "159#0".chars() {
+                let mut tone = vec![0; 800];
+                inband::ToneWriter::new(key).expect("a key").fill(&mut tone, 800);
+                sound.extend(tone);
+                sound.resize(sound.len() + 640, 0);
+            }
+            assert!(has_tones(&sound, 697.0, 1209.0) && has_tones(&sound, 941.0, 1336.0));
+            for frame in sound.chunks(FRAME) {
+                let mut payload = [STILL; FRAME];
+                payload.iter_mut().zip(frame).for_each(|(b, s)| *b = Law::A.encode(*s));
+                story.recorder.on_packet(story.now, 9, story.timestamp, Law::A, &payload);
+                story.lose(1);
+            }
+            story.hear(LOUD, 50);
+            story.end();
+            for (row, column) in
+                [(697.0, 1209.0), (770.0, 1336.0), (852.0, 1477.0), (941.0, 1477.0), (941.0, 1336.0)]
+            {
+                assert!(!has_tones(&story.kept, row, column), "{row} {column} at {offset}");
+            }
+            assert_eq!(story.kept.iter().filter(|s| **s == loud()).count(), 100 * FRAME);
+        }
+    }
+
+    #[test]
+    fn what_a_gateway_leaves_of_a_tone_around_its_telephone_event_is_muted() {
+        let mut story = Story::new(60, 5);
+        story.hear(LOUD, 50);
+        let mut tone = [0; 2 * FRAME];
+        inband::ToneWriter::new('5').expect("a key").fill(&mut tone, 2 * FRAME as u32);
+        let payloads: Vec<Vec<u8>> = tone.chunks(FRAME).map(|f| Law::A.encode_all(f)).collect();
+        let say = |story: &mut Story, payload: &[u8]| {
+            story.recorder.on_packet(story.now, 9, story.timestamp, Law::A, payload);
+            story.lose(1);
+        };
+        // 20 ms of it before, 20 ms after: too short to be known for a key by themselves.
+        say(&mut story, &payloads[0]);
+        for _ in 0..7 {
+            story.recorder.on_key(story.now);
+            story.lose(1);
+        }
+        say(&mut story, &payloads[1]);
+        story.hear(STILL, 3).hear(LOUD, 50);
+        story.end();
+        assert!(!has_tones(&story.kept, 770.0, 1336.0));
+        let kept = story.kept.iter().filter(|s| **s == loud()).count();
+        assert!((97 * FRAME..=100 * FRAME).contains(&kept), "{kept}");
     }
 
     #[test]

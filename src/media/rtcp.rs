@@ -1,6 +1,8 @@
 //! RTCP (RFC 3550 6): sender and receiver reports with our own CNAME and nothing else of SDES, BYE at the
 //! end, and a bounded reading of the peer's. What a peer reports is used here and never passed on.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::command::Origin;
@@ -10,6 +12,9 @@ use super::rtp::{Sender, Source};
 pub const MAX_REPORT: usize = 28 + 24 + 28 + 8;
 /// At most so many packets of one compound are looked at; what follows is ignored.
 const MAX_PACKETS: usize = 16;
+
+/// A round trip of more than ten seconds, in 1/65536 s, is a mistake of the peer's.
+const LONGEST_TRIP: u32 = 10 << 16;
 
 const SR: u8 = 200;
 const RR: u8 = 201;
@@ -107,6 +112,7 @@ pub struct Reporter {
     before: (u64, u64),
     /// Packets that we had sent at the last report, and at the one before.
     sent_before: [u64; 2],
+    round_trip: Option<Duration>,
 }
 
 impl Reporter {
@@ -116,7 +122,7 @@ impl Reporter {
             let nibble = (origin.cname >> (60 - 4 * index)) as u8 & 0x0f;
             *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
         }
-        Self { ssrc: origin.ssrc, cname, heard: None, before: (0, 0), sent_before: [0; 2] }
+        Self { ssrc: origin.ssrc, cname, heard: None, before: (0, 0), sent_before: [0; 2], round_trip: None }
     }
 
     /// Remembers what our next report must answer.
@@ -124,6 +130,19 @@ impl Reporter {
         if let Some(sent_at) = report.sent_at {
             self.heard = Some((sent_at, middle(ntp(utc))));
         }
+        let echo = report.about_us.filter(|block| block.last_report != 0);
+        if let Some(Block { last_report, delay, .. }) = echo {
+            // 6.4.1: now, less when our report went out, less how long the peer kept it; in 1/65536 s.
+            let units = middle(ntp(utc)).wrapping_sub(last_report).wrapping_sub(delay);
+            if units < LONGEST_TRIP {
+                self.round_trip = Some(Duration::from_micros(u64::from(units) * 1_000_000 / 65_536));
+            }
+        }
+    }
+
+    /// The last that was measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     /// Writes the compound packet that is due: SR when something was sent since the last but one (6.4), else RR; then
@@ -312,6 +331,23 @@ mod tests {
         assert_eq!(read(&out[..length], 78).and_then(|r| r.about_us), None);
         assert_eq!(read(&out[..length - 1], 77), None, "cut short");
         assert!(is_rtcp(&out) && !is_rtcp(&bytes) && !is_rtcp(&[0x80]));
+    }
+
+    #[test]
+    fn rfc3550_6_4_1_the_round_trip_is_what_is_left_of_the_echo() {
+        let mut reporter = Reporter::new(ORIGIN);
+        let echo = |last_report, delay| Report {
+            about_us: Some(Block { last_report, delay, ..Block::default() }),
+            ..Report::default()
+        };
+        reporter.on_report(&echo(0, 0), utc(100));
+        assert_eq!(reporter.round_trip(), None, "it has heard no report of ours");
+        let sent = middle(ntp(utc(100)));
+        // Kept for two seconds, and three on the whole.
+        reporter.on_report(&echo(sent, 2 << 16), utc(103));
+        assert_eq!(reporter.round_trip(), Some(Duration::from_secs(1)));
+        reporter.on_report(&echo(sent, 9 << 16), utc(103));
+        assert_eq!(reporter.round_trip(), Some(Duration::from_secs(1)), "a delay that can't be");
     }
 
     proptest::proptest! {

@@ -1,6 +1,8 @@
 //! RTP packets (RFC 3550 5): reading with `rtp-rs`, writing in place, source validation (A.1), loss (A.3)
 //! and re-origination. Nothing of a peer's header is ever copied to the other side but marker and payload.
 
+use std::time::Duration;
+
 use rtp_rs::RtpReader;
 
 use super::command::Origin;
@@ -15,6 +17,11 @@ pub const MAX_PAYLOAD: usize = 1400;
 const MAX_DROPOUT: u16 = 3000;
 const MAX_MISORDER: u16 = 100;
 const MIN_SEQUENTIAL: u8 = 2;
+
+/// Timestamp units of a clock.
+pub fn units(time: Duration, clock: u32) -> u32 {
+    u32::try_from(time.as_micros() * u128::from(clock) / 1_000_000).unwrap_or(u32::MAX)
+}
 
 /// What was read of a packet: just what may be used.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,12 @@
 //! makes no click.
 
 use super::g711::Law;
-use crate::base::quiet::quiet_debug;
 
 /// Samples over which a step is spread: 8 ms at 8 kHz.
 const LENGTH: i32 = 64;
 
 /// What was heard last, and what is left of a step.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seam {
     last: i32,
     step: i32,
@@ -44,8 +43,6 @@ pub fn join<'a>(law: Law, last: u8, payload: &[u8], out: &'a mut [u8]) -> &'a [u
     }
     out.get(..length).unwrap_or_default()
 }
-
-quiet_debug!(Seam => "Seam");
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 //! * `udp`: one socket a listener, datagrams in and out.
 //! * `stream`: connections, their table, their bounded output; `link` is one connection's state, `connection` its
 //!   life, `carrier` TCP or TLS below it.
-//! * `tls`: certificates, and whom we trust; `websocket`: SIP in the frames of a browser.
+//! * `tls`: certificates, and whom we trust; `expiry`: when they run out; `websocket`: SIP in the frames of a browser.
 //! * `inlet`: the queues to the core; a flood from strangers never stands before a carrier's call.
 //! * `stun`: keeps flows of datagrams alive.
 //! * `place`: which of our addresses a peer sees, and which listener speaks to it.
@@ -16,6 +16,7 @@ mod carrier;
 mod connection;
 pub mod dns;
 mod dns_query;
+mod expiry;
 mod inlet;
 mod link;
 mod place;
@@ -29,6 +30,7 @@ pub mod tls;
 mod tls_tests;
 mod udp;
 mod websocket;
+pub mod websocket_fuzz;
 #[cfg(test)]
 mod websocket_tests;
 
@@ -53,13 +55,22 @@ use stream::{Listening, Streams};
 use tls::Security;
 
 /// One `[[listen]]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAt {
     pub transport: Transport,
     /// Port 0 takes a free one (tests).
     pub address: SocketAddr,
     /// What peers are told instead of `address` (behind NAT).
     pub external: Option<SocketAddr>,
+    /// Whom we call from here when there are several; empty: who belongs to no other.
+    pub networks: Vec<Network>,
+}
+
+impl ListenAt {
+    /// For everybody.
+    pub fn new(transport: Transport, address: SocketAddr) -> Self {
+        Self { transport, address, external: None, networks: Vec::new() }
+    }
 }
 
 /// What the sockets may do.
@@ -72,6 +83,8 @@ pub struct NetConfig {
     pub message_size: usize,
     /// Hosts of which we expect calls, such as the carrier: they have a queue and connections of their own.
     pub named: Vec<Network>,
+    /// Who is on our side of address translation and is told no `external`.
+    pub local: Vec<Network>,
     /// Connections in all. Past it the oldest that never sent a message goes, else the one that is idle longest
     /// and whose peer has proven nothing, else the new one is refused.
     pub connections: usize,
@@ -93,6 +106,7 @@ impl NetConfig {
             listen,
             security: Security::default(),
             named: Vec::new(),
+            local: Vec::new(),
             message_size,
             connections,
             connections_per_address: per_address,
@@ -195,7 +209,8 @@ pub fn start(config: NetConfig) -> io::Result<(Net, Inlet)> {
     let (inputs, receiver) = inlet::inlet(config.inputs, config.named.clone());
     let reporter = Arc::new(Reporter::new());
     let keys = Arc::new(Keys::default());
-    let (mut datagrams, mut listeners, mut places) = (Vec::new(), Vec::new(), Places::new());
+    let (mut datagrams, mut listeners, mut places) =
+        (Vec::new(), Vec::new(), Places::new(config.local.clone()));
     for (number, listen) in config.listen.iter().enumerate() {
         let key = keys.next();
         let bound = match listen.transport {
@@ -212,7 +227,7 @@ pub fn start(config: NetConfig) -> io::Result<(Net, Inlet)> {
                 bound
             }
         };
-        places.add(key, listen.transport, bound, listen.external);
+        places.add(key, bound, listen);
     }
     let places = Arc::new(places);
     let streams =

@@ -18,11 +18,7 @@ pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
 pub(super) fn config(listen: &[(Transport, &str)]) -> NetConfig {
     let listen = listen
         .iter()
-        .map(|(transport, address)| ListenAt {
-            transport: *transport,
-            address: address.parse().expect("address"),
-            external: None,
-        })
+        .map(|(transport, address)| ListenAt::new(*transport, address.parse().expect("address")))
         .collect();
     NetConfig::new(listen, 4096, 100, 100)
 }

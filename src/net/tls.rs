@@ -118,6 +118,13 @@ pub fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Fa
     })
 }
 
+/// When a certificate or one of its chain runs out, in seconds since 1970. `None`: it can't be read, which is told
+/// elsewhere.
+pub fn runs_out(certificate: &Path) -> Option<u64> {
+    let chain = certificates(certificate, Kind::Certificate).ok()?;
+    super::expiry::of(&chain).map(|time| time.as_secs())
+}
+
 /// A server's side. It shows the first certificate that has the name which the client asks for (SNI), else the first
 /// of all. With `client_ca`, clients are asked for one: none is fine, a wrong one is not.
 pub fn server(shown: Vec<Arc<CertifiedKey>>, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, Fault> {

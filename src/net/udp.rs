@@ -95,7 +95,7 @@ impl Socket {
             let Some(flow) = self.flow(peer) else { continue };
             if stun::is_stun(bytes) {
                 if let Some(answer) = stun::answer(bytes, peer) {
-                    self.send(&Destination::Flow(flow), &answer);
+                    self.send(&Destination::Flow(flow), answer.bytes());
                 }
                 continue;
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::base::id::{DialogKey, LegKey};
 use crate::media::command::Stream;
-use crate::sdp::offer_answer::{Codec, Local, Negotiation, PendingOffer};
+use crate::sdp::offer_answer::{Codec, Local, Negotiation, PendingOffer, Security};
 use crate::sdp::session::{SdpError, Way};
 use crate::switch::leg::stream;
 
@@ -93,7 +93,14 @@ impl Call {
     }
 
     /// There is a port for its sound.
-    pub(super) fn opened(&mut self, address: IpAddr, port: u16, session_id: u64, codecs: &[Codec]) {
+    pub(super) fn opened(
+        &mut self,
+        address: IpAddr,
+        port: u16,
+        session_id: u64,
+        codecs: &[Codec],
+        security: Security,
+    ) {
         let local = Local {
             address,
             port,
@@ -102,6 +109,8 @@ impl Call {
             dtmf: true,
             noise: true,
             rtcp_mux: false,
+            security,
+            web: None,
             own_ports: port..=port,
         };
         self.negotiation = Some(Negotiation::new(local, self.peer));

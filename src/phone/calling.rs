@@ -9,6 +9,7 @@ use super::{Course, FIRST_WHAT, Owner, Phone, What};
 use crate::base::id::{DialogKey, LegKey};
 use crate::base::time::Now;
 use crate::media::command::{LegStats, MediaCommand, Origin};
+use crate::sdp::offer_answer::Security;
 use crate::sip::digest::Credentials;
 use crate::sip::endpoint::{Arrival, EndCause, Invite};
 use crate::sip::flow::Flow;
@@ -213,8 +214,10 @@ impl Phone {
 
     pub(super) fn media_opened(&mut self, now: Now, local: SocketAddr) {
         let session_id = self.rng.u64() >> 2;
+        // Asked for it, the phone offers keys over any transport: it is there to try things with.
+        let security = Security::new(self.plan.srtp, true, &[], &mut self.rng);
         let Some(call) = self.call.as_mut().filter(|call| !call.is_over()) else { return };
-        call.opened(local.ip(), local.port(), session_id, &self.plan.codecs);
+        call.opened(local.ip(), local.port(), session_id, &self.plan.codecs, security);
         match call.stage {
             Stage::Calling => {
                 if let Some(sdp) = call.make_offer(Offered::Call) {

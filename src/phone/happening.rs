@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::media::command::{Codec, LegStats};
+use crate::media::keying::Suite;
 use crate::sip::wire::print::reason;
 
 /// One line, without its time.
@@ -43,6 +44,7 @@ pub enum Happening {
     },
     Answered {
         codec: Codec,
+        security: Option<Suite>,
     },
     Refused {
         status: u16,
@@ -138,7 +140,10 @@ fn refusal(status: u16) -> Option<&'static str> {
         404 => {
             "no [[number]] of the switch has this `dial`, nor is it a code of [helpline]: see its configuration"
         }
-        488 => "no codec in common: see `codecs` of [helpline] and --codec",
+        488 => {
+            "no codec in common (see `codecs` of [helpline] and --codec), or one side wants encryption that the other \
+             does not take (see `srtp` of the [[line]] or [[trunk]] and --srtp)"
+        }
         503 => "the switch is full (see [limits]) or is being stopped",
         _ => return None,
     })
@@ -159,7 +164,10 @@ impl fmt::Display for Happening {
             Self::Ringing { status } => write!(f, "ringing ({status})"),
             Self::Rings { shown } => write!(f, "rings, showing {shown}"),
             Self::Refusing { status } => write!(f, "refusing with {}", Status(*status)),
-            Self::Answered { codec } => write!(f, "answered {}", name_of(*codec)),
+            Self::Answered { codec, security: None } => write!(f, "answered {}", name_of(*codec)),
+            Self::Answered { codec, security: Some(suite) } => {
+                write!(f, "answered {}, encrypted with {}", name_of(*codec), suite_name(*suite))
+            }
             Self::Refused { status } => write!(f, "refused with {}", Status(*status)),
             Self::NoReply => f.write_str("nothing there answers SIP"),
             Self::GaveUp => f.write_str("nobody answered in time"),
@@ -195,7 +203,21 @@ impl fmt::Display for Happening {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LegStats { sent, received, lost, late, foreign, malformed, flood, jitter } = self.stats;
+        let LegStats {
+            sent,
+            received,
+            lost,
+            late,
+            foreign,
+            malformed,
+            flood,
+            forged,
+            replayed,
+            security,
+            jitter,
+            mos,
+            ..
+        } = self.stats;
         let expected = received + lost;
         let percent = if expected == 0 { 0.0 } else { lost as f64 * 100.0 / expected as f64 };
         write!(
@@ -208,6 +230,15 @@ impl fmt::Display for Summary {
         )?;
         if foreign + malformed + flood > 0 {
             write!(f, ", {foreign} from elsewhere, {malformed} unreadable, {flood} too many")?;
+        }
+        if let Some(suite) = security {
+            write!(f, ", encrypted with {}", suite_name(suite))?;
+        }
+        if forged + replayed > 0 {
+            write!(f, ", {forged} forged, {replayed} repeated")?;
+        }
+        if let Some(mos) = mos {
+            write!(f, ", mean opinion score {:.1}", f64::from(mos) / 100.0)?;
         }
         Ok(())
     }
@@ -231,6 +262,16 @@ fn name_of(codec: Codec) -> &'static str {
     }
 }
 
+/// As SDP has it.
+fn suite_name(suite: Suite) -> &'static str {
+    match suite {
+        Suite::AesCm128Sha1_80 => "AES_CM_128_HMAC_SHA1_80",
+        Suite::AesCm128Sha1_32 => "AES_CM_128_HMAC_SHA1_32",
+        Suite::AeadAes128Gcm => "AEAD_AES_128_GCM",
+        Suite::AeadAes256Gcm => "AEAD_AES_256_GCM",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +288,8 @@ mod tests {
         );
         summary.stats.foreign = 3;
         assert!(summary.to_string().ends_with(", 3 from elsewhere, 0 unreadable, 0 too many"));
+        (summary.stats.security, summary.stats.forged) = (Some(Suite::AeadAes128Gcm), 2);
+        assert!(summary.to_string().ends_with(", encrypted with AEAD_AES_128_GCM, 2 forged, 0 repeated"));
         assert_eq!(Happening::Refused { status: 404 }.to_string(), "refused with 404 Not Found");
     }
 

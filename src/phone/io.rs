@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::happening::Happening;
 use crate::base::id::FlowKey;
 use crate::media::command::{Clip, MediaCommand, MediaEvent};
-use crate::sdp::offer_answer::Codec;
+use crate::sdp::offer_answer::{Codec, Srtp};
 use crate::sip::flow::{Destination, Flow};
 use crate::sip::transaction::Bytes;
 
@@ -17,6 +17,8 @@ use crate::sip::transaction::Bytes;
 pub struct Plan {
     /// In order of preference.
     pub codecs: Vec<Codec>,
+    /// Whether its sound is encrypted.
+    pub srtp: Srtp,
     /// Registers, and proves who it is when a call of its own is challenged.
     pub account: Option<Account>,
     /// The call that it places, once it is registered where it has an account.

@@ -23,6 +23,7 @@ use crate::media::command::{MediaCommand, MediaEvent};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event};
 use crate::sip::registration::Registration;
 use crate::sip::wire::message::Method;
+use crate::sip::wire::parse::Bounds;
 use call::Call;
 use happening::Happening;
 use io::{Ending, Input, Output, Plan};
@@ -93,6 +94,7 @@ impl Phone {
     pub fn new(now: Now, plan: Plan, mut rng: Rng) -> Self {
         let config = Config {
             agent: "hulplijn",
+            bounds: Bounds::default(),
             max_transactions: MAX_TRANSACTIONS,
             max_dialogs: MAX_DIALOGS,
             max_subscriptions: 0,
@@ -229,12 +231,16 @@ impl Phone {
     fn media_event(&mut self, now: Now, event: MediaEvent) {
         match event {
             MediaEvent::Opened { local, .. } => self.media_opened(now, local),
-            MediaEvent::OpenFailed { .. } | MediaEvent::Broken { .. } => self.media_failed(now),
+            MediaEvent::OpenFailed { .. } | MediaEvent::Broken { .. } | MediaEvent::Insecure { .. } => {
+                self.media_failed(now);
+            }
             MediaEvent::Digit { digit, .. } => self.tell(Happening::KeyHeard { key: digit }),
             MediaEvent::PlayEnded { .. } => self.tell(Happening::Played),
             MediaEvent::Recorded { length, end, voice, .. } => self.was_recorded(length, end, voice),
             MediaEvent::Silent { quiet_for, .. } => self.tell(Happening::NoAudioFor { quiet: quiet_for }),
             MediaEvent::Flowing { .. } => self.audio_flows(),
+            // Not asked for.
+            MediaEvent::Speaking { .. } | MediaEvent::Quiet { .. } => {}
             MediaEvent::Closed { stats, .. } => self.media_closed(now, stats),
         }
     }

@@ -10,6 +10,7 @@ use super::{Owner, Phone, What};
 use crate::base::id::{DialogKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::media::command::{MediaCommand, RecordEnd};
+use crate::media::keying::Keying;
 
 /// How long a key that we press sounds.
 const KEY: Duration = Duration::from_millis(100);
@@ -39,8 +40,9 @@ impl Phone {
     pub(super) fn begin_sound(&mut self) {
         let Some(call) = &mut self.call else { return };
         call.connected = true;
-        if let Some(codec) = call.stream.as_ref().map(|stream| stream.codec) {
-            self.tell(Happening::Answered { codec });
+        if let Some(stream) = &call.stream {
+            let (codec, security) = (stream.codec, stream.keying.as_ref().map(Keying::suite));
+            self.tell(Happening::Answered { codec, security });
         }
         self.connect();
         self.record();

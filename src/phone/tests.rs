@@ -8,8 +8,8 @@ use super::io::*;
 use super::*;
 use crate::base::id::{FlowKey, LegKey};
 use crate::media::command::{LegStats, RecordEnd};
-use crate::sdp::offer_answer::Codec;
-use crate::sip::digest::{Algorithm, Authenticator, Verdict};
+use crate::sdp::offer_answer::{Codec, Srtp};
+use crate::sip::digest::{Algorithm, Authenticator, Verdict, Vouched};
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::sip::registrar::{Limits, Registrar};
 
@@ -44,6 +44,7 @@ fn place() -> Place {
 fn plan() -> Plan {
     Plan {
         codecs: vec![Codec::Pcma, Codec::Pcmu],
+        srtp: Srtp::Never,
         account: None,
         dial: None,
         answering: Answering::After(s(1)),
@@ -383,6 +384,7 @@ impl Desk {
         let phone = Phone::new(now, Plan { account: Some(account), calls: None, ..plan() }, rng.fork());
         let config = Config {
             agent: "test",
+            bounds: Bounds::default(),
             max_transactions: 100,
             max_dialogs: 10,
             max_subscriptions: 0,
@@ -427,7 +429,8 @@ impl Desk {
         let value = request.headers.get("Authorization").unwrap_or("");
         let password = |name: &str| (name == "anna").then(|| "right".to_owned());
         let (at, source) = (self.now.at, arrival.flow.source());
-        let verdict = self.authenticator.verify(at, source, "REGISTER", &request.uri, value, password);
+        let verdict =
+            self.authenticator.verify(at, source, &Vouched::bare("REGISTER", &request.uri), value, password);
         if verdict != Verdict::Ok("anna".into()) {
             let challenges = self.authenticator.challenge(at, source, false);
             let headers: Vec<_> = challenges.into_iter().map(|c| ("WWW-Authenticate", c)).collect();

@@ -1,13 +1,19 @@
 //! Offer and answer (RFC 3264) for one audio stream of G.711. A pending offer is a value that can be
 //! used once.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::base::quiet::quiet_debug;
 
+use super::crypto::{Crypto, Suite};
+pub use super::crypto::{Keys, Security, Srtp};
 pub use super::format::{Codec, Format, Mapped};
-use super::session::{Media, SdpError, Session, Way, Written, WrittenMedia};
+use super::session::{Media, Profile, SdpError, Session, Way, Written, WrittenMedia};
+use super::webrtc::{self, AgreedWeb, OurWeb, Web, WrittenWeb};
+
+/// Where a browser is only its checks say.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
 
 /// Our side of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +29,10 @@ pub struct Local {
     pub noise: bool,
     /// Whether we offer RTCP on the RTP port (RFC 5761); a peer that offers it gets it in any case.
     pub rtcp_mux: bool,
+    /// Whether it is encrypted, and our keys.
+    pub security: Security,
+    /// What browsers are told; without it they are refused.
+    pub web: Option<OurWeb>,
     /// Ports that our own streams have at `address`: no peer has its audio there.
     pub own_ports: RangeInclusive<u16>,
 }
@@ -70,16 +80,22 @@ pub struct Agreed {
     pub rtcp_mux: bool,
     /// What we may do.
     pub way: Way,
+    /// What it is encrypted with.
+    pub keys: Option<Keys>,
+    /// The peer is a browser: how it is found and keyed. `remote` is then nowhere.
+    pub web: Option<AgreedWeb>,
 }
 
 /// An offer of ours that waits for its answer; `accept_answer` consumes it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct PendingOffer {
     version: u64,
     way: Way,
     /// By which numbers we receive.
     numbers: Vec<(Format, u8)>,
+    crypto: Vec<Crypto>,
+    is_web: bool,
 }
 
 /// The state of one dialog's offers and answers.
@@ -94,17 +110,48 @@ pub struct Negotiation {
     numbers: Vec<(Format, u8)>,
     /// RTCP on the RTP port was agreed on.
     muxed: bool,
+    /// Whether encryption was agreed on, and how: later offers of ours keep to it.
+    secured: Option<(Profile, Option<Suite>)>,
+    web: Web,
+    /// We call a browser.
+    offers_web: bool,
 }
 
 impl Negotiation {
     /// `peer`: whence the other side's signalling comes.
     pub fn new(local: Local, peer: IpAddr) -> Self {
-        Self { local, peer, version: 0, last: None, numbers: Vec::new(), muxed: false }
+        Self {
+            local,
+            peer,
+            version: 0,
+            last: None,
+            numbers: Vec::new(),
+            muxed: false,
+            secured: None,
+            web: Web::default(),
+            offers_web: false,
+        }
+    }
+
+    /// Our address as this peer sees it.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.local.address = address;
     }
 
     /// The other side is found, or has moved.
     pub fn set_peer(&mut self, peer: IpAddr) {
         self.peer = peer;
+    }
+
+    /// For a dialog that begins: nobody but its peer knows these keys.
+    pub fn set_security(&mut self, security: Security) {
+        self.local.security = security;
+        self.secured = None;
+    }
+
+    /// For a dialog that begins with a call of ours, to a browser or not. Nobody but its peer knows these words.
+    pub fn set_web(&mut self, ours: Option<OurWeb>, offers: bool) {
+        (self.local.web, self.offers_web, self.web) = (ours, offers, Web::default());
     }
 
     /// Our offer: all our codecs. Sections of the session so far stay in their places (RFC 3264 8).
@@ -115,11 +162,15 @@ impl Negotiation {
             .into_iter()
             .filter_map(|format| Some((format, self.number(format)?)))
             .collect();
-        let audio = self.audio(&numbers, way, self.local.rtcp_mux || self.muxed);
+        let (profile, crypto) = self.offered_security();
+        let web = self.local.web.as_ref().filter(|_| profile.is_web()).map(|ours| self.web.offer(ours));
+        let is_web = web.is_some();
+        let rtcp_mux = self.local.rtcp_mux || self.muxed || is_web;
+        let audio = self.audio(&numbers, way, rtcp_mux, Secured { profile, crypto: crypto.clone(), web });
         let mut media = self.last.clone().unwrap_or_else(|| vec![audio.clone()]);
         media.iter_mut().filter(|m| is_audio(m)).for_each(|m| *m = audio.clone());
         let bytes = self.write(media);
-        (bytes, PendingOffer { version: self.version, way, numbers })
+        (bytes, PendingOffer { version: self.version, way, numbers, crypto, is_web })
     }
 
     /// Takes the answer to our offer.
@@ -136,28 +187,46 @@ impl Negotiation {
         // We send with the first codec of the answer that we know.
         let send = first_common(media, &self.local.codecs).ok_or(SdpError::NoCommonCodec)?;
         let way = limit(offer.way, reverse(session.way_of(media)));
-        let agreed = self.agree(&session, media, send, way, &offer.numbers)?;
-        self.muxed = agreed.rtcp_mux;
+        if is_web(media) != offer.is_web {
+            return Err(SdpError::Mismatch);
+        }
+        let (keys, web) = match self.local.web.as_ref().filter(|_| offer.is_web) {
+            Some(ours) => (None, Some(self.web.accept(ours, &session, media)?)),
+            None => (self.answered_keys(media, &offer.crypto)?, None),
+        };
+        let agreed = Agreed { keys, web, ..self.agree(&session, media, send, way, &offer.numbers)? };
+        self.settle(media, &agreed);
         Ok(agreed)
     }
 
     /// Answers a peer's offer.
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Agreed), SdpError> {
         let session = Session::parse(offer)?;
-        let (index, media) =
-            session.media.iter().enumerate().find(|(_, m)| is_usable(m)).ok_or(SdpError::NoAudio)?;
+        let (index, media, theirs) = self.choose(&session)?;
+        let profile = Profile::from_word(&media.protocol).ok_or(SdpError::NoAudio)?;
         let common = self.common(media);
         let send = *common.first().ok_or(SdpError::NoCommonCodec)?;
         let mut way = reverse(session.way_of(media));
-        if session.address_of(media).is_some_and(|a| a.is_unspecified()) {
+        let web = match self.local.web.as_ref().filter(|_| profile.is_web()) {
+            Some(ours) => Some(self.web.answer(ours, &session, media)?),
+            None => None,
+        };
+        if web.is_none() && session.address_of(media).is_some_and(|a| a.is_unspecified()) {
             way = limit(way, Way::RecvOnly); // hold as RFC 2543 had it: c=0.0.0.0
         }
-        let agreed = self.agree(&session, media, send, way, &[])?;
+        let ours = theirs.and_then(|theirs| self.local.security.line(theirs.tag, theirs.suite));
+        let keys = theirs.zip(ours.as_ref()).map(|(theirs, ours)| keys(ours, theirs));
+        let (web, written) = web.unzip();
+        let agreed = Agreed { keys, web, ..self.agree(&session, media, send, way, &[])? };
         let numbers: Vec<(Format, u8)> = agreed.formats.iter().map(|m| (m.format, m.receive)).collect();
         numbers.iter().for_each(|(format, number)| self.keep(*format, *number));
-        self.muxed = agreed.rtcp_mux;
-        let audio = self.audio(&numbers, way, agreed.rtcp_mux);
-        let section = |(i, m): (usize, &Media)| if i == index { audio.clone() } else { refuse(m) };
+        self.settle(media, &agreed);
+        let crypto = ours.into_iter().collect();
+        let secured = Secured { profile, crypto, web: written };
+        let audio = self.audio(&numbers, way, agreed.rtcp_mux, secured);
+        let section = |(i, m): (usize, &Media)| {
+            if i == index { audio.clone() } else { refuse(m, profile.is_web()) }
+        };
         let sections = session.media.iter().enumerate().map(section).collect();
         Ok((self.write(sections), agreed))
     }
@@ -171,15 +240,9 @@ impl Negotiation {
         way: Way,
         ours: &[(Format, u8)],
     ) -> Result<Agreed, SdpError> {
-        let address = session.address_of(media).ok_or(SdpError::NoAudio)?;
-        let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
-        let remote = SocketAddr::new(address, media.port);
-        let rtcp_mux = media.rtcp_mux && (ours.is_empty() || self.local.rtcp_mux || self.muxed);
-        let apart = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
-        let remote_rtcp = if rtcp_mux { remote } else { apart };
-        if ![remote, remote_rtcp].iter().all(|to| self.local.may_send_to(*to, self.peer)) {
-            return Err(SdpError::NoAudio);
-        }
+        let rtcp_mux =
+            media.rtcp_mux && (ours.is_empty() || self.local.rtcp_mux || self.muxed || is_web(media));
+        let (remote, remote_rtcp) = self.targets(session, media, rtcp_mux)?;
         let mapped = |format: Format| {
             let send = format.number_in(media)?;
             let receive = ours.iter().find(|(f, _)| *f == format).map_or(send, |(_, number)| *number);
@@ -193,7 +256,74 @@ impl Negotiation {
             formats: self.local.formats().into_iter().filter_map(mapped).collect(),
             rtcp_mux,
             way,
+            keys: None,
+            web: None,
         })
+    }
+
+    /// Where RTP and RTCP go.
+    fn targets(
+        &self,
+        session: &Session,
+        media: &Media,
+        rtcp_mux: bool,
+    ) -> Result<(SocketAddr, SocketAddr), SdpError> {
+        if is_web(media) {
+            return Ok((NOWHERE, NOWHERE));
+        }
+        let address = session.address_of(media).ok_or(SdpError::NoAudio)?;
+        let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.saturating_add(1), None));
+        let remote = SocketAddr::new(address, media.port);
+        let apart = SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port);
+        let remote_rtcp = if rtcp_mux { remote } else { apart };
+        let allowed = [remote, remote_rtcp].iter().all(|to| self.local.may_send_to(*to, self.peer));
+        if allowed { Ok((remote, remote_rtcp)) } else { Err(SdpError::NoAudio) }
+    }
+
+    fn settle(&mut self, media: &Media, agreed: &Agreed) {
+        self.muxed = agreed.rtcp_mux;
+        let profile = Profile::from_word(&media.protocol).unwrap_or(Profile::Avp);
+        self.secured = Some((profile, agreed.keys.as_ref().map(|keys| keys.suite)));
+    }
+
+    /// The section of an offer that we take, and its line: encrypted where we may, since some phones offer the
+    /// same twice, encrypted and in the clear.
+    fn choose<'a>(&self, session: &'a Session) -> Result<(usize, &'a Media, Option<&'a Crypto>), SdpError> {
+        let srtp = self.local.security.srtp();
+        let known = |m: &Media| is_usable(m) && (!is_web(m) || self.local.web.is_some());
+        let usable = || session.media.iter().enumerate().filter(move |(_, m)| known(m));
+        let mut web = usable().filter(|(_, m)| is_web(m));
+        let encrypted = usable().filter(|(_, m)| srtp != Srtp::Never && !is_web(m));
+        let ours = |theirs: &&Crypto| self.local.security.line(theirs.tag, theirs.suite).is_some();
+        let mut encrypted = encrypted.filter_map(|(i, m)| Some((i, m, Some(m.crypto.iter().find(ours)?))));
+        let mut clear = usable().filter(|(_, m)| srtp != Srtp::Mandatory && m.protocol == "RTP/AVP");
+        let found = web.next().map(|(i, m)| (i, m, None)).or_else(|| encrypted.next());
+        let found = found.or_else(|| clear.next().map(|(i, m)| (i, m, None)));
+        found.ok_or(if usable().next().is_some() { SdpError::Security } else { SdpError::NoAudio })
+    }
+
+    /// What an offer of ours says: first what is wanted, later what was agreed on (RFC 4568 7.1.4).
+    fn offered_security(&self) -> (Profile, Vec<Crypto>) {
+        let security = &self.local.security;
+        match self.secured {
+            Some((profile, suite)) => {
+                (profile, suite.and_then(|suite| security.line(1, suite)).into_iter().collect())
+            }
+            None if self.offers_web && self.local.web.is_some() => (Profile::TlsSavpf, Vec::new()),
+            None if security.srtp() == Srtp::Mandatory => (Profile::Savp, security.offer()),
+            None => (Profile::Avp, security.offer()),
+        }
+    }
+
+    /// The answer to our lines: one of them, with the peer's key (RFC 4568 5.1.3).
+    fn answered_keys(&self, media: &Media, offered: &[Crypto]) -> Result<Option<Keys>, SdpError> {
+        let pair = |theirs: &Crypto| {
+            let ours = offered.iter().find(|o| o.tag == theirs.tag && o.suite == theirs.suite)?;
+            Some(keys(ours, theirs))
+        };
+        let found = media.crypto.iter().find_map(pair);
+        let must = self.local.security.srtp() == Srtp::Mandatory || media.protocol == "RTP/SAVP";
+        if found.is_none() && must { Err(SdpError::Security) } else { Ok(found) }
     }
 
     /// Codecs in common, in our order of preference, so that both legs tend to the same one.
@@ -201,9 +331,15 @@ impl Negotiation {
         self.local.codecs.iter().copied().filter(|c| Format::Audio(*c).number_in(media).is_some()).collect()
     }
 
-    fn audio(&self, numbers: &[(Format, u8)], way: Way, rtcp_mux: bool) -> WrittenMedia {
+    fn audio(
+        &self,
+        numbers: &[(Format, u8)],
+        way: Way,
+        rtcp_mux: bool,
+        Secured { profile, crypto, web }: Secured,
+    ) -> WrittenMedia {
         let formats = numbers.iter().map(|(format, number)| format.written(*number)).collect();
-        WrittenMedia::Audio { port: self.local.port, formats, rtcp_mux, way }
+        WrittenMedia::Audio { port: self.local.port, profile, formats, crypto, web, rtcp_mux, way }
     }
 
     /// The number by which we offer a format: what it was so far, else the usual one, else one that is free.
@@ -239,12 +375,27 @@ impl Negotiation {
     }
 }
 
+/// How a section of ours is encrypted.
+struct Secured {
+    profile: Profile,
+    crypto: Vec<Crypto>,
+    web: Option<WrittenWeb>,
+}
+
 fn is_audio(media: &WrittenMedia) -> bool {
     matches!(media, WrittenMedia::Audio { .. })
 }
 
 fn is_usable(media: &Media) -> bool {
-    media.kind == "audio" && media.port != 0 && media.protocol == "RTP/AVP"
+    media.kind == "audio" && media.port != 0 && Profile::from_word(&media.protocol).is_some()
+}
+
+fn is_web(media: &Media) -> bool {
+    Profile::from_word(&media.protocol).is_some_and(Profile::is_web)
+}
+
+fn keys(ours: &Crypto, theirs: &Crypto) -> Keys {
+    Keys { suite: ours.suite, ours: ours.key.clone(), theirs: theirs.key.clone() }
 }
 
 fn first_common(media: &Media, ours: &[Codec]) -> Option<Codec> {
@@ -256,7 +407,7 @@ fn first_common(media: &Media, ours: &[Codec]) -> Option<Codec> {
 }
 
 /// A refused section repeats nothing of the peer's words but what kind it is.
-fn refuse(media: &Media) -> WrittenMedia {
+fn refuse(media: &Media, is_web: bool) -> WrittenMedia {
     let word = |found: &str, list: &'static [&'static str], other: &'static str| {
         list.iter().copied().find(|w| *w == found).unwrap_or(other)
     };
@@ -264,9 +415,20 @@ fn refuse(media: &Media) -> WrittenMedia {
         kind: word(&media.kind, &["audio", "video", "text", "message", "image"], "application"),
         protocol: word(
             &media.protocol,
-            &["RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF", "udptl", "TCP/MSRP"],
+            &[
+                "RTP/AVP",
+                "RTP/SAVP",
+                "RTP/AVPF",
+                "RTP/SAVPF",
+                "UDP/TLS/RTP/SAVPF",
+                "UDP/TLS/RTP/SAVP",
+                "UDP/DTLS/SCTP",
+                "udptl",
+                "TCP/MSRP",
+            ],
             "RTP/AVP",
         ),
+        mid: is_web.then(|| webrtc::mid_of(media)).flatten(),
     }
 }
 
@@ -310,6 +472,8 @@ mod tests {
             dtmf: true,
             noise: false,
             rtcp_mux: false,
+            security: Security::default(),
+            web: None,
             own_ports: 30_000..=30_999,
         }
     }
@@ -449,7 +613,8 @@ mod tests {
             ("m=audio 4000 RTP/AVP 18\r\na=rtpmap:18 G729/8000\r\n", SdpError::NoCommonCodec),
             ("m=video 4000 RTP/AVP 31\r\n", SdpError::NoAudio),
             ("m=audio 0 RTP/AVP 8\r\n", SdpError::NoAudio),
-            ("m=audio 4000 RTP/SAVP 8\r\n", SdpError::NoAudio),
+            ("m=audio 4000 RTP/SAVP 8\r\n", SdpError::Security),
+            ("m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", SdpError::NoAudio),
             ("m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 G729/8000\r\n", SdpError::NoCommonCodec),
             // The session's address does not stand in for one that a section names by a host name.
             ("m=audio 4000 RTP/AVP 8\r\nc=IN IP4 media.example\r\n", SdpError::NoAudio),
@@ -497,3 +662,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "security_tests.rs"]
+mod security_tests;

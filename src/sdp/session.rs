@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::crypto::{Crypto, MAX_CRYPTO};
+use super::webrtc::{self, Attributes, WrittenWeb};
+
 /// Lines that one description may have.
 pub const MAX_LINES: usize = 500;
 /// Media sections that one description may have.
@@ -21,6 +24,8 @@ pub enum SdpError {
     NoCommonCodec,
     #[error("the answer does not fit the offer")]
     Mismatch,
+    #[error("encrypted where it may not be, or in the clear where it must not be")]
+    Security,
 }
 
 /// A parsed description. No `Debug`: it may be a caller's.
@@ -30,6 +35,8 @@ pub struct Session {
     pub connection: Connection,
     /// Session-level direction attribute.
     pub direction: Option<Way>,
+    /// What a browser says for all sections.
+    pub web: Attributes,
     pub media: Vec<Media>,
 }
 
@@ -71,6 +78,10 @@ pub struct Media {
     /// `a=rtcp-mux` (RFC 5761).
     pub rtcp_mux: bool,
     pub ptime_ms: Option<u32>,
+    /// `a=crypto` lines that can be taken, in order of preference (RFC 4568).
+    pub crypto: Vec<Crypto>,
+    /// What a browser says.
+    pub web: Attributes,
 }
 
 impl Session {
@@ -132,6 +143,7 @@ impl Session {
             }
             return;
         }
+        self.media.last_mut().map_or(&mut self.web, |media| &mut media.web).read(value);
         let Some(media) = self.media.last_mut() else { return };
         if let Some(map) = value.strip_prefix("rtpmap:").and_then(parse_rtpmap) {
             if media.rtpmaps.len() < 128 {
@@ -141,6 +153,10 @@ impl Session {
             media.rtcp = parse_rtcp(rtcp);
         } else if value.trim() == "rtcp-mux" {
             media.rtcp_mux = true;
+        } else if let Some(crypto) = value.strip_prefix("crypto:") {
+            if media.crypto.len() < MAX_CRYPTO {
+                media.crypto.extend(Crypto::parse(crypto));
+            }
         } else if let Some(ptime) = value.strip_prefix("ptime:") {
             media.ptime_ms = ptime.trim().parse().ok();
         }
@@ -162,14 +178,57 @@ pub struct Written {
 pub enum WrittenMedia {
     Audio {
         port: u16,
+        profile: Profile,
         /// In order of preference.
         formats: Vec<WrittenFormat>,
+        crypto: Vec<Crypto>,
+        /// Towards a browser.
+        web: Option<WrittenWeb>,
         /// RTCP goes over this port too (RFC 5761).
         rtcp_mux: bool,
         way: Way,
     },
     /// Refused with port 0 (RFC 3264 6). `kind` is one of a fixed list of words.
-    Refused { kind: &'static str, protocol: &'static str },
+    Refused {
+        kind: &'static str,
+        protocol: &'static str,
+        /// The peer's own name of it, where it has one.
+        mid: Option<String>,
+    },
+}
+
+/// The transport protocol of an audio section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// RTP/AVP: in the clear, or encrypted when both sides have `a=crypto` (RFC 8643).
+    Avp,
+    /// RTP/SAVP: encrypted, or not at all.
+    Savp,
+    /// Keyed by DTLS, as browsers are (RFC 5764 8).
+    TlsSavp,
+    TlsSavpf,
+}
+
+impl Profile {
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Avp, Self::Savp, Self::TlsSavp, Self::TlsSavpf]
+            .into_iter()
+            .find(|profile| profile.word() == word)
+    }
+
+    /// Whether it is a browser's.
+    pub fn is_web(self) -> bool {
+        matches!(self, Self::TlsSavp | Self::TlsSavpf)
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Avp => "RTP/AVP",
+            Self::Savp => "RTP/SAVP",
+            Self::TlsSavp => "UDP/TLS/RTP/SAVP",
+            Self::TlsSavpf => "UDP/TLS/RTP/SAVPF",
+        }
+    }
 }
 
 /// One format of an `m=` section that we write.
@@ -194,22 +253,34 @@ impl Written {
             self.version,
             a = self.address
         );
+        self.web().into_iter().for_each(|web| webrtc::write_session(&mut out, web));
         for media in &self.media {
             match media {
-                WrittenMedia::Audio { port, formats, rtcp_mux, way } => {
-                    write_audio(&mut out, *port, formats, *rtcp_mux, *way);
+                WrittenMedia::Audio { port, profile, formats, crypto, web, rtcp_mux, way } => {
+                    let _ = write!(out, "m=audio {port} {}", profile.word());
+                    write_audio(&mut out, formats, crypto, *rtcp_mux, *way);
+                    if let Some(web) = web {
+                        webrtc::write_section(&mut out, web, self.address, *port);
+                    }
                 }
-                WrittenMedia::Refused { kind, protocol } => {
+                WrittenMedia::Refused { kind, protocol, mid } => {
                     let _ = write!(out, "m={kind} 0 {protocol} 0\r\n");
+                    mid.iter().for_each(|mid| webrtc::write_mid(&mut out, mid));
                 }
             }
         }
         out.into_bytes()
     }
+
+    fn web(&self) -> Option<&WrittenWeb> {
+        self.media.iter().find_map(|media| match media {
+            WrittenMedia::Audio { web, .. } => web.as_ref(),
+            WrittenMedia::Refused { .. } => None,
+        })
+    }
 }
 
-fn write_audio(out: &mut String, port: u16, formats: &[WrittenFormat], rtcp_mux: bool, way: Way) {
-    let _ = write!(out, "m=audio {port} RTP/AVP");
+fn write_audio(out: &mut String, formats: &[WrittenFormat], crypto: &[Crypto], rtcp_mux: bool, way: Way) {
     for format in formats {
         let _ = write!(out, " {}", format.number);
     }
@@ -220,6 +291,7 @@ fn write_audio(out: &mut String, port: u16, formats: &[WrittenFormat], rtcp_mux:
             let _ = write!(out, "a=fmtp:{number} {parameters}\r\n");
         }
     }
+    crypto.iter().for_each(|line| line.write(out));
     if rtcp_mux {
         out.push_str("a=rtcp-mux\r\n");
     }

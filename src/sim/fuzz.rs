@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::{FlowKey, LegKey, Rng, TakeKey};
+use crate::base::secret::Secret;
 use crate::base::time::Now;
 use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
 use crate::media::leg::{MAX_PACKET, MediaLeg};
-use crate::sdp::offer_answer::{self, Local, Negotiation};
+use crate::sdp::offer_answer::{self, Local, Negotiation, Security, Srtp};
 use crate::sdp::session::{Session, Way};
-use crate::sip::digest::{Algorithm, Authenticator};
+use crate::sdp::webrtc::OurWeb;
+use crate::sip::digest::{Algorithm, Authenticator, Vouched};
 use crate::sip::endpoint::{Arrival, Config, Endpoint, Event, News};
 use crate::sip::event::{Ending, Wish};
 use crate::sip::flow::{Flow, Transport};
@@ -20,7 +22,7 @@ use crate::sip::header_ext::{Privacy, RAck, Reason, ReferTo, Replaces, SessionEx
 use crate::sip::uri::Uri;
 use crate::sip::wire::frame::{Frame, StreamFramer};
 use crate::sip::wire::message::{Message, Method};
-use crate::sip::wire::parse::{Parsed, parse};
+use crate::sip::wire::parse::{Bounds, Parsed, parse};
 use crate::sip::wire::print::print;
 
 /// Bytes of one SIP message, as the shipped configuration has it.
@@ -76,6 +78,8 @@ fn frames(bytes: &[u8], cuts: &[usize]) -> Vec<Frame> {
     found
 }
 
+pub use crate::net::websocket_fuzz::websocket;
+
 /// A URI: its printed form is equivalent to it (RFC 3261 19.1.4), and equivalence has two sides.
 pub fn uri(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -129,6 +133,11 @@ pub fn sdp(bytes: &[u8]) {
                 dtmf: true,
                 noise: true,
                 rtcp_mux: false,
+                security: Security::new(Srtp::Optional, true, &[], &mut Rng::from_number(1)),
+                web: Some(OurWeb {
+                    fingerprint: [7; 32],
+                    seed: Secret::random(&mut Rng::from_number(2), 32),
+                }),
                 own_ports: 20_000..=20_999,
             },
             theirs().ip(),
@@ -154,8 +163,9 @@ pub fn digest(bytes: &[u8]) {
     let algorithms = [Algorithm::Sha256, Algorithm::Md5];
     let mut door = Authenticator::new("hulplijn", Duration::from_secs(60), &algorithms, Rng::from_number(1));
     let _ = door.challenge(now.at, theirs().ip(), false);
-    let verdict =
-        door.verify(now.at, theirs().ip(), "REGISTER", "sip:h", text, |_| Some("never guessed".to_owned()));
+    let verdict = door.verify(now.at, theirs().ip(), &Vouched::bare("REGISTER", "sip:h"), text, |_| {
+        Some("never guessed".to_owned())
+    });
     assert!(!matches!(verdict, crate::sip::digest::Verdict::Ok(_)), "taken without the password");
     assert!(door.nonces() == 0, "a nonce of somebody unproven is held");
 }
@@ -174,6 +184,8 @@ pub fn media(bytes: &[u8]) {
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        keying: None,
+        web: None,
     });
     leg.record(now, TakeKey(1), Duration::from_secs(5), Some(Duration::from_secs(2)), Some('#'));
     leg.bridge();
@@ -184,11 +196,11 @@ pub fn media(bytes: &[u8]) {
         rest = tail;
         let from = if whence & 1 == 0 { peer } else { stranger };
         if whence & 2 == 0 {
-            if let Some(heard) = leg.handle_rtp(now, from, packet) {
+            if let Some(heard) = leg.handle_rtp(now, from, &mut packet.to_vec()) {
                 let _ = leg.relay(now, &heard, &mut out);
             }
         } else {
-            leg.handle_rtcp(now, from, packet);
+            leg.handle_rtcp(now, from, &mut packet.to_vec());
         }
         now = now.plus(Duration::from_millis(u64::from(whence >> 2)));
         let _ = leg.tick(now, &mut out);
@@ -206,6 +218,7 @@ pub fn endpoint(bytes: &[u8]) {
     let mut now = beginning();
     let config = Config {
         agent: "fuzz",
+        bounds: Bounds::default(),
         max_transactions: TRANSACTIONS,
         max_dialogs: DIALOGS,
         max_subscriptions: SUBSCRIPTIONS,

@@ -1,5 +1,5 @@
-//! What the fuzz targets `rtp` and `rtcp` do with bytes: one leg's engine between a peer who sends anything and
-//! strangers who do. Each function panics only when a promise is broken; see `sim::fuzz`.
+//! What the fuzz targets `rtp`, `rtcp`, `dtmf` and `decode` do with bytes: one leg's engine between a peer who sends
+//! anything and strangers who do, and the decoders. Each function panics only when a promise is broken; see `sim::fuzz`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,10 +7,19 @@ use std::time::Duration;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::media::audio;
-use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
-use crate::media::leg::{MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use crate::media::codec::Rate;
+use crate::media::command::{Codec, Direction, Origin, Payloads, Sound, Stream};
+use crate::media::dtmf::{KeyNews, KeyReader, key_of};
+use crate::media::g711::Law;
+use crate::media::inband::{Change, Detector};
+use crate::media::keypad::{Keypad, Stroke};
+use crate::media::leg::{Heard, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutput};
+use crate::media::outgoing::MAX_FRAME;
+use crate::media::playout::Playout;
+use crate::media::recording::RecordDecoder;
 use crate::media::rtcp::{self, MAX_REPORT, Reporter};
 use crate::media::rtp::{self, HEADER, MAX_PAYLOAD, Packet, Sender, Source};
+use crate::media::transcode::Transcoder;
 
 /// The longest message, in time and in samples.
 const MAX_TAKE: Duration = Duration::from_secs(5);
@@ -41,7 +50,7 @@ impl Pair {
 
     fn hear(&mut self, from: SocketAddr, bytes: &[u8]) {
         let mut out = [0; MAX_PACKET];
-        if let Some(heard) = self.caller.handle_rtp(self.now, from, bytes) {
+        if let Some(heard) = self.caller.handle_rtp(self.now, from, &mut bytes.to_vec()) {
             let sent = self.line.relay(self.now, &heard, &mut out);
             self.sent.extend(sent.map(|datagram| datagram.bytes.to_vec()));
         }
@@ -52,7 +61,7 @@ impl Pair {
     fn pass(&mut self, ticks: u8) {
         for _ in 0..ticks {
             self.now = self.now.plus(TICK);
-            let (mut out, mut report) = ([0; MAX_PACKET], [0; MAX_REPORT]);
+            let (mut out, mut report) = ([0; MAX_PACKET], [0; MAX_CONTROL]);
             if self.line.wants_tick() {
                 let sent = self.line.tick(self.now, &mut out);
                 self.sent.extend(sent.map(|datagram| datagram.bytes.to_vec()));
@@ -155,15 +164,15 @@ pub fn rtcp(bytes: &[u8]) {
             reporter.on_report(&report, now.utc);
         }
         if whence & 1 == 0 {
-            disturbed.handle_rtcp(now, control_of(caller()), packet);
-            undisturbed.handle_rtcp(now, control_of(caller()), packet);
+            disturbed.handle_rtcp(now, control_of(caller()), &mut packet.to_vec());
+            undisturbed.handle_rtcp(now, control_of(caller()), &mut packet.to_vec());
         } else {
-            disturbed.handle_rtcp(now, control_of(stranger()), packet);
-            disturbed.handle_rtp(now, stranger(), packet);
+            disturbed.handle_rtcp(now, control_of(stranger()), &mut packet.to_vec());
+            disturbed.handle_rtp(now, stranger(), &mut packet.to_vec());
         }
     }
     let later = now.plus(Duration::from_secs(3));
-    let (mut ours, mut same) = ([0; MAX_REPORT], [0; MAX_REPORT]);
+    let (mut ours, mut same) = ([0; MAX_CONTROL], [0; MAX_CONTROL]);
     let reports = (disturbed.look(later, &mut ours), undisturbed.look(later, &mut same));
     assert!(reports.0 == reports.1, "a stranger changes our report");
     can_be_read(&mut reporter, later);
@@ -185,6 +194,44 @@ fn can_be_read(reporter: &mut Reporter, now: Now) {
     assert!(report.bye && report.about_us.is_some_and(|block| block.lost == 2), "a report of ours is wrong");
 }
 
+/// Packets of any codec to be decoded: `[codec and what next][sequence][length][bytes]…`. Whatever they hold, each 20 ms
+/// a whole frame comes out, and the other codec's payload has room.
+pub fn decode(bytes: &[u8]) {
+    let codecs = [Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus];
+    let mut playouts = [Playout::new(Rate::Narrow), Playout::new(Rate::Wide)];
+    let mut recording = RecordDecoder::new();
+    let mut transcoders: Vec<Transcoder> =
+        codecs.iter().filter_map(|to| Transcoder::new(Codec::Opus, *to)).collect();
+    let mut rest = bytes;
+    while let [what, place, length, tail @ ..] = rest {
+        let (payload, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        rest = tail;
+        let codec = codecs[usize::from(what & 3)];
+        let sound = if what & 4 == 0 { Sound::Audio(codec) } else { Sound::Noise };
+        let timestamp = u32::from(*place).wrapping_mul(codec.step() / 2).wrapping_sub(codec.step() * 20);
+        let (source, sequence, marker) = (u32::from(what >> 7), (*place).into(), what & 8 != 0);
+        let heard = Heard { source, sequence, timestamp, marker, sound, payload };
+        for playout in &mut playouts {
+            playout.push(&heard);
+            for _ in 0..(what >> 4) & 3 {
+                let length = playout.rate().frame();
+                assert!(playout.pull().len() == length, "a frame is not of 20 ms");
+            }
+        }
+        let mut frames = 0;
+        recording.on_packet(&heard, |_, frame| {
+            frames += 1;
+            assert!(frame.len() == Rate::Narrow.frame(), "a recorded frame is not of 20 ms");
+        });
+        assert!(frames <= 60, "one packet makes a second and more");
+        for transcoder in &mut transcoders {
+            transcoder.push(&heard);
+            let mut out = [0; MAX_FRAME];
+            assert!(transcoder.next(&mut out).is_some_and(|payload| !payload.is_empty()), "nothing to send");
+        }
+    }
+}
+
 fn leg(now: Now, key: u64, remote: SocketAddr, codec: Codec) -> MediaLeg {
     let mut leg = MediaLeg::new(now, LegKey(key), origin(key));
     leg.connect(Stream {
@@ -195,6 +242,8 @@ fn leg(now: Now, key: u64, remote: SocketAddr, codec: Codec) -> MediaLeg {
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        keying: None,
+        web: None,
     });
     leg
 }
@@ -219,4 +268,68 @@ fn stranger() -> SocketAddr {
 
 fn control_of(rtp: SocketAddr) -> SocketAddr {
     SocketAddr::new(rtp.ip(), rtp.port() + 1)
+}
+
+/// Keys: `[time][event][flags][duration…]…` as telephone-event packets of a peer, and the same bytes as sound in which
+/// keys are looked for. No press is told that no packet began, none lasts for ever, and none is told twice.
+pub fn dtmf(bytes: &[u8]) {
+    telephone_events(bytes);
+    tones(bytes);
+}
+
+fn telephone_events(bytes: &[u8]) {
+    let (mut reader, mut keypad) = (KeyReader::default(), Keypad::default());
+    let (mut timestamp, mut presses, mut down) = (0u32, 0usize, 0usize);
+    // The press that the packet before belongs to, when that was told.
+    let mut told = None;
+    let clock = if bytes.first().is_some_and(|b| b & 1 == 1) { 48_000 } else { 8000 };
+    let other = if clock == 8000 { 48_000 } else { 8000 };
+    for packet in bytes.chunks_exact(5) {
+        let [time, payload @ ..] = packet else { return };
+        // Mostly on, now and then back or far away.
+        timestamp = match time {
+            0..=199 => timestamp.wrapping_add(u32::from(*time) * 160),
+            200..=229 => timestamp.wrapping_sub(u32::from(*time) * 160),
+            _ => timestamp.wrapping_add(u32::from(*time) << 24),
+        };
+        if let Some(KeyNews::Down(key)) = reader.read(1, timestamp, payload) {
+            assert!(payload.first().copied().and_then(key_of) == Some(key), "another key than the packet's");
+            assert!(told != Some(timestamp), "a press is told twice");
+            told = Some(timestamp);
+            presses += 1;
+        } else if told != Some(timestamp) {
+            told = None;
+        }
+        keypad.follow(1, timestamp, payload, clock);
+        down += strokes(&mut keypad, other, timestamp);
+    }
+    for tick in 0..80_000 {
+        if keypad.is_idle() {
+            break;
+        }
+        down += strokes(&mut keypad, other, tick);
+    }
+    assert!(keypad.is_idle(), "a key that is held for ever");
+    assert!(down <= presses, "more presses go out than came in");
+}
+
+/// How many presses a tick begins.
+fn strokes(keypad: &mut Keypad, clock: u32, timestamp: u32) -> usize {
+    let Some(Stroke::Event { packet, .. }) = keypad.next(Some(clock), timestamp) else { return 0 };
+    assert!(key_of(packet.payload[0]).is_some(), "something that is no key is sent");
+    usize::from(packet.marker)
+}
+
+fn tones(bytes: &[u8]) {
+    let mut detector = Detector::default();
+    let mut down = false;
+    // Repeated, so that a few bytes become a tone.
+    for byte in bytes.iter().cycle().take(bytes.len() * 4) {
+        match detector.on_sample(Law::A.decode(*byte)) {
+            Some(Change::Pressed(_)) => down = true,
+            Some(Change::Released) => assert!(std::mem::take(&mut down), "a key is up that was not down"),
+            None => {}
+        }
+        assert!(detector.pressed().is_some() == down, "a key that nobody was told of");
+    }
 }

@@ -22,6 +22,10 @@ pub struct Side {
     pub room: Option<RoomKey>,
     /// Keys that the peer was sent.
     pub digits: String,
+    /// Whether it tells of speech.
+    voice: bool,
+    /// Whether it listens for tones, and makes them.
+    pub keys: (bool, bool),
     take: Option<Taking>,
     watch: Option<Duration>,
     opened: bool,
@@ -136,6 +140,8 @@ impl Media {
             MediaCommand::Stop { leg } => self.on(leg, |side| side.playing = None),
             MediaCommand::Bridge { a, b } => self.bridge(a, b),
             MediaCommand::Unbridge { leg } => self.unbridge(leg),
+            MediaCommand::Keys { leg, listen, tones } => self.on(leg, |side| side.keys = (listen, tones)),
+            MediaCommand::Voice { leg, on } => self.on(leg, |side| side.voice = on),
             MediaCommand::Mix { room, leg } => self.mix(room, leg),
             MediaCommand::Unmix { leg } => self.on(leg, |side| side.room = None),
             MediaCommand::Chime { room, clip } => {
@@ -167,10 +173,19 @@ impl Media {
         if side.take.as_ref().is_some_and(|t| t.finish_key == Some(digit)) {
             return self.end_take(now, leg, RecordEnd::Key);
         }
-        if let Some(other) = side.bridged {
+        let makes = |leg: &LegKey| self.legs.get(leg).is_some_and(|s| s.keys.1);
+        if let Some(other) = side.bridged.filter(makes) {
             self.on(other, |side| side.digits.push(digit));
         }
         self.events.push_back((STEP, MediaEvent::Digit { leg, digit }));
+    }
+
+    /// The peer of the leg at this address begins to speak, or stops.
+    pub fn speech(&mut self, local: SocketAddr, speaks: bool) {
+        let found = self.legs.iter().find(|(_, s)| s.local == local && s.voice);
+        let Some(leg) = found.map(|(leg, _)| *leg) else { return };
+        let event = if speaks { MediaEvent::Speaking { leg } } else { MediaEvent::Quiet { leg } };
+        self.events.push_back((STEP, event));
     }
 
     /// What happened by itself. `lives`: whether the peer of that stream still sends.
@@ -241,6 +256,8 @@ impl Media {
             bridged: None,
             room: None,
             digits: String::new(),
+            voice: false,
+            keys: (false, true),
             take: None,
             watch: None,
             opened: !fails,
@@ -344,6 +361,8 @@ impl Media {
             | MediaCommand::PlayFile { leg, .. }
             | MediaCommand::Stop { leg }
             | MediaCommand::Unbridge { leg }
+            | MediaCommand::Keys { leg, .. }
+            | MediaCommand::Voice { leg, .. }
             | MediaCommand::Mix { leg, .. }
             | MediaCommand::Unmix { leg }
             | MediaCommand::SendDigit { leg, .. }

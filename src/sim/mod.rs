@@ -5,6 +5,7 @@ pub mod check;
 pub mod fault;
 pub mod fuzz;
 pub mod fuzz_media;
+pub mod fuzz_web;
 pub mod link;
 pub mod media;
 pub mod phone;

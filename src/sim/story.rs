@@ -172,7 +172,7 @@ impl World {
         self.until(600, &format!("{name} hears {what}"), |world| world.hears(name) == what);
     }
 
-    fn index(&self, name: &str) -> usize {
+    pub fn index(&self, name: &str) -> usize {
         match self.phones.iter().position(|(n, _)| n == name) {
             Some(index) => index,
             None => panic!("there is no {name}"),

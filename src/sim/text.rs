@@ -16,7 +16,7 @@ impl Text {
         let mut lines = head.split("\r\n");
         let start = lines.next()?.to_owned();
         let headers = lines
-            .map(|line| line.split_once(':').map(|(n, v)| (n.trim().to_owned(), v.trim().to_owned())))
+            .map(|line| line.split_once(':').map(|(n, v)| (long(n.trim()).to_owned(), v.trim().to_owned())))
             .collect::<Option<Vec<_>>>()?;
         Some(Self { start, headers, body: body.to_owned() })
     }
@@ -89,5 +89,18 @@ pub fn uri_of(value: &str) -> &str {
     match value.split_once('<') {
         Some((_, rest)) => rest.split('>').next().unwrap_or(""),
         None => value.split(';').next().unwrap_or(""),
+    }
+}
+
+/// The name of a field that an answer to a stranger writes in short (RFC 3261 7.3.3).
+fn long(name: &str) -> &str {
+    match name {
+        "v" => "Via",
+        "f" => "From",
+        "t" => "To",
+        "i" => "Call-ID",
+        "m" => "Contact",
+        "k" => "Supported",
+        name => name,
     }
 }

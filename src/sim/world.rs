@@ -247,7 +247,7 @@ impl World {
             }
         }
         let phones = &self.phones;
-        let lives = |remote| phones.iter().any(|(_, p)| p.owns_audio(remote) && !p.has_vanished());
+        let lives = |remote| phones.iter().any(|(_, p)| p.owns_audio(remote) && p.is_sending_audio());
         self.media.handle_timeout(at, lives);
         self.take_media_events();
         if self.switch.next_timeout().is_some_and(|(due, _)| due <= at) {
@@ -400,6 +400,10 @@ impl World {
             let Some((_, phone)) = self.phones.get_mut(index) else { return };
             if let Some((peer, digit)) = phone.keys.pop_front() {
                 self.media.key(self.now.at, peer, digit);
+                continue;
+            }
+            if let Some((peer, speaks)) = phone.voices.pop_front() {
+                self.media.speech(peer, speaks);
                 continue;
             }
             let Some(bytes) = phone.poll() else { break };

@@ -1,5 +1,5 @@
 //! Digest authentication (RFC 7616, 8760): challenge and verify as server, answer as client.
-//! SHA-256 and MD5, `qop=auth`. Nonces live for a time, each count is taken once.
+//! SHA-512-256, SHA-256 and MD5, `qop` of `auth` and `auth-int`. Nonces live for a time, each count is taken once.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -17,9 +17,11 @@ use crate::base::id::Rng;
 /// Nonces whose counts are held at a time. Only a right password puts one here, so a flood of strangers
 /// can't push out a phone's; past it a right answer is `Stale` until old ones have run out.
 const NONCES: usize = 50_000;
-/// Hexadecimal digits of a nonce's time, of its random part and of its seal.
-const STAMP: usize = 16;
-const SEAL: usize = 32;
+/// Hexadecimal digits of a nonce's time in milliseconds, of its random part and of its seal: enough to be neither
+/// guessed nor made twice, and no more, since strangers are sent it.
+const TIME: usize = 12;
+const SALT: usize = 8;
+const SEAL: usize = 24;
 /// How far a nonce count may run ahead of the highest seen (a lost packet, a second flow).
 const WINDOW: u32 = 64;
 
@@ -125,6 +127,22 @@ pub enum Verdict {
     Malformed,
 }
 
+/// What an answer vouches for: the request that it came with.
+#[derive(Clone, Copy)]
+pub struct Vouched<'a> {
+    pub method: &'a str,
+    /// The Request-URI.
+    pub uri: &'a str,
+    pub body: &'a [u8],
+}
+
+impl<'a> Vouched<'a> {
+    /// A request without a body.
+    pub fn bare(method: &'a str, uri: &'a str) -> Self {
+        Self { method, uri, body: &[] }
+    }
+}
+
 /// The counts of a nonce that was used with a right password.
 struct Counts {
     /// Highest count seen, and which of the `WINDOW` counts below it were.
@@ -139,6 +157,8 @@ pub struct Authenticator {
     realm: String,
     lifetime: Duration,
     algorithms: Vec<Algorithm>,
+    /// `auth-int` is offered and taken beside `auth`.
+    bodies: bool,
     key: [u8; 32],
     /// Times in nonces count from the first challenge.
     epoch: Option<Instant>,
@@ -155,19 +175,36 @@ impl Authenticator {
         rng.fill(&mut key);
         let (realm, algorithms) = (realm.to_owned(), algorithms.to_vec());
         let used = BoundedMap::new(NONCES);
-        Self { realm, lifetime, algorithms, key, epoch: None, used, order: VecDeque::new(), rng }
+        Self {
+            realm,
+            lifetime,
+            algorithms,
+            bodies: true,
+            key,
+            epoch: None,
+            used,
+            order: VecDeque::new(),
+            rng,
+        }
+    }
+
+    /// Whether an answer may vouch for the body too (`auth-int`).
+    #[must_use]
+    pub fn with_bodies(self, bodies: bool) -> Self {
+        Self { bodies, ..self }
     }
 
     /// Values for `WWW-Authenticate`, one an algorithm, the stronger first (RFC 8760 2.4), for this source.
     pub fn challenge(&mut self, now: Instant, source: IpAddr, stale: bool) -> Vec<String> {
         let epoch = *self.epoch.get_or_insert(now);
         let time = now.saturating_duration_since(epoch).as_millis() as u64;
-        let stamp = format!("{time:016x}{:016x}", self.rng.u64());
+        let stamp = format!("{time:0TIME$x}{:0SALT$x}", self.rng.u32());
         let nonce = format!("{stamp}{}", self.seal(&stamp, source));
         let stale = if stale { ", stale=true" } else { "" };
+        let qop = if self.bodies { "auth,auth-int" } else { "auth" };
         let value = |algorithm: Algorithm| {
             format!(
-                "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{stale}",
+                "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={}, qop=\"{qop}\"{stale}",
                 quoted(&self.realm),
                 algorithm.name()
             )
@@ -186,8 +223,12 @@ impl Authenticator {
     fn may_be_ours(&self, pairs: &Pairs) -> bool {
         let answers = pairs.get("response").is_some();
         let offered = pairs.algorithm().is_some_and(|a| self.algorithms.contains(&a))
-            && pairs.get("qop").as_deref() == Some("auth");
+            && pairs.qop().is_some_and(|qop| self.takes(qop));
         pairs.get("realm").is_none_or(|realm| realm == self.realm) && (offered || !answers)
+    }
+
+    fn takes(&self, qop: Qop) -> bool {
+        self.bodies || qop == Qop::Auth
     }
 
     /// The account that a value is for, before anything of it is judged.
@@ -202,8 +243,7 @@ impl Authenticator {
         &mut self,
         now: Instant,
         source: IpAddr,
-        method: &str,
-        request_uri: &str,
+        request: &Vouched<'_>,
         value: &str,
         secret: impl Fn(&str) -> Option<S>,
     ) -> Verdict {
@@ -213,7 +253,8 @@ impl Authenticator {
         }
         if fields.realm != self.realm
             || !self.algorithms.contains(&fields.algorithm)
-            || !same_target(&fields.uri, request_uri)
+            || !fields.qop.is_some_and(|qop| self.takes(qop))
+            || !same_target(&fields.uri, request.uri)
         {
             return Verdict::Wrong;
         }
@@ -222,7 +263,7 @@ impl Authenticator {
         // The same work for who does not exist.
         let nobody = || ha1(fields.algorithm, &fields.username, &fields.realm, "no such user has this");
         let ha1 = known.clone().unwrap_or_else(nobody);
-        let expected = fields.response_for(&ha1, method, &[]);
+        let expected = fields.response_for(&ha1, request.method, request.body);
         let right = expected.as_bytes().ct_eq(fields.response.as_bytes()).unwrap_u8() == 1;
         if !right || known.is_none() {
             return Verdict::Wrong;
@@ -241,9 +282,9 @@ impl Authenticator {
 
     /// Whether we made this nonce for this source, less than its lifetime ago.
     fn is_fresh(&self, now: Instant, source: IpAddr, nonce: &str) -> bool {
-        let Some((stamp, seal)) = nonce.split_at_checked(2 * STAMP) else { return false };
+        let Some((stamp, seal)) = nonce.split_at_checked(TIME + SALT) else { return false };
         let ours = self.seal(stamp, source).as_bytes().ct_eq(seal.as_bytes()).unwrap_u8() == 1;
-        let time = stamp.get(..STAMP).and_then(|t| u64::from_str_radix(t, 16).ok());
+        let time = stamp.get(..TIME).and_then(|t| u64::from_str_radix(t, 16).ok());
         let (true, Some(time), Some(epoch)) = (ours, time, self.epoch) else { return false };
         let age = now.saturating_duration_since(epoch).saturating_sub(Duration::from_millis(time));
         age <= self.lifetime
@@ -394,13 +435,13 @@ struct Fields {
 }
 
 impl Fields {
-    /// An `Authorization` value; only `qop=auth` is taken, since a count is what stops a replay.
+    /// An `Authorization` value; none without a `qop` is taken, since a count is what stops a replay.
     fn parse(value: &str) -> Option<Self> {
         let pairs = Pairs::parse(value)?;
         let nc = pairs.get("nc")?;
         let digits = nc.len() == 8 && nc.bytes().all(|b| b.is_ascii_hexdigit());
         let count = digits.then(|| u32::from_str_radix(&nc, 16).ok()).flatten()?;
-        (pairs.get("qop")? == "auth").then_some(())?;
+        let qop = Some(pairs.qop()?);
         Some(Self {
             username: pairs.get("username")?,
             realm: pairs.get("realm")?,
@@ -408,7 +449,7 @@ impl Fields {
             uri: pairs.get("uri")?,
             response: pairs.get("response")?.to_ascii_lowercase(),
             algorithm: pairs.algorithm()?,
-            qop: Some(Qop::Auth),
+            qop,
             cnonce: pairs.get("cnonce")?,
             nc,
             count,
@@ -481,6 +522,12 @@ impl Pairs {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
     }
 
+    /// The one of an answer.
+    fn qop(&self) -> Option<Qop> {
+        let said = self.get("qop")?;
+        [Qop::Auth, Qop::AuthInt].into_iter().find(|qop| qop.word().eq_ignore_ascii_case(&said))
+    }
+
     fn algorithm(&self) -> Option<Algorithm> {
         self.get("algorithm").map_or(Some(Algorithm::Md5), |name| Algorithm::from_name(&name))
     }
@@ -502,10 +549,16 @@ fn quoted(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// The `uri` of the answer must be the Request-URI (RFC 7616 3.4.6); proxies may have changed parameters.
+/// The `uri` of the answer must be the Request-URI (RFC 7616 3.4.6); proxies may have changed parameters, and a
+/// phone may write the port that goes without saying in one of them alone (RFC 3261 22.4).
 fn same_target(answered: &str, requested: &str) -> bool {
     let bare = |uri: &str| uri.split([';', '?']).next().unwrap_or("").to_ascii_lowercase();
-    bare(answered) == bare(requested)
+    let (answered, requested) = (bare(answered), bare(requested));
+    let without = |port: &str| {
+        let strip = |uri: &'_ str| uri.strip_suffix(port).unwrap_or(uri).to_owned();
+        strip(&answered) == strip(&requested)
+    };
+    without(":5060") || without(":5061")
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -578,7 +631,7 @@ mod tests {
             let challenges = server.challenge(now, HERE, false);
             assert!(challenges[0].contains(&format!("algorithm={}", algorithm.name())));
             let value = answered(&challenges, &account(), 1);
-            let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, password);
+            let verdict = server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password);
             assert_eq!(verdict, Verdict::Ok("an".into()));
         }
         // FIPS 180-4, the example of one block.
@@ -604,6 +657,49 @@ mod tests {
     }
 
     #[test]
+    fn rfc_7616_3_4_3_auth_int_is_offered_and_its_body_checked() {
+        let (now, mut server) = (Now::read().at, server());
+        let mut verdict = |bodies: bool, sent: &[u8], came: &[u8]| {
+            let challenges = server.challenge(now, HERE, false);
+            let values = challenges.iter().map(|c| c.replace("qop=\"auth,", "qop=\""));
+            let values: Vec<String> = values.collect();
+            assert!(values[0].contains("qop=\"auth-int\""), "{}", values[0]);
+            let strict = values.iter().map(String::as_str);
+            let value = answer(strict, "INVITE", "sip:h", &account(), "cn", 1, sent).unwrap_or_default();
+            let request = Vouched { method: "INVITE", uri: "sip:h", body: came };
+            server.bodies = bodies;
+            let verdict = server.verify(now, HERE, &request, &value, password);
+            let concerns = server.concerns(&value);
+            server.bodies = true;
+            (verdict, concerns)
+        };
+        assert_eq!(verdict(true, b"v=0", b"v=0"), (Verdict::Ok("an".into()), true));
+        assert_eq!(verdict(true, b"", b""), (Verdict::Ok("an".into()), true));
+        assert_eq!(verdict(true, b"v=0", b"v=1"), (Verdict::Wrong, true), "changed on the way");
+        assert_eq!(verdict(false, b"v=0", b"v=0"), (Verdict::Wrong, false), "not offered, not taken");
+        let plain = server.with_bodies(false).challenge(now, HERE, false);
+        assert!(plain.iter().all(|c| c.contains("qop=\"auth\"")), "{plain:?}");
+    }
+
+    #[test]
+    fn rfc_3261_22_4_a_port_that_goes_without_saying_may_be_said() {
+        let cases = [
+            ("sip:h:5060", "sip:h", true),
+            ("sip:h", "sip:h:5060", true),
+            ("sip:H:5060;transport=udp", "sip:h", true),
+            ("sips:a@h:5061", "sips:a@h", true),
+            ("sip:[2001:db8::1]:5060", "sip:[2001:db8::1]", true),
+            ("sip:h:5060", "sip:h:5061", false),
+            ("sip:h:5070", "sip:h", false),
+            ("sip:h:15060", "sip:h", false),
+            ("sip:other:5060", "sip:h", false),
+        ];
+        for (answered, requested, same) in cases {
+            assert_eq!(same_target(answered, requested), same, "{answered} {requested}");
+        }
+    }
+
+    #[test]
     fn rfc_7616_5_12_a_secret_that_is_stored_as_ha1_proves_the_account_by_its_algorithms() {
         let (now, mut server) = (Now::read().at, server());
         let kept = ha1(Algorithm::Sha256, "an", "hulplijn", "geheim");
@@ -615,7 +711,10 @@ mod tests {
             let named = |c: &String| c.contains(&format!("algorithm={}", algorithm.name()));
             let challenges: Vec<String> = challenges.into_iter().filter(named).collect();
             let value = answered(&challenges, &account(), 1);
-            assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, secret), verdict);
+            assert_eq!(
+                server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, secret),
+                verdict
+            );
         }
     }
 
@@ -626,12 +725,12 @@ mod tests {
         for count in [1, 2, 10, 9, 11] {
             let value = answered(&challenges, &account(), count);
             assert_eq!(
-                server.verify(now, HERE, "REGISTER", "sip:h", &value, password),
+                server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
                 Verdict::Ok("an".into()),
                 "{count}"
             );
             assert_eq!(
-                server.verify(now, HERE, "REGISTER", "sip:h", &value, password),
+                server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
                 Verdict::Stale,
                 "{count} again"
             );
@@ -645,13 +744,22 @@ mod tests {
         let challenges = server.challenge(now, HERE, false);
         let value = answered(&challenges, &account(), 1);
         let late = now + Duration::from_secs(301);
-        assert_eq!(server.verify(late, HERE, "REGISTER", "sip:h", &value, password), Verdict::Stale);
+        assert_eq!(
+            server.verify(late, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
+            Verdict::Stale
+        );
         let thief = Credentials { password: "x".into(), ..account() };
         let value = answered(&challenges, &thief, 1);
-        assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
+        assert_eq!(
+            server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
+            Verdict::Wrong
+        );
         let stranger = Credentials { username: "bo".into(), ..account() };
         let value = answered(&challenges, &stranger, 1);
-        assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), Verdict::Wrong);
+        assert_eq!(
+            server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
+            Verdict::Wrong
+        );
     }
 
     #[test]
@@ -662,7 +770,7 @@ mod tests {
             let account = Credentials { username: username.into(), password: secret.into(), realm: None };
             let value = answered(&challenges, &account, 1);
             let (before, asked) = (HASHES.get(), std::cell::Cell::new(0));
-            let verdict = server.verify(now, HERE, "REGISTER", "sip:h", &value, |user| {
+            let verdict = server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, |user| {
                 asked.set(asked.get() + 1);
                 password(user)
             });
@@ -681,8 +789,14 @@ mod tests {
         let (now, mut server) = (Now::read().at, server());
         let challenges = server.challenge(now, HERE, false);
         let value = answered(&challenges, &account(), 1);
-        assert_eq!(server.verify(now, HERE, "INVITE", "sip:h", &value, password), Verdict::Wrong);
-        assert_eq!(server.verify(now, HERE, "REGISTER", "sip:other", &value, password), Verdict::Wrong);
+        assert_eq!(
+            server.verify(now, HERE, &Vouched::bare("INVITE", "sip:h"), &value, password),
+            Verdict::Wrong
+        );
+        assert_eq!(
+            server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:other"), &value, password),
+            Verdict::Wrong
+        );
         let elsewhere = Credentials { realm: Some("carrier".into()), ..account() };
         let none =
             answer(challenges.iter().map(String::as_str), "REGISTER", "sip:h", &elsewhere, "cn", 1, &[]);
@@ -699,14 +813,18 @@ mod tests {
         assert_eq!(server.nonces(), 0, "a challenge costs no memory");
         for (count, verdict) in [(1, Verdict::Ok("an".into())), (1, Verdict::Stale), (100, Verdict::Stale)] {
             let value = answered(&challenges, &account(), count);
-            assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), verdict, "{count}");
+            assert_eq!(
+                server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
+                verdict,
+                "{count}"
+            );
         }
         assert_eq!(server.nonces(), 1);
         let late = now + Duration::from_secs(301);
         let challenges = server.challenge(late, HERE, false);
         let value = answered(&challenges, &account(), 1);
         assert_eq!(
-            server.verify(late, HERE, "REGISTER", "sip:h", &value, password),
+            server.verify(late, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
             Verdict::Ok("an".into())
         );
         assert_eq!(server.nonces(), 1, "the old one is gone");
@@ -731,7 +849,10 @@ mod tests {
         for challenges in [&foreign[..], &altered, &junk, &given] {
             for account in [account(), guess.clone()] {
                 let value = answered(challenges, &account, 1);
-                assert_eq!(server.verify(now, HERE, "REGISTER", "sip:h", &value, password), Verdict::Stale);
+                assert_eq!(
+                    server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), &value, password),
+                    Verdict::Stale
+                );
             }
         }
     }
@@ -744,7 +865,7 @@ mod tests {
         assert!(answered(&challenges, &account(), 1).contains("algorithm=SHA-256"));
         for value in ["", "Basic abc", "Digest", "Digest username=\"an\"", "Digest nc=1, nc=2"] {
             assert_eq!(
-                server.verify(now, HERE, "REGISTER", "sip:h", value, password),
+                server.verify(now, HERE, &Vouched::bare("REGISTER", "sip:h"), value, password),
                 Verdict::Malformed,
                 "{value}"
             );

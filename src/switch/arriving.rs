@@ -2,15 +2,16 @@
 
 use super::call::{Call, Phase};
 use super::leg::{Description, Leg, Role, connect};
-use super::{Owner, Switch, What};
+use super::{Owner, Switch, What, policy};
 use crate::base::id::{CallKey, DialogKey, LegKey};
 use crate::base::time::Now;
 use crate::callflow::machine::Machine;
-use crate::media::command::MediaCommand;
+use crate::media::command::{Insecure, MediaCommand};
 use crate::privacy::screen;
-use crate::sdp::offer_answer::Local;
+use crate::sdp::offer_answer::{Local, Security, Srtp};
 use crate::sdp::session::SdpError;
 use crate::sip::endpoint::Arrival;
+use crate::sip::flow::{Flow, Transport};
 use crate::sip::header::NameAddr;
 use crate::sip::wire::message::Method;
 use crate::telemetry::notice::{Miss, Notice, Outcome};
@@ -72,6 +73,9 @@ impl Switch {
         self.working_for(key);
         let caller = self.open_leg(now, key, Role::Caller, flow.local, Description::Theirs(offer));
         self.meets(caller, flow.peer);
+        let srtp = self.srtp_of_carrier(&flow);
+        self.secures(caller, srtp, flow.transport);
+        self.set_keys(caller, Some(flow.peer.ip()));
         self.attach(caller, dialog);
         let machine = Machine::new(program);
         let call = Call {
@@ -128,9 +132,26 @@ impl Switch {
 
     /// It is known with whom a leg's signalling goes.
     pub(super) fn meets(&mut self, leg: LegKey, peer: std::net::SocketAddr) {
-        if let Some(leg) = self.legs.get_mut(&leg) {
-            leg.meets(peer.ip());
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        leg.meets(peer.ip());
+        if let Some(at) = leg.audio() {
+            leg.announce(self.policy.announced(at, peer.ip()));
         }
+    }
+
+    /// Whether the audio of a call to us is encrypted, and how its signalling comes.
+    pub(super) fn secures(&mut self, leg: LegKey, srtp: Srtp, transport: Transport) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            (leg.srtp, leg.confidential) = (srtp, transport == Transport::Tls);
+        }
+    }
+
+    /// What the configuration says of the carrier whose call this is.
+    fn srtp_of_carrier(&self, flow: &Flow) -> Srtp {
+        let trunk = self.policy.trunk_at(flow.peer.ip());
+        let trunk = trunk.or_else(|| self.trunks.serving(flow.peer.ip()));
+        let trunk = trunk.or_else(|| self.trunks.certified(flow.key, &self.policy));
+        trunk.map_or(Srtp::Optional, |trunk| policy::srtp(trunk.srtp.value))
     }
 
     pub(super) fn attach(&mut self, leg: LegKey, dialog: DialogKey) {
@@ -147,22 +168,29 @@ impl Switch {
             return;
         };
         let call = leg.call;
-        let address = self.policy.announced(local.ip());
+        let address = self.policy.announced(local.ip(), leg.peer());
         let session = self.mint.rng.u64() >> 2;
         let (first, last) = self.policy.config.media.ports.value;
+        let security = Security::new(leg.srtp, leg.confidential, &self.policy.suites, &mut self.mint.rng);
+        let web = self.mint.web();
         let spoken = self.calls.get(&call).map(|call| call.caller).filter(|caller| *caller != key);
         let spoken = spoken.and_then(|caller| self.legs.get(&caller)?.codec);
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        leg.opened(Local {
-            address,
-            port: local.port(),
-            session_id: session,
-            codecs: self.policy.codecs_after(spoken),
-            dtmf: true,
-            noise: true,
-            rtcp_mux: false,
-            own_ports: first..=last,
-        });
+        leg.opened(
+            local.ip(),
+            Local {
+                address,
+                port: local.port(),
+                session_id: session,
+                codecs: self.policy.codecs_after(spoken),
+                dtmf: !leg.keys_by_info,
+                noise: true,
+                rtcp_mux: false,
+                security,
+                web,
+                own_ports: first..=last,
+            },
+        );
         self.working_for(call);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let leg_consults = matches!(leg.role, Role::Consulting(_));
@@ -206,6 +234,20 @@ impl Switch {
         }
     }
 
+    /// A browser came to no keys: as if it had hung up.
+    pub(super) fn web_failed(&mut self, now: Now, key: LegKey, why: Insecure) {
+        let Some((call, role)) = self.legs.get(&key).map(|leg| (leg.call, leg.role)) else { return };
+        let line = self.legs.get(&key).and_then(super::leg::Leg::line);
+        self.notice(Notice::WebFailed { line, why: super::leg::web_fault(why) });
+        self.working_for(call);
+        match role {
+            Role::Caller | Role::Service(_) | Role::Consulting(_) => {
+                self.end_call(now, call, Outcome::Failed);
+            }
+            Role::Line(_) | Role::Destination => self.other_left(now, call, key),
+        }
+    }
+
     /// Our side of the session, written but not sent. `None`: the offer can't be taken, and the call is refused.
     fn describe(&mut self, now: Now, key: LegKey, offer: Option<&[u8]>) -> Option<Answer> {
         let leg = self.legs.get_mut(&key)?;
@@ -232,11 +274,12 @@ impl Switch {
     /// The 200. What it says was described before.
     pub(super) fn accept(&mut self, now: Now, key: LegKey, answer: Answer) {
         let Some(leg) = self.legs.get(&key) else { return };
-        let (Some(dialog), key) = (leg.dialog, leg.call) else { return };
+        let (Some(dialog), key, role) = (leg.dialog, leg.call, leg.role) else { return };
         self.endpoint.accept(now, dialog, answer.sdp, answer.offered);
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.answered = true;
-        if !self.is_consultation(key) {
+        // A counsellor's `*` code or word with a colleague is no call to the helpline.
+        if role == Role::Caller {
             self.notice(Notice::Answered { call: key });
         }
     }
@@ -273,13 +316,6 @@ impl Switch {
         }
     }
 
-    /// No packet for a while: ask the peer whether it still knows the dialog.
-    pub(super) fn leg_is_silent(&mut self, now: Now, key: LegKey) {
-        if let Some(dialog) = self.legs.get(&key).and_then(|l| l.dialog) {
-            self.endpoint.probe(now, dialog);
-        }
-    }
-
     /// Whether one more call keeps within the calls a second.
     fn admit(&mut self, now: Now) -> bool {
         self.state.admission.take(now.at, self.policy.config.limits.calls_per_second.value)
@@ -290,6 +326,6 @@ impl Switch {
 pub(super) fn refusal(error: SdpError) -> u16 {
     match error {
         SdpError::Form | SdpError::Limit => 400,
-        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Mismatch => 488,
+        SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::Mismatch | SdpError::Security => 488,
     }
 }

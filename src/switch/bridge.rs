@@ -35,6 +35,7 @@ impl Switch {
         let Some(leg) = self.legs.get(&other) else { return };
         let (role, rang) = (leg.role, since.saturating_duration_since(leg.since));
         self.timers.cancel(Owner::Call(key), What::Flow);
+        self.listen_for_speech(key, false);
         self.flow(now, key, FlowEvent::Connected);
         let outcome = match role {
             Role::Line(line) => {

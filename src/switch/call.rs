@@ -93,6 +93,8 @@ pub struct Call {
     pub outcome: Option<Outcome>,
     /// Time with a counsellor or destination.
     pub talked: Duration,
+    /// It was told that only one side is heard.
+    pub one_way: bool,
     /// What plays for the script.
     pub play: Option<PlayKey>,
     /// The finished recording that the caller is asked about.
@@ -115,6 +117,7 @@ impl Call {
             answered: false,
             outcome: None,
             talked: Duration::ZERO,
+            one_way: false,
             play: None,
             take: None,
             queue: None,

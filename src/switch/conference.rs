@@ -19,8 +19,6 @@ use crate::telemetry::notice::{Notice, Outcome};
 
 /// Besides the caller and the counsellor; who would be one more is refused.
 const MOST_GUESTS: usize = MOST_IN_A_ROOM - 2;
-/// A key that goes on to the others is this long.
-const KEY: Duration = Duration::from_millis(160);
 /// The tone of a leave has reached the ears when this has passed, too.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -67,20 +65,6 @@ impl Switch {
                 }
             }
             Some(_) | None => Vec::new(),
-        }
-    }
-
-    /// A key of somebody who is with others. Between two media carries it across, from a room it goes by us.
-    pub(super) fn key_in_a_room(&mut self, leg: LegKey, digit: char) {
-        let call = self.legs.get(&leg).and_then(|found| self.calls.get(&found.call));
-        if call.is_some_and(|call| matches!(&call.phase, Phase::Together(t) if t.mixed)) {
-            self.key_goes_on(leg, digit);
-        }
-    }
-
-    pub(super) fn key_goes_on(&mut self, leg: LegKey, digit: char) {
-        for other in self.hearers(leg) {
-            self.media(MediaCommand::SendDigit { leg: other, digit, duration: KEY });
         }
     }
 

@@ -22,6 +22,7 @@ impl Switch {
     pub(super) fn start_flow(&mut self, now: Now, key: CallKey) {
         let Some(view) = self.view(now, key) else { return };
         let first = self.calls.get_mut(&key).and_then(|c| c.machine.as_mut()).map(|m| m.begin(&view));
+        self.listen_for_speech(key, true);
         if let Some(instruction) = first {
             self.instruct(now, key, instruction);
         }
@@ -144,10 +145,10 @@ impl Switch {
         self.flow(now, key, FlowEvent::PlayEnded);
     }
 
-    /// A key by RFC 4733.
+    /// A key by RFC 4733, or as a tone.
     pub(super) fn event_digit(&mut self, now: Now, leg: LegKey, digit: char) {
         if self.legs.get_mut(&leg).is_some_and(|leg| leg.pressed(now.at, KeyWay::Event, digit)) {
-            self.key_in_a_room(leg, digit);
+            self.carry_key(now, leg, digit, false);
             self.digit(now, leg, digit);
         }
     }
@@ -183,7 +184,7 @@ impl Switch {
         }
         if !self.hearers(leg).is_empty() {
             // Joined: the key goes across as the other side understands it.
-            self.key_goes_on(leg, digit);
+            self.carry_key(now, leg, digit, true);
             return self.code_key(now, leg, digit);
         }
         self.finish_by_info(leg, digit);

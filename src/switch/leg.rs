@@ -5,13 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey};
-use crate::media::command::{self, Direction, MediaCommand, Sound, Stream};
+use crate::media::command::{self, Direction, Fingerprint, IceWords, MediaCommand, Sound, Stream, WebRtc};
+use crate::media::keying::{self, DtlsRole, Keying};
 use crate::routing::line::Load;
-use crate::sdp::offer_answer::{Agreed, Codec, Format, Local, Mapped, Negotiation, PendingOffer};
+use crate::sdp::crypto;
+use crate::sdp::offer_answer::{
+    Agreed, Codec, Format, Keys, Local, Mapped, Negotiation, PendingOffer, Security, Srtp,
+};
 use crate::sdp::session::{SdpError, Way};
+use crate::sdp::webrtc::{self, AgreedWeb, OurWeb};
 use crate::sip::digest::Credentials;
 use crate::sip::flow::Destination;
 use crate::sip::target::Search;
+use crate::telemetry::notice;
 
 /// A press that comes by INFO and by RFC 4733 does so within this time.
 const SAME_PRESS: Duration = Duration::from_secs(2);
@@ -55,6 +61,8 @@ pub struct Target {
     pub credentials: Option<Credentials>,
     /// Must press 1 before the caller is joined.
     pub confirm: bool,
+    /// What comes from there before an answer may be heard by the caller.
+    pub early: bool,
     /// Where else the same is to be had, tried in turn when nobody is reached here: other phones of a line, other
     /// addresses of a host, other carriers.
     pub others: VecDeque<Target>,
@@ -62,6 +70,8 @@ pub struct Target {
     pub routes: Vec<String>,
     /// Whose account it is, for a carrier that must know (RFC 3325 9.2): ours, never a caller's.
     pub identity: Option<String>,
+    /// Whether the audio is encrypted.
+    pub srtp: Srtp,
 }
 
 impl Target {
@@ -73,9 +83,11 @@ impl Target {
             place,
             credentials: None,
             confirm: false,
+            early: false,
             others: VecDeque::new(),
             routes: Vec::new(),
             identity: None,
+            srtp: Srtp::Never,
         }
     }
 }
@@ -120,11 +132,17 @@ pub struct Leg {
     pub target: Option<Target>,
     pub description: Description,
     negotiation: Option<Negotiation>,
+    /// Where its port is open.
+    audio: Option<IpAddr>,
     pending: Option<PendingOffer>,
     /// Our signalling address on this leg.
     pub signalling: SocketAddr,
     /// Whence the peer's signalling comes; unspecified until a call of ours has an address to go to.
     peer: IpAddr,
+    /// Whether the audio of a call to us is encrypted.
+    pub srtp: Srtp,
+    /// Signalling is private, so that keys may go by it.
+    pub confidential: bool,
     /// What was agreed with a caller whose ACK has not come: nothing is sent before it, so that a forged
     /// INVITE sends nobody our audio.
     pub agreed: Option<Stream>,
@@ -132,9 +150,17 @@ pub struct Leg {
     pub codec: Option<Codec>,
     /// The peer wants to hear nothing from us.
     pub held: bool,
+    /// The caller hears what comes from here before anybody has answered.
+    pub early: bool,
     /// What it is booked as with its line, to be given back should its code fail.
     pub load: Option<Load>,
     presses: Vec<Press>,
+    /// Its line gets keys by SIP INFO.
+    pub keys_by_info: bool,
+    /// Nothing has come from it for a while.
+    pub silent: bool,
+    /// Telephone-event is agreed on.
+    pub has_events: bool,
     /// The beginning of a code, and when its last key came.
     typed: (String, Instant),
     pub since: Instant,
@@ -156,14 +182,21 @@ impl Leg {
             target: None,
             description,
             negotiation: None,
+            audio: None,
             pending: None,
             signalling,
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            srtp: Srtp::Never,
+            confidential: false,
             agreed: None,
             codec: None,
             held: false,
+            early: false,
             load: None,
             presses: Vec::new(),
+            keys_by_info: false,
+            silent: false,
+            has_events: false,
             typed: (String::new(), since),
             since,
         }
@@ -186,9 +219,27 @@ impl Leg {
         self.pending.is_some()
     }
 
-    /// The RTP port is there.
-    pub fn opened(&mut self, local: Local) {
+    /// The RTP port is there, open at this address of ours.
+    pub fn opened(&mut self, at: IpAddr, local: Local) {
+        self.audio = Some(at);
         self.negotiation = Some(Negotiation::new(local, self.peer));
+    }
+
+    /// Where the RTP port is open.
+    pub fn audio(&self) -> Option<IpAddr> {
+        self.audio
+    }
+
+    /// Whence the peer's signalling comes; unspecified as long as that is not known.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// What SDP is to say of the address of the port.
+    pub fn announce(&mut self, address: IpAddr) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_address(address);
+        }
     }
 
     /// It is known whom we speak with.
@@ -196,6 +247,20 @@ impl Leg {
         self.peer = peer;
         if let Some(negotiation) = &mut self.negotiation {
             negotiation.set_peer(peer);
+        }
+    }
+
+    /// A call of ours begins: its keys are for whom it is to, and nobody who was called before.
+    pub fn secure(&mut self, security: Security) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_security(security);
+        }
+    }
+
+    /// The same of what a browser is told.
+    pub fn speak_web(&mut self, ours: Option<OurWeb>, offers: bool) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_web(ours, offers);
         }
     }
 
@@ -224,6 +289,14 @@ impl Leg {
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
         let agreed = negotiation.accept_answer(pending, answer)?;
         Ok(self.take(&agreed))
+    }
+
+    /// What a provisional answer to our offer says. The offer goes on waiting: the final answer has the last word, and
+    /// may come from another branch.
+    pub fn early_answer(&self, answer: &[u8]) -> Result<Stream, SdpError> {
+        let pending = self.pending.clone().ok_or(SdpError::NoAudio)?;
+        let mut negotiation = self.negotiation.clone().ok_or(SdpError::NoAudio)?;
+        negotiation.accept_answer(pending, answer).map(|agreed| stream(&agreed))
     }
 
     /// A key came: whether it is a press of its own, or the same that came the other way already. A phone that
@@ -265,6 +338,7 @@ impl Leg {
         let stream = stream(agreed);
         self.codec = Some(agreed.send_codec);
         self.held = !stream.direction.sends();
+        self.has_events = stream.payloads.0.iter().any(|p| matches!(p.sound, Sound::Key { .. }));
         stream
     }
 }
@@ -284,7 +358,35 @@ pub fn stream(agreed: &Agreed) -> Stream {
             Way::RecvOnly => Direction::RecvOnly,
             Way::Inactive => Direction::Inactive,
         },
+        keying: agreed.keys.as_ref().and_then(keying),
+        web: agreed.web.as_ref().and_then(web).map(Box::new),
     }
+}
+
+fn keying(keys: &Keys) -> Option<Keying> {
+    let suite = match keys.suite {
+        crypto::Suite::AesCm128Sha1_80 => keying::Suite::AesCm128Sha1_80,
+        crypto::Suite::AesCm128Sha1_32 => keying::Suite::AesCm128Sha1_32,
+        crypto::Suite::AeadAes128Gcm => keying::Suite::AeadAes128Gcm,
+        crypto::Suite::AeadAes256Gcm => keying::Suite::AeadAes256Gcm,
+    };
+    Keying::new(suite, keys.ours.clone(), keys.theirs.clone())
+}
+
+/// `None` would be a fingerprint of another length than its hash has, which `sdp` does not let through.
+fn web(agreed: &AgreedWeb) -> Option<WebRtc> {
+    let hash = match agreed.hash {
+        webrtc::Hash::Sha256 => command::Hash::Sha256,
+        webrtc::Hash::Sha384 => command::Hash::Sha384,
+        webrtc::Hash::Sha512 => command::Hash::Sha512,
+    };
+    let role = if agreed.we_are_client { DtlsRole::Client } else { DtlsRole::Server };
+    let ice = IceWords {
+        ours: agreed.ours.as_str().into(),
+        password: agreed.password.clone(),
+        theirs: agreed.theirs.as_str().into(),
+    };
+    Some(WebRtc { ice, role, fingerprint: Fingerprint::new(hash, &agreed.fingerprint)? })
 }
 
 fn payload(mapped: &Mapped) -> command::Payload {
@@ -302,6 +404,26 @@ fn codec(codec: Codec) -> command::Codec {
         Codec::Pcmu => command::Codec::Pcmu,
         Codec::G722 => command::Codec::G722,
         Codec::Opus => command::Codec::Opus,
+    }
+}
+
+/// How a leg was encrypted, in the words of reports.
+pub fn security(suite: Option<keying::Suite>) -> notice::Security {
+    match suite {
+        None => notice::Security::None,
+        Some(keying::Suite::AesCm128Sha1_80) => notice::Security::AesCm128Sha1_80,
+        Some(keying::Suite::AesCm128Sha1_32) => notice::Security::AesCm128Sha1_32,
+        Some(keying::Suite::AeadAes128Gcm) => notice::Security::AeadAes128Gcm,
+        Some(keying::Suite::AeadAes256Gcm) => notice::Security::AeadAes256Gcm,
+    }
+}
+
+/// Why a browser came to no keys, in the words of reports.
+pub(super) fn web_fault(why: command::Insecure) -> notice::WebFault {
+    match why {
+        command::Insecure::Certificate => notice::WebFault::Certificate,
+        command::Insecure::Handshake => notice::WebFault::Handshake,
+        command::Insecure::Late => notice::WebFault::Late,
     }
 }
 

@@ -9,15 +9,18 @@ pub mod io;
 pub mod leg;
 pub mod policy;
 
+mod addresses;
 mod arriving;
 mod bridge;
 mod call;
 mod conference;
 mod consult;
+mod early;
 mod event_body;
 mod events;
 mod floor;
 mod flowing;
+mod keys;
 mod legs;
 mod line_invite;
 mod message_taking;
@@ -32,6 +35,7 @@ mod snapshot;
 mod tests;
 mod transfer;
 mod trunks;
+mod watching;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,8 +44,10 @@ use std::time::Instant;
 
 use crate::base::bounded::BoundedMap;
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, Rng, Serial, SubscriptionKey, TakeKey};
+use crate::base::secret::Secret;
 use crate::base::time::{Now, TimerQueue};
 use crate::media::command::{MediaCommand, MediaEvent, Origin};
+use crate::sdp::webrtc::OurWeb;
 use crate::sip::endpoint::{Config as EndpointConfig, Dropped, Endpoint, Event};
 use crate::telemetry::notice::{self, Notice};
 use call::Call;
@@ -116,11 +122,19 @@ const FIRST_WHAT: What = What::Flow;
 struct Mint {
     rng: Rng,
     serial: Serial,
+    /// SHA-256 of the certificate that the media plane shows to browsers.
+    certificate: Option<[u8; 32]>,
 }
 
 impl Mint {
     fn origin(&mut self) -> Origin {
         Origin::random(&mut self.rng)
+    }
+
+    /// What one browser is told, should there be one.
+    fn web(&mut self) -> Option<OurWeb> {
+        let fingerprint = self.certificate?;
+        Some(OurWeb { fingerprint, seed: Secret::random(&mut self.rng, 32) })
     }
 }
 
@@ -147,13 +161,12 @@ impl Switch {
     /// A switch with this configuration. `rng` is the only source of randomness.
     pub fn new(now: Now, policy: Arc<Policy>, mut rng: Rng) -> Self {
         let calls = policy.config.limits.calls.value as usize;
-        let registrations = policy.config.limits.registrations.value as usize;
         let legs = calls * LEGS_PER_CALL;
         let subscriptions = policy.config.limits.subscriptions.value as usize;
         let config = EndpointConfig {
             agent: "hulplijn",
-            // A subscription has its SUBSCRIBE and its NOTIFY under way.
-            max_transactions: legs * 4 + registrations + subscriptions * 2,
+            bounds: policy.bounds(),
+            max_transactions: policy.transactions(),
             max_dialogs: legs,
             max_subscriptions: subscriptions,
             session: policy.config.limits.session_expires.value,
@@ -173,16 +186,22 @@ impl Switch {
             gate,
             watchers: Watchers::new(subscriptions),
             timers: TimerQueue::new(),
-            mint: Mint { rng, serial: Serial::default() },
+            mint: Mint { rng, serial: Serial::default(), certificate: None },
             state: recovery::State::new(now.at),
             outputs: VecDeque::new(),
             policy,
         };
+        switch.endpoint.listens_on_tcp(switch.policy.tcp_addresses());
         switch.notice(Notice::Started { generation: switch.policy.generation });
         switch.tell_lines(now);
         switch.apply_trunks(now);
         switch.drain_endpoint(now);
         switch
+    }
+
+    /// Calls with browsers can be held: the media plane shows them a certificate with this SHA-256.
+    pub fn show(&mut self, certificate: [u8; 32]) {
+        self.mint.certificate = Some(certificate);
     }
 
     /// Takes one input. Never blocks, and never panics whatever the input: a fault in one call's code ends
@@ -281,16 +300,27 @@ impl Switch {
                 self.recorded(now, take, length, end, voice);
             }
             MediaEvent::Silent { leg, .. } => self.leg_is_silent(now, leg),
-            MediaEvent::Flowing { .. } => {}
+            MediaEvent::Flowing { leg } => self.leg_flows(leg),
+            MediaEvent::Speaking { leg } => self.speech(now, leg, true),
+            MediaEvent::Quiet { leg } => self.speech(now, leg, false),
+            MediaEvent::Insecure { leg, why } => self.web_failed(now, leg, why),
             MediaEvent::Broken { leg } => self.media_broken(now, leg),
-            MediaEvent::Closed { stats, .. } => self.notice(Notice::MediaStats {
-                received: stats.received,
-                lost: stats.lost,
-                late: stats.late,
-                foreign: stats.foreign,
-                malformed: stats.malformed,
-                flood: stats.flood,
-            }),
+            MediaEvent::Closed { stats, .. } => {
+                self.notice(Notice::MediaStats {
+                    received: stats.received,
+                    lost: stats.lost,
+                    late: stats.late,
+                    foreign: stats.foreign,
+                    malformed: stats.malformed,
+                    flood: stats.flood,
+                    forged: stats.forged,
+                    replayed: stats.replayed,
+                    security: leg::security(stats.security),
+                });
+                if let Some(mos) = stats.mos {
+                    self.notice(Notice::Quality { mos });
+                }
+            }
         }
     }
 
@@ -307,7 +337,7 @@ impl Switch {
         match event {
             Event::Cancelled { dialog } => self.cancelled(now, dialog),
             Event::Acked { dialog, sdp } => self.acked(now, dialog, sdp.as_deref()),
-            Event::Progress { dialog, .. } => self.progress(dialog),
+            Event::Progress { dialog, sdp, .. } => self.progress(dialog, sdp.as_deref()),
             Event::Answered { dialog, sdp } => self.answered(now, dialog, sdp.as_deref()),
             Event::Failed { dialog, status, retry_after } => self.failed(now, dialog, status, retry_after),
             Event::Offer { dialog, sdp } => self.offered(now, dialog, sdp.as_deref()),

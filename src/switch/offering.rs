@@ -1,5 +1,6 @@
 //! A call is offered: lines ring, one answers, the others are taken back. Crossings are the endpoint's.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::arriving::SILENCE;
@@ -7,13 +8,14 @@ use super::call::{Attempts, Phase, Ticket, Together};
 use super::leg::{Description, Place, Progress, Role, Target, connect};
 use super::line_invite;
 use super::places::Asker;
-use super::{Owner, Switch, What};
+use super::{Owner, Switch, What, policy};
 use crate::base::id::{CallKey, DialogKey, LegKey, LineKey, PlayKey};
 use crate::base::time::Now;
 use crate::callflow::machine::FlowEvent;
 use crate::config::raw::{Reach, Trunk};
 use crate::media::command::MediaCommand;
 use crate::routing::line::Load;
+use crate::sdp::offer_answer::{Security, Srtp};
 use crate::sip::flow::{Destination, Transport};
 use crate::sip::header_ext::{Reason, ReasonProtocol};
 use crate::sip::uri::{Host, Uri};
@@ -76,7 +78,10 @@ impl Switch {
         let destination = self.policy.destination(name)?;
         let (number, trunk, ring) =
             (&destination.number.value, &destination.trunk.value, destination.ring.value);
-        let target = self.trunk_target(now, trunk, number, false)?;
+        let early = destination.early_media.value;
+        let mut target = self.trunk_target(now, trunk, number, false)?;
+        target.early = early;
+        target.others.iter_mut().for_each(|other| other.early = early);
         self.call_leg(now, key, Role::Destination, target, ring).ok()
     }
 
@@ -132,6 +137,7 @@ impl Switch {
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.target = Some(target);
         }
+        self.set_keys(leg, None);
         self.timers.set(Owner::Leg(leg), What::Ring, now.at + ring);
         Ok(leg)
     }
@@ -140,6 +146,7 @@ impl Switch {
 
     fn line_target(&self, now: Now, key: LineKey) -> Option<Target> {
         let line = self.policy.line(key)?;
+        let srtp = policy::srtp(line.srtp.value);
         match &line.reach {
             Reach::Registers { .. } => {
                 let bindings = self.gate.registrar.bindings(&line.name.value, now.at);
@@ -147,13 +154,15 @@ impl Switch {
                     let local = Host::Address(binding.flow.local.ip());
                     let to = format!("<{}>", Uri::sip(&line.name.value, local, None));
                     let place = Place::Known(Destination::Flow(binding.flow));
-                    Target { routes: binding.path, ..Target::new(binding.contact.to_string(), to, place) }
+                    let target = Target::new(binding.contact.to_string(), to, place);
+                    Target { routes: binding.path, srtp, ..target }
                 }))
             }
             Reach::Fixed { uri } => {
                 let parsed = Uri::parse(&uri.value).ok()?;
                 let place = self.place(&parsed)?;
-                Some(Target::new(uri.value.clone(), format!("<{}>", uri.value), place))
+                let target = Target::new(uri.value.clone(), format!("<{}>", uri.value), place);
+                Some(Target { srtp, ..target })
             }
             Reach::Telephone { number, trunk } => self.trunk_target(now, &trunk.value, &number.value, true),
         }
@@ -175,7 +184,8 @@ impl Switch {
         let place = self.place(&base)?;
         let mut uri = Uri::sip(number, base.host()?.clone(), base.port);
         uri.scheme = base.scheme;
-        if let Some(transport) = base.transport().filter(|t| *t != Transport::Udp) {
+        // Of UDP too: who writes it wants no INVITE over TCP, however long it is.
+        if let Some(transport) = base.transport() {
             uri.params.set("transport", Some(transport.as_param()));
         }
         let identity = trunk.identity.as_ref().map(|identity| match Uri::parse(&identity.value) {
@@ -188,6 +198,7 @@ impl Switch {
         Some(Target {
             credentials: line_invite::credentials(trunk),
             identity,
+            srtp: policy::srtp(trunk.srtp.value),
             ..Target::new(uri.to_string(), format!("<{uri}>"), place)
         })
     }
@@ -229,10 +240,16 @@ impl Switch {
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
         let Some(leg) = self.legs.get(&key) else { return };
         let shown = self.shown_name(leg);
+        self.meets(key, to.peer());
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        let (Some(target), Some(sdp)) = (leg.target.clone(), leg.make_offer()) else { return };
+        let Some(target) = leg.target.clone() else { return };
+        let confidential = to.transport() == Transport::Tls;
+        leg.secure(Security::new(target.srtp, confidential, &self.policy.suites, &mut self.mint.rng));
+        // Who came by WebSocket is a page in a browser (RFC 7118), which knows no other audio.
+        let is_page = matches!(to.transport(), Transport::Ws | Transport::Wss);
+        leg.speak_web(self.mint.web(), is_page);
+        let Some(sdp) = leg.make_offer() else { return };
         leg.progress = Progress::Calling;
-        leg.meets(to.peer().ip());
         let invite = line_invite::write(&shown, &target, to, leg.signalling, sdp);
         match self.endpoint.invite(now, invite) {
             Ok(dialog) => {
@@ -247,15 +264,19 @@ impl Switch {
     fn call_next(&mut self, now: Now, key: LegKey) -> bool {
         let Some(leg) = self.legs.get(&key) else { return false };
         let Some(mut others) = leg.target.as_ref().map(|target| target.others.clone()) else { return false };
-        // The port for its audio is open on one address of ours.
+        // The port for its audio is open on one address of ours, and may have to be on another.
         let home = leg.signalling.ip();
         let next = loop {
             let Some(next) = others.pop_front() else { return false };
-            match self.signalling_for(&next.place) {
-                Some(local) if local.ip() == home => break (next, local),
-                Some(_) | None => {}
+            if let Some(local) = self.signalling_for(&next.place) {
+                break (next, local);
             }
         };
+        if self.early_ends(key)
+            && let Some(call) = self.legs.get(&key).map(|leg| leg.call)
+        {
+            self.music(call);
+        }
         let Some(leg) = self.legs.get_mut(&key) else { return false };
         leg.signalling = next.1;
         leg.target = Some(Target { others, ..next.0 });
@@ -264,8 +285,22 @@ impl Switch {
             self.dialogs.remove(&dialog);
             self.endpoint.hang_up(now, dialog, None);
         }
-        self.call_out(now, key);
+        if next.1.ip() == home {
+            self.call_out(now, key);
+        } else {
+            self.move_audio(key, next.1.ip());
+        }
         true
+    }
+
+    /// Another port for its audio, on the address that this peer can be spoken with from; it is called once that is open.
+    fn move_audio(&mut self, key: LegKey, local: std::net::IpAddr) {
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        leg.description = Description::Ours;
+        leg.progress = Progress::Preparing;
+        let (origin, local) = (self.mint.origin(), self.policy.media_address(local));
+        self.media(MediaCommand::Close { leg: key });
+        self.media(MediaCommand::Open { leg: key, local, origin });
     }
 
     /// Time to have heard something of a leg that we call.
@@ -279,7 +314,7 @@ impl Switch {
         }
     }
 
-    fn place_of(&self, key: LegKey) -> Option<Destination> {
+    pub(super) fn place_of(&self, key: LegKey) -> Option<Destination> {
         match &self.legs.get(&key)?.target.as_ref()?.place {
             Place::Known(to) => Some(*to),
             Place::Named(_) => None,
@@ -288,24 +323,13 @@ impl Switch {
 
     // --- what comes of it -----------------------------------------------------------------------------
 
-    pub(super) fn progress(&mut self, dialog: DialogKey) {
-        let Some(key) = self.leg_of(dialog) else { return };
-        if let Some(to) = self.place_of(key) {
-            self.place_answers(&to);
-        }
-        if let Some(leg) = self.legs.get_mut(&key) {
-            if leg.progress == Progress::Calling {
-                leg.progress = Progress::Ringing;
-            }
-        }
-    }
-
     /// A leg that we called has answered.
     pub(super) fn answered(&mut self, now: Now, dialog: DialogKey, sdp: Option<&[u8]>) {
         let Some(key) = self.leg_of(dialog) else { return };
         if let Some(to) = self.place_of(key) {
             self.place_answers(&to);
         }
+        self.early_ends(key);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         self.state.current = Some(leg.call);
         self.timers.cancel(Owner::Leg(key), What::Ring);
@@ -375,6 +399,9 @@ impl Switch {
         if status != 503 {
             self.leave_siblings(key);
         }
+        if status == 488 {
+            self.insist_on_encryption(key);
+        }
         self.attempt_failed(now, key, miss);
     }
 
@@ -383,6 +410,16 @@ impl Switch {
         let target = self.legs.get_mut(&key).and_then(|leg| leg.target.as_mut());
         if let Some(Target { place: Place::Known(Destination::Address { .. }), uri, others, .. }) = target {
             others.retain(|other| other.uri != *uri);
+        }
+    }
+
+    /// Who takes encrypted audio only may refuse an offer that leaves it open (RFC 8643 4.1), and is asked once more.
+    fn insist_on_encryption(&mut self, key: LegKey) {
+        let Some(target) = self.legs.get_mut(&key).and_then(|leg| leg.target.as_mut()) else { return };
+        let private = matches!(&target.place, Place::Known(to) if to.transport() == Transport::Tls);
+        if target.srtp == Srtp::Optional && private {
+            let again = Target { srtp: Srtp::Mandatory, others: VecDeque::new(), ..target.clone() };
+            target.others.push_front(again);
         }
     }
 

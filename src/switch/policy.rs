@@ -2,7 +2,7 @@
 //! one that it began with.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,9 +19,11 @@ use crate::media::audio;
 use crate::media::command::Clip;
 use crate::media::prompt_bank::PromptBank;
 use crate::privacy::screen::{BELGIUM, ZoneTable};
-use crate::sdp::offer_answer::Codec;
+use crate::sdp::crypto::Suite;
+use crate::sdp::offer_answer::{Codec, Srtp};
 use crate::sip::digest::{Algorithm, Secret};
 use crate::sip::flow::Transport;
+use crate::sip::wire::parse::Bounds;
 
 /// A compiled configuration.
 pub struct Policy {
@@ -31,6 +33,8 @@ pub struct Policy {
     pub prompts: Arc<PromptBank>,
     pub zones: ZoneTable,
     pub codecs: Vec<Codec>,
+    /// Crypto suites, the preferred one first; empty: those of `sdp`.
+    pub suites: Vec<Suite>,
     pub languages: Vec<String>,
     /// Where messages are written.
     pub messages: PathBuf,
@@ -82,6 +86,7 @@ impl Policy {
             schedule,
             zones: ZoneTable::new(BELGIUM, zone_names),
             codecs: codecs(&config),
+            suites: suites(&config),
             languages: config.helpline.languages.iter().map(|l| l.value.clone()).collect(),
             messages: config.site.data.value.join("messages"),
             join_tone: audio::join_tone(),
@@ -146,39 +151,20 @@ impl Policy {
 
     /// Whether calls from this address are a carrier's.
     pub fn is_trunk(&self, source: IpAddr) -> bool {
+        self.trunk_at(source).is_some()
+    }
+
+    /// The carrier whose calls come from this address.
+    pub fn trunk_at(&self, source: IpAddr) -> Option<&raw::Trunk> {
         let source = source.to_canonical();
-        self.config.trunks.iter().flat_map(|t| &t.sources).any(|n| network(n.value).contains(source))
+        let is_there = |trunk: &&raw::Trunk| trunk.sources.iter().any(|n| network(n.value).contains(source));
+        self.config.trunks.iter().find(is_there)
     }
 
-    /// The RTP address for a leg whose signalling runs over `local`.
-    pub fn media_address(&self, local: IpAddr) -> IpAddr {
-        let same = |a: &&raw::At<IpAddr>| a.value.is_ipv4() == local.is_ipv4();
-        self.config.media.addresses.iter().find(same).map_or(local, |a| a.value)
-    }
-
-    /// The RTP address that SDP names (behind NAT it is another one).
-    pub fn announced(&self, local: IpAddr) -> IpAddr {
-        match &self.config.media.external {
-            Some(external) if external.value.is_ipv4() == local.is_ipv4() && !local.is_loopback() => {
-                external.value
-            }
-            _ => local,
-        }
-    }
-
-    /// Our address for requests to `peer`: the listener of that transport and family.
-    pub fn signalling(&self, transport: Transport, peer: IpAddr) -> Option<SocketAddr> {
-        let kind = match transport {
-            Transport::Udp => raw::ListenTransport::Udp,
-            Transport::Tcp => raw::ListenTransport::Tcp,
-            Transport::Tls => raw::ListenTransport::Tls,
-            Transport::Ws | Transport::Wss => return None,
-        };
-        let fits =
-            |l: &&raw::Listen| l.transport.value == kind && l.address.value.is_ipv4() == peer.is_ipv4();
-        let listen = self.config.listen.iter().find(fits)?;
-        let external = listen.external.as_ref().filter(|_| !peer.is_loopback());
-        Some(external.map_or(listen.address.value, |e| e.value))
+    /// Whether calls from this address are of this carrier: one that we register with may call from anywhere.
+    pub fn is_of_trunk(&self, trunk: &raw::Trunk, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        trunk.sources.is_empty() || trunk.sources.iter().any(|n| network(n.value).contains(source))
     }
 
     /// Transports that we can call by, in the order in which we like them.
@@ -191,14 +177,22 @@ impl Policy {
         &self.domains
     }
 
-    /// Every address that we listen on.
-    pub fn own_addresses(&self) -> Vec<SocketAddr> {
-        let listen = &self.config.listen;
-        listen
-            .iter()
-            .flat_map(|l| [Some(l.address.value), l.external.as_ref().map(|e| e.value)])
-            .flatten()
-            .collect()
+    /// What one SIP message may have.
+    pub fn bounds(&self) -> Bounds {
+        let limits = &self.config.limits;
+        Bounds { headers: limits.headers.value as usize, header_length: limits.header_length.value as usize }
+    }
+
+    /// SIP transactions at a time: as configured, or what the calls, phones and lamps that there may be can need. A
+    /// subscription has its SUBSCRIBE and its NOTIFY under way.
+    pub fn transactions(&self) -> usize {
+        let limits = &self.config.limits;
+        let needed = || {
+            let calls = limits.calls.value as usize;
+            let (phones, lamps) = (limits.registrations.value as usize, limits.subscriptions.value as usize);
+            calls * super::LEGS_PER_CALL * 4 + phones + lamps * 2
+        };
+        limits.transactions.as_ref().map_or_else(needed, |most| most.value as usize)
     }
 
     /// A prompt, in the language or one that has it; in the end the built-in last resort.
@@ -221,6 +215,15 @@ pub fn spoken(config: &raw::Config) -> Vec<Transport> {
     ];
     let has = |kind| config.listen.iter().any(|listen| listen.transport.value == kind);
     all.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, transport)| transport).collect()
+}
+
+/// Whether audio is encrypted, in the words of `sdp`.
+pub fn srtp(raw: raw::Srtp) -> Srtp {
+    match raw {
+        raw::Srtp::Never => Srtp::Never,
+        raw::Srtp::Optional => Srtp::Optional,
+        raw::Srtp::Mandatory => Srtp::Mandatory,
+    }
 }
 
 /// A network of the configuration.
@@ -268,6 +271,10 @@ fn numbers(config: &raw::Config, programs: &[Arc<Program>]) -> IndexMap<String, 
         Some((number.dial.value.clone(), (at, program(&number.flow.value)?)))
     };
     config.numbers.iter().enumerate().filter_map(entry).collect()
+}
+
+fn suites(config: &raw::Config) -> Vec<Suite> {
+    config.media.srtp_suites.iter().filter_map(|suite| Suite::from_name(&suite.value)).collect()
 }
 
 fn codecs(config: &raw::Config) -> Vec<Codec> {

@@ -19,7 +19,7 @@ use crate::base::bounded::BoundedMap;
 use crate::base::id::{FlowKey, LineKey, Rng};
 use crate::base::time::Now;
 use crate::config::raw::Reach;
-use crate::sip::digest::{Algorithm, Authenticator, Secret, Verdict};
+use crate::sip::digest::{Algorithm, Authenticator, Secret, Verdict, Vouched};
 use crate::sip::endpoint::Arrival;
 use crate::sip::flow::Flow;
 use crate::sip::header::{NameAddr, split_list};
@@ -88,7 +88,8 @@ impl Gate {
                     .filter_map(|a| Algorithm::from_name(&a.value))
                     .collect::<Vec<_>>(),
                 rng,
-            ),
+            )
+            .with_bodies(registrar.auth_int.value),
             penalties: BoundedMap::new(PENALTIES),
             late: BoundedMap::new(LATE),
         }
@@ -176,8 +177,14 @@ impl Switch {
             }
             Err(refusal) => {
                 let seconds = self.policy.config.registrar.min_expires.value.as_secs().to_string();
-                let headers: &[(&str, String)] =
-                    if refusal == Refusal::TooBrief { &[("Min-Expires", seconds)] } else { &[] };
+                let headers: &[(&str, String)] = match refusal {
+                    Refusal::TooBrief => &[("Min-Expires", seconds)],
+                    Refusal::Full => &[("Retry-After", "30".into())],
+                    _ => &[],
+                };
+                if refusal == Refusal::Full {
+                    self.notice(Notice::Overload);
+                }
                 self.endpoint.respond(now, tx, refusal.status(), headers);
             }
         }
@@ -256,7 +263,8 @@ impl Switch {
             }
         };
         let method = request.method.as_str();
-        match self.gate.authenticator.verify(now.at, source, method, &request.uri, value, password) {
+        let vouched = Vouched { method, uri: &request.uri, body: &request.body };
+        match self.gate.authenticator.verify(now.at, source, &vouched, value, password) {
             Verdict::Ok(name) => {
                 self.gate.forgive(source);
                 let line = self.policy.line_named(&name);

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::call::Call;
 use super::io::Output;
 use super::leg::{Description, Role};
-use super::{Owner, Switch, What};
+use super::{Owner, Switch, What, policy};
 use crate::base::id::{CallKey, LegKey, LineKey};
 use crate::base::time::Now;
 use crate::privacy::screen;
 use crate::routing::line::Line;
+use crate::sdp::offer_answer::Srtp;
 use crate::sip::endpoint::Arrival;
 use crate::store::request::StoreRequest;
 use crate::telemetry::notice::{LineCode, Notice, Outcome};
@@ -67,6 +68,13 @@ impl Switch {
         let (facts, _) = screen::screen(&request, &flow, &self.policy.zones);
         let leg = self.open_leg(now, key, role, flow.local, Description::Theirs(offer));
         self.meets(leg, flow.peer);
+        let line = match role {
+            Role::Service(line) | Role::Consulting(line) | Role::Line(line) => self.policy.line(line),
+            Role::Caller | Role::Destination => None,
+        };
+        let srtp = line.map_or(Srtp::Optional, |line| policy::srtp(line.srtp.value));
+        self.secures(leg, srtp, flow.transport);
+        self.set_keys(leg, None);
         self.attach(leg, dialog);
         let _ = self.calls.insert(key, Call::new(self.policy.clone(), facts, leg, now.at));
         Some((key, leg))

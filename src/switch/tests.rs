@@ -15,9 +15,13 @@ use crate::base::id::{FlowKey, LegKey, PlayKey, Rng};
 use crate::base::time::Now;
 use crate::callflow::example;
 use crate::callflow::machine::FlowEvent;
+use crate::config::raw::{Config, Network};
 use crate::media::command::{MediaCommand, MediaEvent, RecordEnd};
 use crate::media::prompt_bank::PromptBank;
 use crate::sip::flow::{Flow, Transport};
+use crate::sip::wire::message::Message;
+use crate::sip::wire::parse::{Parsed, parse};
+use crate::sip::wire::print::print_response;
 use crate::telemetry::notice::{Notice, Outcome};
 
 const SWITCH: &str = "10.0.0.1:5060";
@@ -37,11 +41,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts");
         let (prompts, _) = PromptBank::load(&dir, &["nl".to_owned()]);
         let mut config = example::config();
         config.helpline.languages.truncate(1);
         config.flows.retain(|f| f.name.value != "languages");
+        change(&mut config);
         let Ok((policy, _)) = Policy::compile(config, Arc::new(prompts), 1, None) else {
             panic!("the policy")
         };
@@ -71,9 +80,7 @@ impl Bench {
     fn drain(&mut self) {
         while let Some(output) = self.switch.poll() {
             match output {
-                Output::Transmit { bytes, .. } => {
-                    self.sent.push(String::from_utf8_lossy(&bytes).into_owned());
-                }
+                Output::Transmit { bytes, .. } => self.sent.push(written(&bytes)),
                 Output::Notice(notice) => self.notices.push(notice),
                 Output::Media(MediaCommand::Open { leg, .. }) => self.opened.push(leg),
                 Output::Media(MediaCommand::Close { leg }) => self.closed.push(leg),
@@ -125,6 +132,43 @@ impl Bench {
         }
         panic!("it never comes to rest");
     }
+}
+
+/// A message as it is usually written: an answer to a stranger may be in short.
+fn written(bytes: &[u8]) -> String {
+    let whole = match parse(bytes) {
+        Parsed::Ok(Message::Response(response)) => print_response(&response).ok(),
+        _ => None,
+    };
+    String::from_utf8_lossy(whole.as_deref().unwrap_or(bytes)).into_owned()
+}
+
+#[test]
+fn behind_address_translation_each_side_is_told_the_address_that_it_reaches() {
+    let mut bench = Bench::with(|config| {
+        let phones = Network { address: "10.0.2.0".parse().unwrap(), prefix: 24 };
+        config.site.local_networks = vec![example::at(phones)];
+        config.media.external = Some(example::at("203.0.113.5".parse().unwrap()));
+        for listen in &mut config.listen {
+            listen.external = Some(example::at("203.0.113.5:5060".parse().unwrap()));
+        }
+    });
+    bench.call_number("direct", "c1");
+    let sdp_of = |bench: &Bench, start: &str| {
+        let text = bench.sent.iter().rev().find(|text| text.starts_with(start)).unwrap();
+        let audio = text.lines().find_map(|line| line.strip_prefix("c=IN IP4 ")).unwrap();
+        let contact = text.lines().find_map(|line| line.strip_prefix("Contact: ")).unwrap();
+        (audio.to_owned(), contact.to_owned())
+    };
+    assert_eq!(sdp_of(&bench, "SIP/2.0 200").0, "203.0.113.5", "the carrier");
+    let leg = *bench.opened.last().unwrap();
+    bench.give(Input::Media(MediaEvent::Opened { leg, local: "10.0.0.1:20002".parse().unwrap() }));
+    let (audio, contact) = sdp_of(&bench, "INVITE sip:centre");
+    assert_eq!(
+        (audio.as_str(), contact.as_str()),
+        ("10.0.0.1", "<sip:anonymous@10.0.0.1:5060>"),
+        "a phone of ours"
+    );
 }
 
 fn request(method: &str, id: &str, to_tag: &str, cseq: u32, body: &str) -> String {

@@ -69,15 +69,29 @@ impl Trunks {
 
     /// Whether the peer of this connection is a carrier by its certificate.
     pub(super) fn is_certified(&self, flow: FlowKey, policy: &Policy) -> bool {
-        let names = policy.config.trunks.iter().filter_map(|trunk| trunk.certificate_name.as_ref());
-        let mut domains = names.filter_map(|name| policy.domains().key(&name.value));
-        domains.any(|domain| self.named.contains_key(&(flow, domain)))
+        self.certified(flow, policy).is_some()
+    }
+
+    /// The carrier that the peer of this connection is by its certificate.
+    pub(super) fn certified<'a>(&self, flow: FlowKey, policy: &'a Policy) -> Option<&'a raw::Trunk> {
+        let is_named = |trunk: &&raw::Trunk| {
+            let domain = trunk.certificate_name.as_ref().and_then(|name| policy.domains().key(&name.value));
+            domain.is_some_and(|domain| self.named.contains_key(&(flow, domain)))
+        };
+        policy.config.trunks.iter().find(is_named)
     }
 
     /// Whether calls from this address are those of a carrier that we have registered with.
     pub(super) fn serves(&self, source: IpAddr) -> bool {
-        let held = self.list.iter().filter(|t| t.registration.as_ref().is_some_and(Registration::is_held));
-        held.flat_map(|trunk| &trunk.peers).any(|peer| peer.ip().to_canonical() == source.to_canonical())
+        self.serving(source).is_some()
+    }
+
+    /// The carrier that we have registered with and whose calls come from this address.
+    pub(super) fn serving(&self, source: IpAddr) -> Option<&raw::Trunk> {
+        let mut held =
+            self.list.iter().filter(|t| t.registration.as_ref().is_some_and(Registration::is_held));
+        let is_there = |peer: &SocketAddr| peer.ip().to_canonical() == source.to_canonical();
+        held.find(|trunk| trunk.peers.iter().any(is_there)).map(|trunk| &trunk.config)
     }
 
     /// Whether the user part is the Contact that we gave to a carrier: the number called is then in To.

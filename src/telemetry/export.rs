@@ -10,13 +10,15 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::notice::{Drop as Dropped, LineWord, Notice, Outcome};
+use super::notice::{Drop as Dropped, LineWord, Notice, Outcome, Security, WebFault};
 use crate::base::id::LineKey;
 
 /// Waits and ring times, in seconds.
 const WAIT_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
 /// Calls, talks and messages, in seconds.
 const TALK_BUCKETS: [f64; 10] = [5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0];
+/// Bad, poor, fair, good, and what a telephone can give at best.
+const MOS_BUCKETS: [f64; 8] = [1.5, 2.0, 2.5, 3.1, 3.6, 4.0, 4.3, 4.5];
 
 /// What the configuration calls the lines and queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +66,11 @@ pub struct Metrics {
     messages: IntCounter,
     messages_interrupted: IntCounter,
     message_seconds: Histogram,
+    mos: Histogram,
+    one_way: IntCounter,
     rtp: IntCounterVec,
+    legs: IntCounterVec,
+    web_failures: IntCounterVec,
     sip_refused: IntCounterVec,
     dropped: IntCounterVec,
     trunk_up: IntGaugeVec,
@@ -72,6 +78,7 @@ pub struct Metrics {
     auth_failures: IntCounter,
     failures: IntCounterVec,
     log_lines_lost: IntCounter,
+    certificates_until: IntGauge,
     config_generation: IntGauge,
     config_refused: IntCounter,
     draining: IntGauge,
@@ -120,6 +127,25 @@ impl Metrics {
                 "Recordings that broke off; what was flushed is kept.",
             )?,
             message_seconds: histogram(r, "message_seconds", "Length of messages.", &TALK_BUCKETS)?,
+            legs: counters(
+                r,
+                "media_legs_total",
+                "Sides of calls whose audio has ended, by how it was encrypted.",
+                &["security"],
+            )?,
+            web_failures: counters(
+                r,
+                "web_failures_total",
+                "Sides of calls with browsers that came to no sound, by reason.",
+                &["reason"],
+            )?,
+            mos: histogram(
+                r,
+                "call_quality_mos",
+                "How well each side of a call was heard: mean opinion score.",
+                &MOS_BUCKETS,
+            )?,
+            one_way: counter(r, "one_way_audio_total", "Calls in which only one side was heard.")?,
             rtp: counters(r, "rtp_packets_total", "RTP packets, by what became of them.", &["kind"])?,
             sip_refused: counters(r, "sip_refused_total", "SIP requests refused, by status.", &["status"])?,
             dropped: counters(r, "dropped_total", "Dropped without an answer, by reason.", &["reason"])?,
@@ -129,6 +155,11 @@ impl Metrics {
                 r,
                 "log_lines_lost_total",
                 "Log lines left out: its reader is too slow.",
+            )?,
+            certificates_until: gauge(
+                r,
+                "certificate_expires_timestamp_seconds",
+                "When the first TLS certificate runs out; 0: there is none.",
             )?,
             config_generation: gauge(r, "config_generation", "Serial number of the configuration in force.")?,
             config_refused: counter(r, "config_refused_total", "Configurations that had mistakes.")?,
@@ -143,6 +174,11 @@ impl Metrics {
     /// Log lines that were left out since the start.
     pub fn lines_lost(&self, total: u64) {
         self.log_lines_lost.inc_by(total.saturating_sub(self.log_lines_lost.get()));
+    }
+
+    /// When the first of our certificates runs out, in seconds since 1970.
+    pub fn certificates_until(&self, time: Option<u64>) {
+        self.certificates_until.set(count(time.unwrap_or_default()));
     }
 
     /// Counts a notice.
@@ -185,15 +221,29 @@ impl Metrics {
             Notice::StoreFailed => self.failed("store"),
             Notice::DiskFull => self.failed("disk"),
             Notice::MediaFailed => self.failed("media"),
+            Notice::WebFailed { why, .. } => self.web_failures.with_label_values(&[why.word()]).inc(),
             Notice::PromptMissing => self.failed("prompt"),
             Notice::CallPanicked { .. } => self.failed("panic"),
             Notice::Overload => self.failed("overload"),
-            Notice::MediaStats { received, lost, late, foreign, malformed, flood } => {
-                let kinds = [received, lost, late, foreign, malformed, flood];
+            Notice::MediaStats {
+                received,
+                lost,
+                late,
+                foreign,
+                malformed,
+                flood,
+                forged,
+                replayed,
+                security,
+            } => {
+                self.legs.with_label_values(&[security.word()]).inc();
+                let kinds = [received, lost, late, foreign, malformed, flood, forged, replayed];
                 for (kind, value) in RTP_KINDS.iter().zip(kinds) {
                     self.rtp.with_label_values(&[kind]).inc_by(*value);
                 }
             }
+            Notice::Quality { mos } => self.mos.observe(f64::from(*mos) / 100.0),
+            Notice::OneWay { .. } => self.one_way.inc(),
             Notice::Dropped { reason, count } => {
                 self.dropped.with_label_values(&[reason.word()]).inc_by(*count);
             }
@@ -277,6 +327,12 @@ impl Metrics {
         for part in PARTS {
             self.failures.with_label_values(&[part]);
         }
+        for why in WebFault::ALL {
+            self.web_failures.with_label_values(&[why.word()]);
+        }
+        for security in Security::ALL {
+            self.legs.with_label_values(&[security.word()]);
+        }
         for kind in RTP_KINDS {
             self.rtp.with_label_values(&[kind]);
         }
@@ -285,7 +341,8 @@ impl Metrics {
 }
 
 /// What becomes of an RTP packet, as the metrics write it.
-pub const RTP_KINDS: [&str; 6] = ["received", "lost", "late", "foreign", "malformed", "flood"];
+pub const RTP_KINDS: [&str; 8] =
+    ["received", "lost", "late", "foreign", "malformed", "flood", "forged", "replayed"];
 
 /// Where a fault of ours can be, as the metrics write it.
 pub const PARTS: [&str; 6] = ["store", "disk", "media", "prompt", "panic", "overload"];
@@ -419,8 +476,17 @@ mod tests {
     #[test]
     fn faults_packets_and_refusals_are_counted() {
         let (metrics, names) = (Metrics::new().expect("metrics"), names());
-        let stats =
-            Notice::MediaStats { received: 500, lost: 3, late: 2, foreign: 1, malformed: 4, flood: 5 };
+        let stats = Notice::MediaStats {
+            received: 500,
+            lost: 3,
+            late: 2,
+            foreign: 1,
+            malformed: 4,
+            flood: 5,
+            forged: 7,
+            replayed: 6,
+            security: Security::AeadAes256Gcm,
+        };
         for notice in [
             stats,
             Notice::Refused { status: 404 },
@@ -439,6 +505,10 @@ mod tests {
             "hulplijn_rtp_packets_total{kind=\"lost\"} 3",
             "hulplijn_rtp_packets_total{kind=\"malformed\"} 4",
             "hulplijn_rtp_packets_total{kind=\"flood\"} 5",
+            "hulplijn_rtp_packets_total{kind=\"forged\"} 7",
+            "hulplijn_rtp_packets_total{kind=\"replayed\"} 6",
+            "hulplijn_media_legs_total{security=\"aead_aes_256_gcm\"} 1",
+            "hulplijn_media_legs_total{security=\"none\"} 0",
             "hulplijn_sip_refused_total{status=\"404\"} 1",
             "hulplijn_sip_refused_total{status=\"other\"} 1",
             "hulplijn_dropped_total{reason=\"flood\"} 7",

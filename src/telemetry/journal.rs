@@ -26,6 +26,8 @@ struct Fields<'a> {
     foreign: Option<u64>,
     malformed: Option<u64>,
     flood: Option<u64>,
+    forged: Option<u64>,
+    replayed: Option<u64>,
 }
 
 /// Writes the log line of a notice.
@@ -54,6 +56,8 @@ pub fn log(notice: &Notice, names: &Names) {
                 foreign = f.foreign,
                 malformed = f.malformed,
                 flood = f.flood,
+                forged = f.forged,
+                replayed = f.replayed,
                 "{}",
                 entry.help
             )
@@ -121,15 +125,33 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
             Fields { line: Some(names.line(*line)), what: Some(code.word()), ..none }
         }
         Notice::MessageTaken { length } => Fields { lasted_ms: ms(length), ..none },
-        Notice::MediaStats { received, lost, late, foreign, malformed, flood } => Fields {
+        Notice::MediaStats {
+            received,
+            lost,
+            late,
+            foreign,
+            malformed,
+            flood,
+            forged,
+            replayed,
+            security,
+        } => Fields {
+            what: Some(security.word()),
             count: Some(*received),
             lost: Some(*lost),
             late: Some(*late),
             foreign: Some(*foreign),
             malformed: Some(*malformed),
             flood: Some(*flood),
+            forged: Some(*forged),
+            replayed: Some(*replayed),
             ..none
         },
+        Notice::WebFailed { line, why } => {
+            Fields { line: line.map(|line| names.line(line)), what: Some(why.word()), ..none }
+        }
+        Notice::Quality { mos } => Fields { count: Some(u64::from(*mos)), ..none },
+        Notice::OneWay { call } => Fields { call: Some(call.0), ..none },
         Notice::Dropped { reason, count } => {
             Fields { what: Some(reason.word()), count: Some(*count), ..none }
         }

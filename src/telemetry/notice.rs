@@ -63,6 +63,28 @@ pub enum Drop {
     WebSocketUpgrade,
 }
 
+/// What a leg's audio was encrypted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Security {
+    /// In the clear.
+    None,
+    AesCm128Sha1_80,
+    AesCm128Sha1_32,
+    AeadAes128Gcm,
+    AeadAes256Gcm,
+}
+
+/// Why a browser's side of a call came to no sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WebFault {
+    /// It showed another certificate than it had announced: somebody is in between, or the page is broken.
+    Certificate,
+    /// The DTLS handshake failed.
+    Handshake,
+    /// It reached none of our ports in time, or did not go on.
+    Late,
+}
+
 /// One thing to report.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
@@ -144,6 +166,11 @@ pub enum Notice {
     StoreFailed,
     DiskFull,
     MediaFailed,
+    /// A browser came to no keys, and its side of the call was ended.
+    WebFailed {
+        line: Option<LineKey>,
+        why: WebFault,
+    },
     PromptMissing,
     MediaStats {
         received: u64,
@@ -152,6 +179,17 @@ pub enum Notice {
         foreign: u64,
         malformed: u64,
         flood: u64,
+        forged: u64,
+        replayed: u64,
+        security: Security,
+    },
+    /// How one side of a call was heard, by ITU-T G.107: mean opinion score in hundredths.
+    Quality {
+        mos: u16,
+    },
+    /// Of two sides that are joined, only one is heard.
+    OneWay {
+        call: CallKey,
     },
     Dropped {
         reason: Drop,
@@ -298,12 +336,31 @@ impl Notice {
                 "no message can be recorded: make room on the disk, or let the switch's user write the data folder",
             ),
             Self::MediaFailed => ("media_failed", Error, "a media thread or port failed: look at `[media]`"),
+            Self::WebFailed { why: WebFault::Certificate, .. } => (
+                "web_failed",
+                Warn,
+                "a browser showed another certificate than its session description names: its call was ended",
+            ),
+            Self::WebFailed { .. } => (
+                "web_failed",
+                Warn,
+                "a browser's audio did not reach us in time or could not be encrypted: let its network reach the UDP `ports` of \
+                 `[media]`, and see `external`",
+            ),
             Self::PromptMissing => (
                 "prompt_missing",
                 Error,
                 "a prompt could not be played and another took its place: run `hulplijn prompts check`",
             ),
             Self::MediaStats { .. } => ("media_stats", Debug, "RTP counters of a leg that was closed"),
+            Self::Quality { .. } => {
+                ("quality", Debug, "how well a side of a call was heard, as a mean opinion score")
+            }
+            Self::OneWay { .. } => (
+                "one_way",
+                Warn,
+                "of two sides that are joined only one is heard: look at the firewall, NAT and `public-address` of `[media]`",
+            ),
             Self::Dropped { .. } => ("dropped", Debug, "something from the network was dropped unanswered"),
             Self::AuthFailed { line: None } => (
                 "auth_failed",
@@ -368,6 +425,33 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl WebFault {
+    pub const ALL: [Self; 3] = [Self::Certificate, Self::Handshake, Self::Late];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Handshake => "handshake",
+            Self::Late => "late",
+        }
+    }
+}
+
+impl Security {
+    pub const ALL: [Self; 5] =
+        [Self::None, Self::AesCm128Sha1_80, Self::AesCm128Sha1_32, Self::AeadAes128Gcm, Self::AeadAes256Gcm];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::AesCm128Sha1_80 => "aes_cm_128_hmac_sha1_80",
+            Self::AesCm128Sha1_32 => "aes_cm_128_hmac_sha1_32",
+            Self::AeadAes128Gcm => "aead_aes_128_gcm",
+            Self::AeadAes256Gcm => "aead_aes_256_gcm",
         }
     }
 }

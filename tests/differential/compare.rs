@@ -7,7 +7,7 @@ use hulplijn::sip::header::{CSeq, NameAddr, Params, Via, is_token, split_list};
 use hulplijn::sip::uri::{Scheme, Uri, unescape};
 use hulplijn::sip::wire::frame::{Frame, StreamFramer};
 use hulplijn::sip::wire::message::{Headers, Message};
-use hulplijn::sip::wire::parse::{MAX_HEADERS, MAX_VALUE, MAX_VIAS, Parsed, parse};
+use hulplijn::sip::wire::parse::{Bounds, MAX_VALUE, MAX_VIAS, Parsed, parse};
 use sipx_sip::error::ParseError;
 use sipx_sip::headers::{self as their_headers, Address, HeaderParam};
 use sipx_sip::{HeaderName, Limits, StreamParser, parse_datagram};
@@ -188,7 +188,7 @@ fn limits() -> Limits {
     Limits {
         max_message_bytes: MESSAGE,
         max_body_bytes: MESSAGE,
-        max_headers: MAX_HEADERS,
+        max_headers: Bounds::default().headers,
         max_header_bytes: MESSAGE,
         max_folding_lines: MESSAGE,
     }

@@ -19,13 +19,15 @@ use crate::support::{Dialog, Peer, Rtp, Sdp, Server, Site, prompts};
 use crate::{hears_counsellor, linear, spoken, with_md5_only};
 
 /// How a phone is set up.
-struct Account<'a> {
+pub struct Account<'a> {
     /// `udp`, `tcp` or `tls`.
-    transport: &'a str,
+    pub transport: &'a str,
     /// `auto` or `manual`.
-    answers: &'a str,
-    password: &'a str,
-    codecs: &'a str,
+    pub answers: &'a str,
+    pub password: &'a str,
+    pub codecs: &'a str,
+    /// `mediaenc`; none when empty.
+    pub encryption: &'a str,
 }
 
 /// A TLS listener.
@@ -37,11 +39,12 @@ certificate = "switch.pem"
 key = "switch.key"
 "#;
 
-const USUAL: Account = Account { transport: "udp", answers: "auto", password: "geheim-anna", codecs: "pcma" };
+pub const USUAL: Account =
+    Account { transport: "udp", answers: "auto", password: "geheim-anna", codecs: "pcma", encryption: "" };
 
 /// A running baresip that registers as `anna`.
-struct Baresip {
-    program: Program,
+pub struct Baresip {
+    pub program: Program,
     control: TcpStream,
     dir: PathBuf,
 }
@@ -50,7 +53,7 @@ struct Baresip {
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Baresip {
-    fn start(server: &Server, account: &Account) -> Self {
+    pub fn start(server: &Server, account: &Account) -> Self {
         let host = server.place().host(4);
         let dir = server.site().dir.join(format!("baresip-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&dir).expect("a folder");
@@ -63,16 +66,18 @@ impl Baresip {
              audio_buffer 20-160\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
              jitter_buffer_delay 2-100\nsip_cafile {}\nsnd_path {place}\nctrl_tcp_listen {host}:4444\n\
              module_path {modules}\n\
-             module g711.so\nmodule sndfile.so\nmodule aufile.so\nmodule aubridge.so\n\
+             module g711.so\nmodule sndfile.so\nmodule aufile.so\nmodule aubridge.so\nmodule srtp.so\n\
              module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n",
             server.site().config().join("ca.pem").display()
         );
         let port = if account.transport == "tls" { 5061 } else { 5060 };
         let at = SocketAddr::from((server.place().host(1), port));
-        let Account { transport, answers, password, codecs } = account;
+        let Account { transport, answers, password, codecs, encryption } = account;
+        let encryption =
+            if encryption.is_empty() { String::new() } else { format!(";mediaenc={encryption}") };
         let account = format!(
             "<sip:anna@{at};transport={transport}>;auth_user=anna;auth_pass={password};answermode={answers};\
-             regint=60;audio_codecs={codecs}\n"
+             regint=60;audio_codecs={codecs}{encryption}\n"
         );
         for (name, text) in [("config", config.as_str()), ("accounts", &account), ("contacts", "")] {
             fs::write(dir.join(name), text).expect("written");
@@ -87,13 +92,13 @@ impl Baresip {
     }
 
     /// A command of baresip's menu, as a netstring of JSON.
-    fn command(&mut self, command: &str, parameters: &str) {
+    pub fn command(&mut self, command: &str, parameters: &str) {
         let json = format!(r#"{{"command":"{command}","params":"{parameters}"}}"#);
         write!(self.control, "{}:{json},", json.len()).expect("sent to baresip");
     }
 
     /// Stops it and reads what it heard.
-    fn heard(mut self) -> Vec<i16> {
+    pub fn heard(mut self) -> Vec<i16> {
         self.program.signal(Signal::TERM);
         self.program.wait_exit();
         let mut dumps: Vec<PathBuf> =
@@ -112,7 +117,12 @@ fn modules() -> &'static str {
 
 /// A switch with a baresip, which knows the authority of its certificate.
 fn with_phone(account: &Account) -> (Server, Baresip) {
-    let site = Site::new(&with_md5_only(&format!("{HELPLINE}{SECURE}")));
+    with_phone_of(HELPLINE, account)
+}
+
+/// The same with another helpline.
+pub fn with_phone_of(helpline: &str, account: &Account) -> (Server, Baresip) {
+    let site = Site::new(&with_md5_only(&format!("{helpline}{SECURE}")));
     let authority = Authority::new();
     authority.write(&site.config(), "ca.pem");
     authority.sign(&site.config(), "switch", &[&site.place.host(1).to_string()]);
@@ -129,7 +139,7 @@ fn with_line(account: &Account) -> (Server, Baresip) {
 }
 
 /// A caller joined with the phone, who hears it.
-fn joined(server: &Server) -> (Peer, Rtp, Dialog, SocketAddr) {
+pub fn joined(server: &Server) -> (Peer, Rtp, Dialog, SocketAddr) {
     let mut carrier = server.carrier();
     let mut caller = Rtp::bind(server.place().host(2));
     let (dialog, to) = Dialog::call(&mut carrier, "1712", &Sdp::pcma(caller.local));
@@ -137,7 +147,7 @@ fn joined(server: &Server) -> (Peer, Rtp, Dialog, SocketAddr) {
     (carrier, caller, dialog, to)
 }
 
-fn contains(heard: &[i16], said: &[i16]) -> bool {
+pub fn contains(heard: &[i16], said: &[i16]) -> bool {
     heard.windows(said.len()).any(|w| w == said)
 }
 

@@ -26,7 +26,7 @@ key = "switch.key"
 const PASSWORD: &str = "geheim-anna";
 
 /// A running linphonec that registers as `anna`.
-struct Linphone {
+pub struct Linphone {
     program: Program,
     input: ChildStdin,
     dir: PathBuf,
@@ -34,6 +34,11 @@ struct Linphone {
 
 impl Linphone {
     fn start(server: &Server, transport: &str, at: &str, password: &str) -> Self {
+        Self::start_with(server, transport, at, password, "")
+    }
+
+    /// `more`: lines below `[sip]` of its settings.
+    fn start_with(server: &Server, transport: &str, at: &str, password: &str, more: &str) -> Self {
         let dir = server.site().dir.join("linphone");
         // For its database; it does not make the folder itself.
         fs::create_dir_all(dir.join(".local/share/linphone")).expect("a folder");
@@ -43,7 +48,7 @@ impl Linphone {
         // An account in its own file of settings, and what keeps it off anything but this place.
         let settings = format!(
             "[sip]\nbind_address={host}\nsip_port=5060\nsip_tcp_port=5060\nsip_tls_port=-1\nuse_ipv6=0\n\
-             root_ca={}\nverify_server_certs=1\nverify_server_cn=1\ndefault_proxy=0\n\
+             root_ca={}\nverify_server_certs=1\nverify_server_cn=1\ndefault_proxy=0\n{more}\
              [net]\ndns_srv_enabled=0\nmtu=1300\n\
              [rtp]\nbind_address={host}\naudio_rtp_port=7078\n\
              [audio_codec_0]\nmime=PCMA\nrate=8000\nchannels=1\nenabled=1\n\
@@ -64,17 +69,17 @@ impl Linphone {
         phone
     }
 
-    fn command(&mut self, command: &str) {
+    pub fn command(&mut self, command: &str) {
         writeln!(self.input, "{command}").expect("linphonec listens");
     }
 
-    fn says(&self, words: &str) {
+    pub fn says(&self, words: &str) {
         let said = self.program.out.wait_or(|line| line.contains(words), || false);
         assert!(said.is_some(), "linphonec does not say `{words}`:\n{}", self.program.out.text());
     }
 
     /// Stops it and reads what it heard.
-    fn heard(mut self) -> Vec<i16> {
+    pub fn heard(mut self) -> Vec<i16> {
         self.command("quit");
         self.program.wait_exit();
         // The head of its WAV counts itself as samples.
@@ -94,8 +99,12 @@ impl Drop for Linphone {
 
 /// A helpline with TLS at `localhost` (Linphone's TLS takes no certificate for an address), and that port.
 fn site() -> (Site, u16) {
+    site_of(HELPLINE)
+}
+
+fn site_of(helpline: &str) -> (Site, u16) {
     let port = free_port([127, 0, 0, 1].into());
-    let site = Site::new(&format!("{HELPLINE}{}", SECURE.replace("PORT", &port.to_string())));
+    let site = Site::new(&format!("{helpline}{}", SECURE.replace("PORT", &port.to_string())));
     let authority = Authority::new();
     authority.write(&site.config(), "ca.pem");
     authority.sign(&site.config(), "switch", &["localhost"]);
@@ -104,17 +113,22 @@ fn site() -> (Site, u16) {
 
 /// A switch with a registered Linphone.
 fn with_phone(transport: &str) -> (Server, Linphone) {
-    let (site, port) = site();
+    with_phone_of(HELPLINE, transport, "")
+}
+
+/// The same with another helpline, and more lines below `[sip]` of Linphone's settings.
+pub fn with_phone_of(helpline: &str, transport: &str, more: &str) -> (Server, Linphone) {
+    let (site, port) = site_of(helpline);
     let server = site.start();
     let at =
         if transport == "tls" { format!("localhost:{port}") } else { server.place().host(1).to_string() };
-    let phone = Linphone::start(&server, transport, &at, PASSWORD);
+    let phone = Linphone::start_with(&server, transport, &at, PASSWORD, more);
     server.wait_metric("hulplijn_lines_registered", 1.0);
     (server, phone)
 }
 
 /// A caller joined with the phone, who hears it.
-fn joined(server: &Server, phone: &mut Linphone) -> (Peer, Rtp, Dialog, SocketAddr) {
+pub fn joined(server: &Server, phone: &mut Linphone) -> (Peer, Rtp, Dialog, SocketAddr) {
     let mut carrier = server.carrier();
     let mut caller = Rtp::bind(server.place().host(2));
     let (dialog, to) = Dialog::call(&mut carrier, "1712", &Sdp::pcma(caller.local));

@@ -5,9 +5,13 @@
 mod support;
 
 mod baresip;
+mod browser;
+mod encrypted;
 mod jssip;
 mod linphone;
 mod sipp;
+mod sipp_tls;
+mod tunnel;
 
 use support::prompts;
 use support::rtp::{FRAME, Rtp, find};

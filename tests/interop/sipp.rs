@@ -8,17 +8,29 @@ use crate::support::server::{HELPLINE, Program, repository, wait_until};
 use crate::support::{Peer, Server, Site};
 
 /// How a SIPp is started.
-struct Sipp<'a> {
-    scenario: &'a str,
+pub struct Sipp<'a> {
+    pub scenario: &'a str,
     /// `u1` (UDP) or `t1` (TCP).
-    transport: &'a str,
-    at: SocketAddr,
-    calls: u32,
+    pub transport: &'a str,
+    pub at: SocketAddr,
+    pub calls: u32,
 }
 
 impl Sipp<'_> {
     /// Begins; the scenario decides whether it calls or is called.
     fn start(&self, dir: &Path, to: Option<(SocketAddr, &str)>) -> Program {
+        let scenario = repository("tests/interop/sipp").join(self.scenario).with_extension("xml");
+        self.start_as(dir, to, &scenario, &[])
+    }
+
+    /// The same with this file and these arguments.
+    pub fn start_as(
+        &self,
+        dir: &Path,
+        to: Option<(SocketAddr, &str)>,
+        scenario: &Path,
+        more: &[&str],
+    ) -> Program {
         let mut command = Command::new("sipp");
         if let Some((server, number)) = to {
             command.arg(server.to_string()).args(["-s", number]);
@@ -28,7 +40,8 @@ impl Sipp<'_> {
             .env("TERM", "xterm")
             .current_dir(dir)
             .arg("-sf")
-            .arg(repository("tests/interop/sipp").join(self.scenario).with_extension("xml"))
+            .arg(scenario)
+            .args(more)
             .args(["-t", self.transport, "-i", &bare(self.at.ip()), "-p", &self.at.port().to_string()])
             .args(["-mi", &self.at.ip().to_string(), "-m", &self.calls.to_string(), "-nostdin"])
             .args(["-r", "20", "-timeout", "100", "-timeout_error", "-trace_err", "-error_file"])
@@ -43,7 +56,7 @@ fn bare(ip: IpAddr) -> String {
 }
 
 /// Waits for all; every call must have gone as the scenario says.
-fn must_succeed(dir: &Path, programs: &mut [Program]) {
+pub fn must_succeed(dir: &Path, programs: &mut [Program]) {
     for program in programs {
         let code = program.wait_exit();
         assert_eq!(
@@ -98,7 +111,7 @@ pub fn wait_bound(table: &str, at: SocketAddr) {
     );
 }
 
-fn outcome(word: &str) -> String {
+pub fn outcome(word: &str) -> String {
     format!("hulplijn_calls_total{{outcome=\"{word}\"}}")
 }
 

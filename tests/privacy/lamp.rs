@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::line_side::forbidden_at_lamp;
+use super::support::digest::{AGENT, ALLOW, SUPPORTED};
 use super::support::{Algorithm, Challenge, Dialog, Message, Peer, Server, reply};
 
 /// The phone, answering by itself.
@@ -61,7 +62,7 @@ impl Drop for Lamp {
 fn subscribe(peer: &mut Peer, line: &str, event: &str) {
     let mut dialog = Dialog::to(peer, line);
     let event = format!("Event: {event}");
-    peer.send(&dialog.request("SUBSCRIBE", &[&event], ""));
+    peer.send(&dialog.request("SUBSCRIBE", &[&event, AGENT, ALLOW, SUPPORTED], ""));
     let refusal = dialog.await_final(peer, "SUBSCRIBE");
     let mut challenge = Challenge::of(&refusal, Algorithm::Sha256);
     let proof = challenge.answer("SUBSCRIBE", &dialog.target, "anna", "geheim-anna");

@@ -127,8 +127,11 @@ const SESSION: &[&str] = &[
     "s=-",
     "c=IN IP4 NET.1",
     "t=0 0",
-    "m=audio 20% RTP/AVP 8 0 101",
+    "m=audio 20% RTP/AVP 8 0 13 101",
+    // The caller's codec first, which is no secret: it is what the sound is in.
+    "m=audio 20% RTP/AVP 0 8 13 101",
     "m=audio 20% RTP/AVP 8 101",
+    "a=rtpmap:13 CN/8000",
     "a=rtpmap:8 PCMA/8000",
     "a=rtpmap:0 PCMU/8000",
     "a=rtpmap:101 telephone-event/8000",

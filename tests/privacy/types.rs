@@ -128,6 +128,8 @@ fn media_prints_no_address_source_or_key() {
         payloads: Payloads::g711(),
         rtcp_mux: false,
         direction: Direction::SendRecv,
+        keying: None,
+        web: None,
     };
     prints_nothing("Stream", &stream);
     prints_nothing("MediaCommand::Connect", &MediaCommand::Connect { leg, stream: stream.clone() });
@@ -150,7 +152,7 @@ fn media_prints_no_address_source_or_key() {
     datagram.extend(SSRC.to_be_bytes());
     datagram.extend(SECRET.as_bytes());
     engine.bridge();
-    let heard = engine.handle_rtp(Now::read(), remote, &datagram);
+    let heard = engine.handle_rtp(Now::read(), remote, &mut datagram);
     assert!(heard.is_some(), "the packet counts");
     prints_nothing("Heard", &heard);
     prints_nothing("MediaLeg", &engine);
@@ -194,9 +196,12 @@ const LOOKED_AT: &[(&str, &str)] = &[
     ("cli/prompts.rs Finding", "prompts"),
     ("cli/site.rs Site", "the configuration"),
     ("console/server.rs Request", "the operator's HTTP"),
+    ("media/batch.rs IoChoice", "the configuration"),
     ("media/command.rs Origin", "our own stream"),
     ("media/prompt_bank.rs Voice", "names of languages"),
     ("media/rtcp.rs Reporter", "our own CNAME and SSRC"),
+    ("media/thread_setup.rs Place", "the configuration"),
+    ("media/thread_setup.rs Started", "the configuration"),
     ("net/mod.rs ListenAt", "our own addresses"),
     ("net/mod.rs LocalAddress", "our own addresses"),
     ("net/place.rs Place", "our own addresses"),

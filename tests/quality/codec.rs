@@ -15,16 +15,20 @@ use super::support::server::repository;
 pub enum Codec {
     Pcma,
     Pcmu,
+    G722,
+    Opus,
 }
 
 impl Codec {
-    pub const ALL: [Self; 2] = [Self::Pcma, Self::Pcmu];
+    pub const ALL: [Self; 4] = [Self::Pcma, Self::Pcmu, Self::G722, Self::Opus];
 
     /// As the `m=` line has it.
     pub fn format(self) -> &'static str {
         match self {
             Self::Pcma => "8",
             Self::Pcmu => "0",
+            Self::G722 => "9",
+            Self::Opus => "111",
         }
     }
 
@@ -35,8 +39,14 @@ impl Codec {
     /// Timestamp units of 20 ms.
     pub fn step(self) -> u32 {
         match self {
-            Self::Pcma | Self::Pcmu => 160,
+            // RFC 3551 4.5.2: the clock of G.722 is 8 kHz by an old mistake. RFC 7587 4.1: that of Opus is 48 kHz.
+            Self::Pcma | Self::Pcmu | Self::G722 => 160,
+            Self::Opus => 960,
         }
+    }
+
+    pub fn is_g711(self) -> bool {
+        self.law().is_some()
     }
 
     /// The payloads of 20 ms each of something said at 8 kHz. `dir` is for files on the way.
@@ -64,6 +74,8 @@ impl Codec {
         match self {
             Self::Pcma => "pcma",
             Self::Pcmu => "pcmu",
+            Self::G722 => "g722",
+            Self::Opus => "opus",
         }
     }
 
@@ -71,6 +83,7 @@ impl Codec {
         match self {
             Self::Pcma => Some(linear),
             Self::Pcmu => Some(ulaw_linear),
+            Self::G722 | Self::Opus => None,
         }
     }
 

@@ -7,7 +7,9 @@ use super::support::{Server, Site};
 /// The switch with `lines` lines more: `p0` at NET.10, `p1` at NET.11 and so on, each with a number of its name.
 pub fn start(lines: usize) -> Server {
     let more: String = (0..lines).map(line).collect();
-    let site = Site::new(&format!("{HELPLINE}{more}{WAY}"));
+    let codecs = "[helpline]\ncodecs = [\"pcma\", \"pcmu\", \"g722\", \"opus\"]";
+    let helpline = HELPLINE.replace("[helpline]", codecs).replace("calls = 50", "calls = 100");
+    let site = Site::new(&format!("{helpline}{more}{WAY}"));
     let speech = repository("prompts/en/welcome.wav");
     std::fs::copy(speech, site.dir.join("prompts/nl/welcome.wav")).expect("copied");
     let music = repository("prompts/music.wav");

@@ -13,25 +13,25 @@ use super::support::way::Way;
 use super::support::{Dialog, Rtp, Sdp, Server};
 use super::{CLEAR, helpline, speech};
 
-/// Every codec of the caller with every one of the line.
-fn pairs() -> Vec<(Codec, Codec)> {
-    Codec::ALL.iter().flat_map(|caller| Codec::ALL.iter().map(move |line| (*caller, *line))).collect()
-}
+/// Through sockets. All pairs of codecs: `engine`.
+const PAIRS: [(Codec, Codec); 4] = [
+    (Codec::Pcma, Codec::Pcma),
+    (Codec::Pcma, Codec::Pcmu),
+    (Codec::Pcmu, Codec::Pcma),
+    (Codec::Opus, Codec::Opus),
+];
 
 #[test]
-fn caller_and_line_hear_each_other_as_spoken_in_each_codec_pair() {
-    let server = helpline::start(pairs().len());
-    hold(&server.site().dir, || talk_all(&server, Way::default(), CLEAR));
+fn caller_and_line_hear_each_other_as_spoken() {
+    let server = helpline::start(PAIRS.len());
+    hold(&server.site().dir, || talk_all(&server));
 }
 
-/// All pairs talk at once.
-fn talk_all(server: &Server, way: Way, least: f64) -> Try {
+/// All talk at once.
+fn talk_all(server: &Server) -> Try {
     let calls: Vec<Try> = std::thread::scope(|scope| {
-        let calls: Vec<_> = pairs()
-            .into_iter()
-            .enumerate()
-            .map(|(n, pair)| scope.spawn(move || talk(server, n, pair, way, least)))
-            .collect();
+        let calls: Vec<_> =
+            (0..PAIRS.len()).map(|n| scope.spawn(move || talk(server, n, PAIRS[n]))).collect();
         calls.into_iter().map(|call| call.join().expect("a call")).collect()
     });
     let held_up = calls.iter().map(|call| call.held_up).max().unwrap_or_default();
@@ -52,8 +52,8 @@ impl End {
     }
 
     /// Speaks; how late it was.
-    fn speak(&mut self, way: Way, words: &[Vec<u8>]) -> Duration {
-        self.rtp.say_over(way, self.to, words, self.codec.step())
+    fn speak(&mut self, words: &[Vec<u8>]) -> Duration {
+        self.rtp.say_over(Way::default(), self.to, words, self.codec.step())
     }
 
     fn heard(&self) -> Heard {
@@ -62,7 +62,7 @@ impl End {
 }
 
 /// What each end says: a second of silence, ten of speech, and a second in which all of it can come.
-fn words(codec: Codec) -> Vec<Vec<u8>> {
+pub fn words(codec: Codec) -> Vec<Vec<u8>> {
     static WORDS: Mutex<Vec<(Codec, Vec<Vec<u8>>)>> = Mutex::new(Vec::new());
     let mut known = WORDS.lock().expect("not poisoned");
     if let Some((_, words)) = known.iter().find(|(other, _)| *other == codec) {
@@ -74,7 +74,7 @@ fn words(codec: Codec) -> Vec<Vec<u8>> {
     words
 }
 
-fn talk(server: &Server, n: usize, (a, b): (Codec, Codec), way: Way, least: f64) -> Try {
+fn talk(server: &Server, n: usize, (a, b): (Codec, Codec)) -> Try {
     let [say_a, say_b] = [a, b].map(words);
     let mut carrier = server.carrier_on_another_port();
     let mut phone = server.phone(10 + n as u8);
@@ -85,15 +85,15 @@ fn talk(server: &Server, n: usize, (a, b): (Codec, Codec), way: Way, least: f64)
     let (line_dialog, _, line_to) = Dialog::answer(&mut phone, &sdp);
     let (mut caller, mut line) = (End::new(a, caller, to), End::new(b, line, line_to));
     let late = std::thread::scope(|scope| {
-        let other = scope.spawn(|| line.speak(way, &say_b));
-        caller.speak(way, &say_a).max(other.join().expect("the line"))
+        let other = scope.spawn(|| line.speak(&say_b));
+        caller.speak(&say_a).max(other.join().expect("the line"))
     });
     dialog.bye(&mut carrier);
     line_dialog.await_bye(&mut phone);
     let takes = [("caller -> line", a, b, &line), ("line -> caller", b, a, &caller)]
         .map(|(what, from, to, end)| {
-            let what = format!("{what}, {from:?} -> {to:?}, {way:?}");
-            Take { what, said: speech(), heard: end.heard(), least }
+            let what = format!("{what}, {from:?} -> {to:?}");
+            Take { what, said: speech(), heard: end.heard(), least: CLEAR }
         })
         .into();
     Try { takes, held_up: late }
@@ -114,7 +114,7 @@ fn where_prompt_music_and_person_follow_each_other_nothing_clicks_and_no_number_
     let (_line, _, line_to) = Dialog::answer(&mut phone, &Sdp::pcma(mouth.local));
     let mut line = End::new(codec, mouth, line_to);
     std::thread::scope(|scope| {
-        scope.spawn(|| line.speak(Way::default(), &words(codec)[..300]));
+        scope.spawn(|| line.speak(&words(codec)[..300]));
         caller.say(to, &vec![0xd5; 350 * FRAME]);
     });
     dialog.bye(&mut carrier);
@@ -124,16 +124,19 @@ fn where_prompt_music_and_person_follow_each_other_nothing_clicks_and_no_number_
     let music = read_wav(&repository("prompts/music.wav"));
     let loudest =
         [&said, &music].map(|source| largest_step(&decoded(&codec.encode(&server.site().dir, source))));
-    let bound = loudest.into_iter().max().expect("two");
+    let [speech, music] = loudest;
     let edge = |packet: &Packet| decoded(std::slice::from_ref(&packet.payload));
     let transitions = caller.heard.windows(2).filter(|pair| pair[1].marker);
     let steps: Vec<i32> =
         transitions.map(|pair| step(edge(&pair[0])[FRAME - 1], edge(&pair[1])[0])).collect();
     println!("sources {loudest:?}, transitions {steps:?}");
-    // From silence to the prompt, to music, to silence or the tone, to the person.
-    assert!(steps.len() >= 3, "{steps:?}");
-    assert!(steps.iter().all(|step| *step <= bound), "{steps:?}, the sources {loudest:?}");
-    assert!(largest_step(&decoded(&caller.placed(codec.step()))) <= bound);
+    // From silence to the prompt, to music; music is cut off and fades; from the tone to the person.
+    assert!(
+        steps.len() >= 4 && steps.iter().all(|step| *step <= speech),
+        "{steps:?}, the sources {loudest:?}"
+    );
+    assert!(steps[2] <= music, "the music ends with a click: {steps:?}, the sources {loudest:?}");
+    assert!(largest_step(&decoded(&caller.placed(codec.step()))) <= speech);
 }
 
 /// RFC 3550 5.1: one SSRC, each sequence number the next, each timestamp by as much later as what came before is long;

@@ -8,6 +8,7 @@ mod story_consult;
 mod story_events;
 mod story_first_call;
 mod story_handover;
+mod story_keys;
 mod story_lines;
 mod story_message;
 mod story_names;

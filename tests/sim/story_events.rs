@@ -84,7 +84,9 @@ impl Desk {
             if !last.starts_with("SIP/2.0 401") {
                 return last;
             }
-            let challenges = last.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: "));
+            let fields = last.lines().filter_map(|line| line.split_once(':'));
+            let challenges =
+                fields.filter(|(name, _)| *name == "WWW-Authenticate").map(|(_, value)| value.trim());
             let anna = Credentials { username: "anna".into(), password: "geheim-anna".into(), realm: None };
             let value = answer(challenges, "SUBSCRIBE", &uri, &anna, "c", 1, &[]).unwrap();
             proof = format!("Authorization: {value}\r\n");

@@ -44,11 +44,19 @@ impl Authority {
 
     /// Writes `FILE.pem` and `FILE.key` for these DNS names and addresses.
     pub fn sign(&self, dir: &Path, file: &str, names: &[&str]) {
+        self.sign_until(dir, file, names, None);
+    }
+
+    /// The same, good until the beginning of this day.
+    pub fn sign_until(&self, dir: &Path, file: &str, names: &[&str], day: Option<(i32, u8, u8)>) {
         let mut params = CertificateParams::new(Vec::new()).expect("names");
         let name = |name: &&str| match name.parse() {
             Ok(ip) => SanType::IpAddress(ip),
             Err(_) => SanType::DnsName((*name).try_into().expect("a name")),
         };
+        if let Some((year, month, day)) = day {
+            params.not_after = rcgen::date_time_ymd(year, month, day);
+        }
         params.subject_alt_names = names.iter().map(name).collect();
         // Not the authority's: some programs take a certificate whose two names are one for one that signed itself.
         params.distinguished_name = DistinguishedName::new();

@@ -30,6 +30,11 @@ impl Algorithm {
     }
 }
 
+/// What a phone says of itself in each request.
+pub const AGENT: &str = "User-Agent: a phone as there are many, version 1.2.3";
+pub const ALLOW: &str = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE";
+pub const SUPPORTED: &str = "Supported: path, outbound, replaces";
+
 /// A nonce and how often it was used.
 #[derive(Debug, Clone)]
 pub struct Challenge {
@@ -89,7 +94,8 @@ impl Registration {
     pub fn register(&mut self, peer: &mut Peer, challenge: Option<&mut Challenge>) -> Message {
         let expires = format!("Expires: {}", self.expires);
         let proof = challenge.map(|c| c.answer("REGISTER", &self.dialog.target, &self.name, &self.password));
-        let mut more = vec![expires.as_str()];
+        // As a phone writes it; over UDP the answer has no more room than the request had.
+        let mut more = vec![expires.as_str(), AGENT, ALLOW, SUPPORTED];
         more.extend(proof.as_deref());
         let request = self.dialog.request("REGISTER", &more, "");
         peer.send(&request);

@@ -8,7 +8,8 @@ pub struct Message {
 
 impl Message {
     pub fn new(bytes: &[u8]) -> Self {
-        Self { text: String::from_utf8_lossy(bytes).into_owned() }
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        Self { text: if text.starts_with("SIP/2.0 ") { at_length(&text) } else { text } }
     }
 
     pub fn start_line(&self) -> &str {
@@ -54,7 +55,10 @@ impl Message {
     /// All values of a header, in order.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let lines = self.head().lines().skip(1).filter_map(|line| line.split_once(':'));
-        lines.filter(|(n, _)| n.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+        lines
+            .filter(|(n, _)| long(n.trim()).eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect()
     }
 
     /// The first value of a header; empty when it is not there.
@@ -79,5 +83,34 @@ impl Message {
     pub fn contact(&self) -> &str {
         let contact = self.header("Contact");
         contact.split_once('<').and_then(|(_, rest)| rest.split('>').next()).unwrap_or(contact)
+    }
+}
+
+/// A response whose fields are written in short, as an answer to a stranger may be, with their usual names.
+fn at_length(text: &str) -> String {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return text.to_owned() };
+    let mut lines = head.split("\r\n");
+    let mut all = lines.next().unwrap_or("").to_owned();
+    for line in lines {
+        all += "\r\n";
+        match line.split_once(':') {
+            Some((name, value)) if !value.starts_with(' ') => all += &format!("{}: {value}", long(name)),
+            Some(_) | None => all += line,
+        }
+    }
+    all + "\r\n\r\n" + body
+}
+
+/// The name of a field that may be written in short (RFC 3261 7.3.3).
+fn long(name: &str) -> &str {
+    match name {
+        "v" => "Via",
+        "f" => "From",
+        "t" => "To",
+        "i" => "Call-ID",
+        "m" => "Contact",
+        "k" => "Supported",
+        "l" => "Content-Length",
+        name => name,
     }
 }

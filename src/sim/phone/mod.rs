@@ -102,6 +102,10 @@ pub struct Phone {
     pub seen: Vec<(Instant, Seen)>,
     /// Keys to hand to the media room: the RTP address of the switch and the key.
     pub keys: VecDeque<(SocketAddr, char)>,
+    /// To the media room too: the RTP address of the switch, and whether it speaks.
+    pub voices: VecDeque<(SocketAddr, bool)>,
+    /// Its audio does not get through.
+    pub mute: bool,
     rng: Rng,
     talks: BTreeMap<u64, Talk>,
     pending: BTreeMap<u64, Pending>,
@@ -132,6 +136,8 @@ impl Phone {
             script,
             seen: Vec::new(),
             keys: VecDeque::new(),
+            voices: VecDeque::new(),
+            mute: false,
             rng,
             talks: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -255,16 +261,16 @@ impl Phone {
         if self.vanished { 0 } else { self.talks.values().filter(|t| !over(t)).count() }
     }
 
-    pub fn has_vanished(&self) -> bool {
-        self.vanished
-    }
-
     /// Whether RTP sent there reaches this phone.
     pub fn owns_audio(&self, address: SocketAddr) -> bool {
         address.ip() == self.address.ip() && self.talks.values().any(|t| t.rtp_port == address.port())
     }
 
     /// Where the newest call that is up expects its audio.
+    pub fn is_sending_audio(&self) -> bool {
+        !self.vanished && !self.mute
+    }
+
     pub fn own_audio(&self) -> Option<SocketAddr> {
         let up = self.talks.values().rev().find(|t| matches!(t.stage, Stage::Up | Stage::AnsweredHere))?;
         Some(SocketAddr::new(self.address.ip(), up.rtp_port))
@@ -310,6 +316,10 @@ impl Phone {
             Deed::Press(digit) => {
                 let peer = self.talks.get(&key).and_then(|t| t.remote_audio);
                 self.keys.extend(peer.map(|peer| (peer, digit)));
+            }
+            Deed::Speak(speaks) => {
+                let peer = self.talks.get(&key).and_then(|t| t.remote_audio);
+                self.voices.extend(peer.map(|peer| (peer, speaks)));
             }
             Deed::PressByInfo(digit) => {
                 let body = format!("Signal={digit}\r\nDuration=160\r\n");

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub enum Deed {
     /// A key by RFC 4733; the world hands it to the media room.
     Press(char),
+    /// Begins to speak, or stops.
+    Speak(bool),
     /// A key by SIP INFO (`application/dtmf-relay`).
     PressByInfo(char),
     /// re-INVITE with this direction (`sendonly` is hold).
@@ -171,6 +173,8 @@ pub enum Seen {
     NotRegistered(u16),
     /// A request of ours within the call was answered so.
     Replied(u16),
+    /// A key that the switch sent by INFO.
+    Info(char),
     /// NOTIFY about a transfer: the status in its body.
     Notified(u16),
     /// No final response at all.

@@ -35,6 +35,9 @@ impl Phone {
                 if self.talks.get(&key).is_some_and(|t| t.stage != Stage::Gone) =>
             {
                 self.reply(text, 200, "", "");
+                if let Some(key) = text.body.lines().find_map(|l| l.strip_prefix("Signal=")?.chars().next()) {
+                    self.see(now, Seen::Info(key));
+                }
             }
             (_, _) => self.reply(text, 481, "", ""),
         }

@@ -136,10 +136,10 @@ impl Endpoint {
     fn outside_dialog(&mut self, flow: Flow, key: Key, request: Request) -> Option<Arrival> {
         match request.method {
             Method::INVITE | Method::REGISTER | Method::OPTIONS => {
-                return Some(Arrival { request: Box::new(request), flow, key });
+                return Some(Arrival { request: Box::new(request), flow, key, size: self.asked });
             }
             Method::SUBSCRIBE if self.subscriptions.capacity() > 0 => {
-                return Some(Arrival { request: Box::new(request), flow, key });
+                return Some(Arrival { request: Box::new(request), flow, key, size: self.asked });
             }
             Method::BYE | Method::INFO | Method::UPDATE | Method::PRACK | Method::NOTIFY => {
                 self.refuse_stateless(flow, &request, 481, &[]);
@@ -153,7 +153,7 @@ impl Endpoint {
 
     /// Takes an INVITE in: 100 is sent, and `ring`, `accept` or `reject` answer it. `None`: it was refused here.
     pub fn admit_call(&mut self, now: Now, arrival: &Arrival) -> Option<DialogKey> {
-        let Arrival { request, flow, key } = arrival;
+        let Arrival { request, flow, key, .. } = arrival;
         let flow = *flow;
         if self.by_key.contains_key(key) {
             return None;
@@ -493,6 +493,7 @@ impl Endpoint {
             our_tag,
             credentials: None,
             retried: Retried::default(),
+            datagram: None,
             ended: Vec::new(),
         };
         match self.add(now, slot, actions) {

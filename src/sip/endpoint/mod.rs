@@ -4,19 +4,21 @@
 //! What belongs to no transaction and no dialog is an [`Arrival`]: the user says whether it may have a
 //! transaction, and until then nothing is kept of it, so that strangers can fill no table.
 //!
-//! `incoming` takes requests, `answered` responses, `outgoing` writes requests, `call` holds what one INVITE
-//! dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
+//! `incoming` takes requests, `answered` responses, `outgoing` writes requests, `large` takes those of them to TCP
+//! that UDP can't carry, `call` holds what one INVITE dialog knows. Time, randomness and bytes come from outside; [`Endpoint::poll_transmit`] and
 //! [`Endpoint::poll_event`] are drained after every call.
 
 mod answered;
 mod body;
 mod call;
 mod incoming;
+mod large;
 mod notifier;
 mod outgoing;
 mod provisional;
 mod refreshing;
 mod response;
+mod small;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -32,13 +34,14 @@ use super::header::Via;
 use super::transaction::{Action, Bytes, Key, Timer, invite_client, invite_server, non_invite};
 use super::uri::Host;
 use super::wire::message::{Headers, Message, Method, Request, Response};
-use super::wire::parse::{Parsed, parse};
+use super::wire::parse::{Bounds, Parsed, parse_within};
 use super::wire::print::{print_request, print_response};
 use crate::base::bounded::{BoundedMap, Full};
 use crate::base::id::{DialogKey, FlowKey, Rng, Serial, ServerTxKey, SubscriptionKey};
 use crate::base::time::{Now, TimerQueue};
 use body::{session_in, session_of};
 use call::Call;
+use large::{Datagram, Large};
 pub use notifier::News;
 use notifier::Subscription;
 use response::{essence, note_source};
@@ -56,6 +59,8 @@ const ALLOW_OUTSIDE: &str =
 pub struct Config {
     /// Written in Server and User-Agent.
     pub agent: &'static str,
+    /// Of one message.
+    pub bounds: Bounds,
     pub max_transactions: usize,
     pub max_dialogs: usize,
     /// Zero: SUBSCRIBE is not known here.
@@ -89,6 +94,8 @@ pub struct Arrival {
     pub request: Box<Request>,
     pub flow: Flow,
     key: Key,
+    /// How many octets it had.
+    size: usize,
 }
 
 impl Arrival {
@@ -268,6 +275,8 @@ enum What {
     NoPrack,
     /// A subscription runs out (RFC 6665 4.2.2).
     Expiry,
+    /// A request that left UDP for its size has had its time over TCP (RFC 3261 18.1.1).
+    Datagram,
 }
 
 const FIRST_WHAT: What = What::Tx(Timer::A);
@@ -317,6 +326,8 @@ struct Slot {
     /// Client: what a challenge is answered with, once.
     credentials: Option<Credentials>,
     retried: Retried,
+    /// Client: a request that left UDP for its size, and how it goes back there.
+    datagram: Option<Datagram>,
     /// Client: 2xx to an INVITE that were acknowledged and ended at once, so that their repetitions get the
     /// same ACK and nothing else (13.2.2.4).
     ended: Vec<Ended>,
@@ -351,6 +362,7 @@ pub struct Endpoint {
     slots: BoundedMap<TxId, Slot>,
     by_key: BoundedMap<Key, TxId>,
     ways: Ways,
+    large: Large,
     calls: BoundedMap<DialogKey, Call>,
     by_id: BoundedMap<super::dialog::DialogId, DialogKey>,
     subscriptions: BoundedMap<SubscriptionKey, Subscription>,
@@ -361,6 +373,8 @@ pub struct Endpoint {
     timers: TimerQueue<Owner, What>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    /// Octets of the message that is being answered.
+    asked: usize,
 }
 
 impl Endpoint {
@@ -376,6 +390,7 @@ impl Endpoint {
             slots: BoundedMap::new(transactions),
             by_key: BoundedMap::new(transactions),
             ways: Ways::default(),
+            large: Large::new(),
             calls: BoundedMap::new(dialogs),
             by_id: BoundedMap::new(dialogs),
             subscriptions: BoundedMap::new(config.max_subscriptions),
@@ -385,12 +400,14 @@ impl Endpoint {
             timers: TimerQueue::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
+            asked: 0,
         }
     }
 
     /// Takes one datagram or one framed message.
     pub fn handle_message(&mut self, now: Now, flow: Flow, bytes: &[u8]) -> Option<Arrival> {
-        match parse(bytes) {
+        self.asked = bytes.len();
+        match parse_within(bytes, self.config.bounds) {
             Parsed::Ok(Message::Request(request)) => return self.handle_request(now, flow, request),
             Parsed::Ok(Message::Response(response)) => self.handle_response(now, response),
             Parsed::Bad { mut request, status } if request.method != Method::ACK => {
@@ -418,6 +435,7 @@ impl Endpoint {
         while let Some((owner, what)) = self.timers.pop(now.at) {
             match (owner, what) {
                 (Owner::Tx(id), What::Tx(timer)) => self.transaction_timer(now, id, timer),
+                (Owner::Tx(id), What::Datagram) => drop(self.as_datagram(now, id)),
                 (Owner::Call(key), what) => self.call_timer(now, key, what),
                 (Owner::Subscription(key), _) => self.subscription_due(key),
                 (Owner::Tx(_), _) => {}
@@ -537,40 +555,6 @@ impl Endpoint {
             Machine::Server(m) => m.on_timer(timer),
         };
         self.perform(now, id, actions, None);
-    }
-
-    /// These can't send the way that they did.
-    fn fail_transport(&mut self, now: Now, ids: Vec<TxId>) {
-        for id in ids {
-            let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let actions = match &mut slot.machine {
-                Machine::InviteClient(m) => m.on_transport_error(),
-                Machine::Client(m) => m.on_transport_error(),
-                // A response that cannot be sent is not worth ending a call for.
-                Machine::InviteServer(_) | Machine::Server(_) => {
-                    self.reopen(id);
-                    continue;
-                }
-            };
-            self.perform(now, id, actions, None);
-        }
-    }
-
-    /// What is still to be answered when its connection has gone is answered over a new one (18.2.2).
-    fn reopen(&mut self, id: TxId) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let (old, user) = (slot.to, slot.user);
-        let via = slot.request.as_ref().and_then(|r| super::transaction::top_via(&r.headers));
-        let Some(new) = call::reopened(old, via.and_then(|via| via.port)) else { return };
-        slot.to = new;
-        self.ways.remove(old, id);
-        self.ways.add(new, id);
-        if let User::Invite(key) | User::Reinvite(key) = user {
-            let ok = self.calls.get_mut(&key).and_then(|call| call.ok.as_mut());
-            if let Some(ok) = ok.filter(|ok| ok.to == old) {
-                ok.to = new;
-            }
-        }
     }
 
     fn drop_it(&mut self, reason: Dropped) {

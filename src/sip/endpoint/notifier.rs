@@ -44,7 +44,7 @@ pub(super) struct Subscription {
 impl Endpoint {
     /// Takes a SUBSCRIBE in and answers it with 200; a NOTIFY is owed at once. `None`: it was refused here.
     pub fn subscribe(&mut self, now: Now, arrival: &Arrival, wish: &Wish) -> Option<SubscriptionKey> {
-        let Arrival { request, flow, key } = arrival;
+        let Arrival { request, flow, key, .. } = arrival;
         let flow = *flow;
         if self.by_key.contains_key(key) {
             return None;

@@ -46,7 +46,7 @@ impl Endpoint {
             What::Session => self.session_due(now, key),
             What::RepeatRing => self.repeat_ring(now, key),
             What::NoPrack => self.no_prack(now, key),
-            What::Expiry | What::Tx(_) => {}
+            What::Expiry | What::Datagram | What::Tx(_) => {}
         }
     }
 
@@ -169,8 +169,13 @@ impl Endpoint {
         user: User,
         credentials: Option<Credentials>,
     ) -> Result<TxId, Full<()>> {
-        let bytes = Self::print(&request).ok_or(Full(()))?;
-        let reliable = to.transport().is_reliable();
+        let (mut request, mut to) = (request, to);
+        let mut bytes = Self::print(&request).ok_or(Full(()))?;
+        let datagram = self.leave_udp(now, &mut request, &mut to, bytes.len());
+        if datagram.is_some() {
+            bytes = Self::print(&request).ok_or(Full(()))?;
+        }
+        let (reliable, left_udp) = (to.transport().is_reliable(), datagram.is_some());
         let (machine, actions) = if request.method == Method::INVITE {
             let (machine, actions) = invite_client::InviteClient::start(bytes.clone(), reliable);
             (Machine::InviteClient(machine), actions)
@@ -189,16 +194,21 @@ impl Endpoint {
             our_tag: String::new(),
             credentials,
             retried: Retried::default(),
+            datagram,
             ended: Vec::new(),
         };
         let last_word = method == Method::BYE;
-        self.add(now, slot, actions).map_err(|Full(_)| {
+        let added = self.add(now, slot, actions).map_err(|Full(_)| {
             if last_word {
                 // Without room it is said once: better than a peer who is never told.
                 self.transmits.push_back(Transmit { to, bytes });
             }
             Full(())
-        })
+        });
+        if let (Ok(id), true) = (&added, left_udp) {
+            self.watch_stream(now, *id);
+        }
+        added
     }
 
     // --- ends ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::call::answer_hop;
+use super::small::fitted;
 use super::{
     Arrival, Bytes, Endpoint, Event, Flow, Headers, Host, Machine, Method, Now, Request, Response, Transmit,
     TxId, Via, print_response,
@@ -14,6 +15,7 @@ impl Endpoint {
     /// Answers once and keeps nothing: no 100, no repetitions. The request repeated is an arrival again; the ACK
     /// to a refused INVITE is known by its tag (8.2.7, 26.3.2.4).
     pub fn reply(&mut self, arrival: &Arrival, status: u16, headers: &[(&str, String)]) {
+        self.asked = arrival.size;
         self.refuse_stateless(arrival.flow, &arrival.request, status.clamp(200, 699), headers);
     }
 
@@ -51,8 +53,13 @@ impl Endpoint {
     ) {
         let mut response = response_to(request, status, Some(&self.stateless_tag(&request.headers)));
         fill(&mut response, self.config.agent, headers, None);
-        if let Ok(bytes) = print_response(&response) {
-            let to = answer_hop(&response.headers, flow);
+        let to = answer_hop(&response.headers, flow);
+        let printed = if flow.transport.is_reliable() {
+            print_response(&response)
+        } else {
+            fitted(response, self.asked)
+        };
+        if let Ok(bytes) = printed {
             self.transmits.push_back(Transmit { to, bytes: bytes.into() });
         }
         if status >= 300 {
@@ -70,7 +77,8 @@ impl Endpoint {
         for word in [branch, &from, headers.get("Call-ID").unwrap_or(""), number] {
             hash = hash.chain_update(word).chain_update([0]);
         }
-        hash.finalize().iter().take(8).fold(String::with_capacity(16), |tag, byte| format!("{tag}{byte:02x}"))
+        // 32 bits, as RFC 3261 19.3 wants them.
+        hash.finalize().iter().take(4).fold(String::with_capacity(8), |tag, byte| format!("{tag}{byte:02x}"))
     }
 }
 

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::TxId;
+use super::call::reopened;
+use super::{Endpoint, Machine, Now, TxId, User};
 use crate::base::id::FlowKey;
 use crate::sip::flow::{Destination, Flow, Transport};
 
@@ -38,6 +39,45 @@ impl Ways {
             .filter(|(to, _)| to.transport().is_reliable())
             .map(|(_, id)| *id)
             .collect()
+    }
+}
+
+impl Endpoint {
+    /// These can't send the way that they did.
+    pub(super) fn fail_transport(&mut self, now: Now, ids: Vec<TxId>) {
+        for id in ids {
+            if self.as_datagram(now, id) {
+                continue;
+            }
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let actions = match &mut slot.machine {
+                Machine::InviteClient(m) => m.on_transport_error(),
+                Machine::Client(m) => m.on_transport_error(),
+                // A response that cannot be sent is not worth ending a call for.
+                Machine::InviteServer(_) | Machine::Server(_) => {
+                    self.reopen(id);
+                    continue;
+                }
+            };
+            self.perform(now, id, actions, None);
+        }
+    }
+
+    /// What is still to be answered when its connection has gone is answered over a new one (18.2.2).
+    fn reopen(&mut self, id: TxId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let (old, user) = (slot.to, slot.user);
+        let via = slot.request.as_ref().and_then(|r| crate::sip::transaction::top_via(&r.headers));
+        let Some(new) = reopened(old, via.and_then(|via| via.port)) else { return };
+        slot.to = new;
+        self.ways.remove(old, id);
+        self.ways.add(new, id);
+        if let User::Invite(key) | User::Reinvite(key) = user {
+            let ok = self.calls.get_mut(&key).and_then(|call| call.ok.as_mut());
+            if let Some(ok) = ok.filter(|ok| ok.to == old) {
+                ok.to = new;
+            }
+        }
     }
 }
 

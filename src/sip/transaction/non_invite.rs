@@ -31,6 +31,10 @@ impl Client {
         (Self { state: State::Trying, reliable, request, interval: T1 }, actions)
     }
 
+    pub fn state(&self) -> State {
+        self.state
+    }
+
     pub fn on_response(&mut self, status: u16) -> Vec<Action> {
         match (self.state, status) {
             (State::Trying | State::Proceeding, 100..=199) => {

@@ -7,10 +7,23 @@ use crate::sip::header::{
 };
 use crate::sip::uri::Uri;
 
-/// Header lines that one message may have.
-pub const MAX_HEADERS: usize = 200;
-/// Bytes of one header value.
+/// Bytes of one header value, whatever the operator allows.
 pub const MAX_VALUE: usize = 8192;
+
+/// What one message may have; past it a request gets 513 and a response is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Header lines.
+    pub headers: usize,
+    /// Bytes of one header value; [`MAX_VALUE`] at most.
+    pub header_length: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { headers: 200, header_length: MAX_VALUE }
+    }
+}
 
 /// Via values that one message may have: as many as the hops that Max-Forwards allows (RFC 3261 8.1.1.6).
 pub const MAX_VIAS: usize = 70;
@@ -28,11 +41,16 @@ pub enum Parsed {
     Unreadable,
 }
 
-/// Reads one datagram or one framed message.
+/// Reads one datagram or one framed message, within the usual bounds.
 pub fn parse(bytes: &[u8]) -> Parsed {
+    parse_within(bytes, Bounds::default())
+}
+
+/// Reads one datagram or one framed message.
+pub fn parse_within(bytes: &[u8], bounds: Bounds) -> Parsed {
     let bytes = skip_leading_lines(bytes);
     let Some((start, rest)) = next_line(bytes) else { return Parsed::Unreadable };
-    let head = read_headers(rest);
+    let head = read_headers(rest, bounds);
     if start.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"SIP/")) {
         return finish_response(start, head);
     }
@@ -83,17 +101,22 @@ struct Head<'a> {
     fault: Option<u16>,
 }
 
-fn read_headers(rest: &[u8]) -> Head<'_> {
+fn read_headers(rest: &[u8], bounds: Bounds) -> Head<'_> {
     let mut head = Head { headers: Headers::with_capacity(20), body: b"", broken: None, fault: None };
     let mut fields = Fields { rest };
     for field in &mut fields {
-        if head.headers.len() >= MAX_HEADERS {
+        if head.headers.len() >= bounds.headers {
             head.broken = Some(513);
             return head;
         }
-        match field_name(field).and_then(|(name, value)| Some((name, unfold(value)?))) {
+        let named = field_name(field);
+        if named.is_some_and(|(_, value)| value.len() > bounds.header_length) {
+            head.fault = Some(513);
+            continue;
+        }
+        match named.and_then(|(name, value)| Some((name, unfold(value)?))) {
             Some((name, value)) => head.headers.push(name, value),
-            None => head.fault = Some(400),
+            None => head.fault = head.fault.or(Some(400)),
         }
     }
     match fields.rest.strip_prefix(b"\r\n") {
@@ -138,7 +161,7 @@ pub(super) fn field_name(field: &[u8]) -> Option<(&str, &[u8])> {
     let colon = field.iter().position(|b| *b == b':')?;
     let name = std::str::from_utf8(field.get(..colon)?).ok()?.trim_end_matches([' ', '\t']);
     let value = field.get(colon + 1..)?;
-    (is_token(name) && value.len() <= MAX_VALUE).then(|| (long_name(name), value))
+    is_token(name).then(|| (long_name(name), value))
 }
 
 /// Folds become one space; a lone CR or LF is refused. Bytes that are not UTF-8 become the character
@@ -317,7 +340,11 @@ mod tests {
     }
 
     fn verdict(bytes: &[u8]) -> String {
-        match parse(bytes) {
+        said(parse(bytes))
+    }
+
+    fn said(parsed: Parsed) -> String {
+        match parsed {
             Parsed::Ok(Message::Request(r)) => format!("ok {} {}", r.method.as_str(), r.body.len()),
             Parsed::Ok(Message::Response(r)) => format!("ok {} {}", r.status, r.body.len()),
             Parsed::Bad { status, .. } => format!("bad {status}"),
@@ -418,12 +445,16 @@ mod tests {
 
     #[test]
     fn header_count_and_value_length_have_limits() {
-        let many = |n: usize| "X: y\r\n".repeat(n - 5);
-        assert_eq!(verdict(&request(&many(MAX_HEADERS), "")), "ok OPTIONS 0");
-        assert_eq!(verdict(&request(&many(MAX_HEADERS + 1), "")), "bad 513");
-        let long = |n: usize| format!("X:{}\r\n", "y".repeat(n));
-        assert_eq!(verdict(&request(&long(MAX_VALUE), "")), "ok OPTIONS 0");
-        assert_eq!(verdict(&request(&long(MAX_VALUE + 1), "")), "bad 400");
+        let many = |n: usize| request(&"X: y\r\n".repeat(n - 5), "");
+        let long = |n: usize| request(&format!("X:{}\r\n", "y".repeat(n)), "");
+        for bounds in [Bounds::default(), Bounds { headers: 20, header_length: 300 }] {
+            let Bounds { headers, header_length } = bounds;
+            let verdict = |bytes: &[u8]| said(parse_within(bytes, bounds));
+            assert_eq!(verdict(&many(headers)), "ok OPTIONS 0");
+            assert_eq!(verdict(&many(headers + 1)), "bad 513");
+            assert_eq!(verdict(&long(header_length)), "ok OPTIONS 0");
+            assert_eq!(verdict(&long(header_length + 1)), "bad 513");
+        }
     }
 
     #[test]

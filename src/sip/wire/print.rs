@@ -28,6 +28,33 @@ pub fn print_response(response: &Response) -> Result<Vec<u8>, PrintError> {
     finish(out, &response.headers, &response.body)
 }
 
+/// A response in as few octets as can be: compact names, no phrase, and no Content-Length, which a datagram without a
+/// body can do without (RFC 3261 18.3, 20.14).
+pub fn print_brief(response: &Response) -> Result<Vec<u8>, PrintError> {
+    let mut out = format!("SIP/2.0 {} \r\n", response.status).into_bytes();
+    for (name, value) in response.headers.iter() {
+        put(&mut out, compact_name(name))?;
+        out.extend_from_slice(b":");
+        put(&mut out, value)?;
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(out)
+}
+
+/// Of the fields of a refusal (7.3.3).
+fn compact_name(name: &str) -> &str {
+    match name {
+        "Via" => "v",
+        "From" => "f",
+        "To" => "t",
+        "Call-ID" => "i",
+        "Contact" => "m",
+        "Supported" => "k",
+        name => name,
+    }
+}
+
 fn finish(mut out: Vec<u8>, headers: &Headers, body: &[u8]) -> Result<Vec<u8>, PrintError> {
     out.extend_from_slice(b"\r\n");
     for (name, value) in headers.iter() {

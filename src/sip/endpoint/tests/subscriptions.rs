@@ -6,6 +6,7 @@ use crate::sip::event::{Ending, Wish};
 fn notifier(most: usize) -> Endpoint {
     let config = Config {
         agent: "test",
+        bounds: Bounds::default(),
         max_transactions: 200,
         max_dialogs: 10,
         max_subscriptions: most,

@@ -1,0 +1,4 @@
+//! See `hulplijn::sim::fuzz_media::dtmf`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hulplijn::sim::fuzz_media::dtmf(bytes));
