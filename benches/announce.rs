@@ -205,7 +205,9 @@ struct Callers {
 impl Callers {
     fn new(cores: &Cores, callers: usize, ears: &Ears, io: IoChoice) -> Self {
         let (ports, quarantine) = (1025..=65_535, Duration::ZERO);
-        let config = PlaneConfig { ports, quarantine, max_legs: callers, io, ..PlaneConfig::default() };
+        // Each plane draws its ports in an order of its own: they share the range.
+        let seed = [u8::from(io == IoChoice::Epoll); 32];
+        let config = PlaneConfig { ports, quarantine, max_legs: callers, io, seed, ..PlaneConfig::default() };
         let start = || cores.measured(|| Plane::start(config)).expect("started");
         let (threads, (plane, mut events)) = Threads::of("media-0", start);
         for index in 0..callers {

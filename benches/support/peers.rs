@@ -89,6 +89,8 @@ impl Round {
 pub struct Peers {
     sockets: Vec<Arc<UdpSocket>>,
     ears: Arc<Ears>,
+    /// Of all streams.
+    sequence: AtomicU32,
 }
 
 struct Ears {
@@ -119,7 +121,7 @@ impl Peers {
         });
         let (all, listener) = (sockets.clone(), Arc::clone(&ears));
         thread::spawn(move || listener.listen(&all));
-        Self { sockets, ears }
+        Self { sockets, ears, sequence: AtomicU32::new(0) }
     }
 
     /// The address that the peer of this leg speaks from and listens on.
@@ -163,8 +165,9 @@ impl Peers {
         packet[STAMP..STAMP + 4].copy_from_slice(&MAGIC);
         packet[STAMP + 4..STAMP + 8].copy_from_slice(&round.to_be_bytes());
         for tick in 0..ticks {
-            // Numbers go on from round to round, as a stream's do.
-            let sequence = (self.ears.began.elapsed().as_millis() / TICK.as_millis()) as u32;
+            // Numbers go on from round to round, as a stream's do, and no tick has that of another: a sender who
+            // is late would else repeat one, and a relay that knows RTP drops what is repeated.
+            let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
             packet[..4].copy_from_slice(&[0x80, 8, (sequence >> 8) as u8, sequence as u8]);
             packet[4..8].copy_from_slice(&sequence.wrapping_mul(160).to_be_bytes());
             for (portion, legs) in legs.chunks(legs.len().div_ceil(PORTIONS)).enumerate() {
