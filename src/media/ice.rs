@@ -39,6 +39,8 @@ struct Selected {
     address: SocketAddr,
     /// Before that it is the first that passed (RFC 8445 12.1 lets us use it).
     nominated: bool,
+    /// When the peer last agreed to hear us there, by the words of before a restart or of after it.
+    checked_at: Instant,
 }
 
 impl Ice {
@@ -87,11 +89,9 @@ impl Ice {
 
     /// Where to send. `None` before the first check, and when the peer has ceased to check.
     pub fn selected(&self, now: Instant) -> Option<SocketAddr> {
-        let address = self.selected?.address;
-        let checked = self.sources.iter().find(|source| source.address == address);
-        // After a restart the old pair lives on without checks, until another is there.
-        let lives = checked.is_none_or(|s| now.saturating_duration_since(s.checked_at) < CONSENT);
-        lives.then_some(address)
+        // After a restart the old pair lives on until another is there, but not without consent.
+        let Selected { address, checked_at, .. } = self.selected?;
+        (now.saturating_duration_since(checked_at) < CONSENT).then_some(address)
     }
 
     /// What came of no peer's; counted as the leg's other packets from elsewhere are.
@@ -116,7 +116,9 @@ impl Ice {
             Some(selected) => nominates || (!selected.nominated && self.selected(now).is_none()),
         };
         if replaces {
-            self.selected = Some(Selected { address: from, nominated: nominates });
+            self.selected = Some(Selected { address: from, nominated: nominates, checked_at: now });
+        } else if let Some(selected) = self.selected.as_mut().filter(|s| s.address == from) {
+            selected.checked_at = now;
         }
     }
 
@@ -227,6 +229,7 @@ mod tests {
         ice.set_words(words("we"));
         let old = ice.handle(now, at(2), &check("us", PASSWORD, &[NOMINATE]));
         assert_eq!((kind(old.as_ref()), ice.selected(now)), (Some(BINDING_ERROR), Some(at(1))));
+        assert_eq!(ice.selected(now + CONSENT), None, "nor for ever without checks");
         assert!(ice.handle(now, at(2), &check("we", PASSWORD, &[NOMINATE])).is_some());
         assert_eq!((ice.selected(now), ice.knows(at(1))), (Some(at(2)), false));
     }
