@@ -73,7 +73,9 @@ fn a_message_is_recorded_sample_by_sample_listened_to_kept_and_handled_by_the_op
     let menu = prompts::alaw("nl", "message-keep-menu");
     caller.stay_until(to, "the menu", |ear| ear.has_heard(&menu));
     caller.press(to, '2');
-    caller.stay_until(to, "the message itself", |ear| in_order(&ear.audio(), &words[FRAME..99 * FRAME]));
+    // The 80 ms before a key are muted: gateways leave the beginning of its tone in the sound.
+    let told = &words[..95 * FRAME];
+    caller.stay_until(to, "the message itself", |ear| in_order(&ear.audio(), &told[FRAME..]));
     caller.press(to, '1');
     let kept = prompts::alaw("nl", "message-kept");
     caller.stay_until(to, "that it is kept", |ear| ear.has_heard(&kept));
@@ -90,7 +92,7 @@ fn a_message_is_recorded_sample_by_sample_listened_to_kept_and_handled_by_the_op
     let seconds = message.get("seconds").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
     assert!((1.9..4.0).contains(&seconds), "{message}");
     let samples = prompts::read_wav(Path::new(field(&message, "file")));
-    assert!(in_order(&samples, &linear(&words)), "the recording is not what was said");
+    assert!(in_order(&samples, &linear(told)), "the recording is not what was said");
     let copy = site.dir.join("copy.wav");
     let copy_name = copy.to_str().expect("a path");
     assert_eq!(messages(site, &["export", &id, copy_name]).0, Some(0));

@@ -101,6 +101,22 @@ fn serves(server: &Server, phone: &mut Peer) -> support::Message {
     invite
 }
 
+/// Registers the phone, lets it ring, and the caller hangs up; the INVITE that it got.
+fn rings(server: &Server, phone: &mut Peer) -> support::Message {
+    let mut carrier = server.carrier();
+    Registration::new(phone, "anna", "geheim-anna").succeed(phone, Algorithm::Sha256);
+    let ear = Rtp::bind(server.place().host(2));
+    let (mut dialog, _) = Dialog::call(&mut carrier, "direct", &Sdp::pcma(ear.local));
+    let invite = phone.wait("INVITE at a page", |m| m.is("INVITE"));
+    phone.send(&support::reply(&invite, 100, None, None));
+    dialog.bye(&mut carrier);
+    let cancel = phone.wait("CANCEL at a page", |m| m.is("CANCEL"));
+    phone.send(&support::reply(&cancel, 200, None, None));
+    phone.send(&support::reply(&invite, 487, None, None));
+    server.wait_metric_is("hulplijn_calls_in_progress", 0.0);
+    invite
+}
+
 #[test]
 fn rfc_3261_26_3_1_a_phone_registers_and_is_called_over_tls_1_2_and_1_3() {
     let authority = Authority::new();
@@ -128,7 +144,9 @@ fn rfc_7118_a_browser_registers_and_is_called_over_ws_and_wss() {
             (wire, socket)
         };
         let mut phone = Peer::web(wire, to, transport, ORIGIN);
-        let invite = serves(&server, &mut phone);
+        let invite = rings(&server, &mut phone);
+        // Its sound is tried with a real browser: `interop`, jssip.
+        assert!(invite.text.contains(" UDP/TLS/RTP/SAVPF "), "{}", invite.text);
         assert!(invite.header("Via").starts_with(&format!("SIP/2.0/{transport} ")), "{}", invite.text);
         assert!(invite.header("Contact").contains(&format!(":{port};transport=ws>")), "{}", invite.text);
         assert!(invite.text.starts_with("INVITE sip:peer@"), "{}", invite.text);

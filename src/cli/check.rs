@@ -105,7 +105,7 @@ fn compile_with(
         let found = Diagnostic::warning(&place, format!("this prompt can't be used: {}", trouble.fault));
         match trouble.fault {
             PromptFault::Audio(_) => found.allowed(
-                "WAV of 8000 Hz, 16 bit, mono, as `sox own.wav -r 8000 -c 1 -b 16 new.wav` makes it",
+                "WAV of 8000 or 16000 Hz, 16 bit, mono, as `sox own.wav -r 8000 -c 1 -b 16 new.wav` makes it",
             ),
             PromptFault::Directory(_) | PromptFault::TooMany => found,
         }

@@ -46,7 +46,8 @@ impl MediaLeg {
     /// Whence a packet of media is to be taken as coming; `None`: it is no media, or no peer's.
     pub(super) fn pass_web(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) -> Option<SocketAddr> {
         if self.browser.web.is_none() && self.browser.agreed.is_none() {
-            return Some(from);
+            // Without a certificate of ours there will be no keys.
+            return (!self.awaits_keys()).then_some(from);
         }
         self.begin_web(now);
         let web = self.browser.web.as_mut()?;

@@ -379,6 +379,7 @@ impl PlaneThread {
             .and_then(|()| self.io.watch(rtcp_mark(place), &sockets.rtcp));
         if watched.is_err() {
             self.io.forget(rtp_mark(place), &sockets.rtp);
+            self.io.forget(rtcp_mark(place), &sockets.rtcp);
             self.shared.pool().give_back(Now::read().at, port);
             return None;
         }

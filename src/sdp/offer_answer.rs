@@ -290,13 +290,20 @@ impl Negotiation {
     /// same twice, encrypted and in the clear.
     fn choose<'a>(&self, session: &'a Session) -> Result<(usize, &'a Media, Option<&'a Crypto>), SdpError> {
         let srtp = self.local.security.srtp();
+        // What was encrypted stays so until the dialog ends, and with the same suite: a key is never begun anew
+        // (RFC 3711 9.1).
+        let (was_web, was) = self.secured.map_or((false, None), |(profile, suite)| (profile.is_web(), suite));
         let known = |m: &Media| is_usable(m) && (!is_web(m) || self.local.web.is_some());
         let usable = || session.media.iter().enumerate().filter(move |(_, m)| known(m));
         let mut web = usable().filter(|(_, m)| is_web(m));
-        let encrypted = usable().filter(|(_, m)| srtp != Srtp::Never && !is_web(m));
-        let ours = |theirs: &&Crypto| self.local.security.line(theirs.tag, theirs.suite).is_some();
+        let encrypted = usable().filter(|(_, m)| srtp != Srtp::Never && !was_web && !is_web(m));
+        let ours = |theirs: &&Crypto| {
+            was.is_none_or(|suite| suite == theirs.suite)
+                && self.local.security.line(theirs.tag, theirs.suite).is_some()
+        };
         let mut encrypted = encrypted.filter_map(|(i, m)| Some((i, m, Some(m.crypto.iter().find(ours)?))));
-        let mut clear = usable().filter(|(_, m)| srtp != Srtp::Mandatory && m.protocol == "RTP/AVP");
+        let may_be_clear = srtp != Srtp::Mandatory && was.is_none() && !was_web;
+        let mut clear = usable().filter(|(_, m)| may_be_clear && m.protocol == "RTP/AVP");
         let found = web.next().map(|(i, m)| (i, m, None)).or_else(|| encrypted.next());
         let found = found.or_else(|| clear.next().map(|(i, m)| (i, m, None)));
         found.ok_or(if usable().next().is_some() { SdpError::Security } else { SdpError::NoAudio })
@@ -322,7 +329,9 @@ impl Negotiation {
             Some(keys(ours, theirs))
         };
         let found = media.crypto.iter().find_map(pair);
-        let must = self.local.security.srtp() == Srtp::Mandatory || media.protocol == "RTP/SAVP";
+        let must = self.local.security.srtp() == Srtp::Mandatory
+            || media.protocol == "RTP/SAVP"
+            || self.secured.is_some_and(|(_, suite)| suite.is_some());
         if found.is_none() && must { Err(SdpError::Security) } else { Ok(found) }
     }
 

@@ -185,6 +185,29 @@ fn rfc4568_7_1_4_a_new_key_of_the_peer_is_taken_and_ours_stays() {
 }
 
 #[test]
+fn rfc3711_9_1_what_was_encrypted_stays_so_with_the_same_suite_until_the_dialog_ends() {
+    let mut ours = side(Srtp::Optional, true, 1);
+    let line = |suite: &str| format!("a=crypto:1 {suite} {KEY}\r\n");
+    let offer = |profile: &str, lines: &str| offer_of(&format!("m=audio 4000 {profile} 8\r\n{lines}"));
+    assert!(
+        ours.answer(&offer("RTP/SAVP", &line("AES_CM_128_HMAC_SHA1_80")))
+            .is_ok_and(|(_, a)| a.keys.is_some())
+    );
+    // In the clear, or by a suite whose key would later begin anew.
+    for refused in [offer("RTP/AVP", ""), offer("RTP/SAVP", &line("AES_CM_128_HMAC_SHA1_32"))] {
+        assert!(ours.answer(&refused).is_err_and(|error| error == SdpError::Security));
+    }
+    let both = line("AES_CM_128_HMAC_SHA1_32") + &line("AES_CM_128_HMAC_SHA1_80").replace(":1 ", ":2 ");
+    assert!(ours.answer(&offer("RTP/SAVP", &both)).is_ok_and(|(_, a)| a.keys.is_some()));
+    // Nor does an answer to an offer of ours lead into the clear.
+    let (_, pending) = ours.offer(Way::SendRecv);
+    assert!(ours.accept_answer(pending, &offer("RTP/AVP", "")).is_err());
+    // Another dialog begins with what it wants.
+    ours.set_security(Security::new(Srtp::Optional, true, &[], &mut Rng::from_number(9)));
+    assert!(ours.answer(&offer("RTP/AVP", "")).is_ok_and(|(_, a)| a.keys.is_none()));
+}
+
+#[test]
 fn another_call_has_other_keys() {
     let mut rng = Rng::from_number(1);
     let mut us = side(Srtp::Mandatory, true, 1);

@@ -518,7 +518,7 @@ fn only_theirs(bytes: &[u8]) -> Option<&'static str> {
         ("via-of-sip", !vias().iter().all(|via| is_sip(via))),
         ("word-of-transport", !vias().iter().all(|via| has_token(via))),
         ("too-many-vias", vias().iter().flat_map(|via| split_list(via)).nth(MAX_VIAS).is_some()),
-        ("long-value", headers.iter().any(|h| h.raw_value().len() >= MAX_VALUE)),
+        ("long-value", headers.iter().any(|h| text(h.raw_value()).len() >= MAX_VALUE)),
         ("long-host", uris().iter().chain(&vias()).any(|text| long_host(text))),
         ("password-characters", uris().iter().any(|uri| has_odd_password(uri))),
         (

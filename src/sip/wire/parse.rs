@@ -110,7 +110,7 @@ fn read_headers(rest: &[u8], bounds: Bounds) -> Head<'_> {
             return head;
         }
         let named = field_name(field);
-        if named.is_some_and(|(_, value)| value.len() > bounds.header_length) {
+        if named.is_some_and(|(_, value)| text_length(value) > bounds.header_length) {
             head.fault = Some(513);
             continue;
         }
@@ -162,6 +162,14 @@ pub(super) fn field_name(field: &[u8]) -> Option<(&str, &[u8])> {
     let name = std::str::from_utf8(field.get(..colon)?).ok()?.trim_end_matches([' ', '\t']);
     let value = field.get(colon + 1..)?;
     is_token(name).then(|| (long_name(name), value))
+}
+
+/// How long a value is as text, in which it goes out again: a byte that is not UTF-8 takes two there.
+fn text_length(value: &[u8]) -> usize {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.len(),
+        Err(_) => value.len() + value.iter().filter(|byte| !byte.is_ascii()).count(),
+    }
 }
 
 /// Folds become one space; a lone CR or LF is refused. Bytes that are not UTF-8 become the character
@@ -454,6 +462,11 @@ mod tests {
             assert_eq!(verdict(&many(headers + 1)), "bad 513");
             assert_eq!(verdict(&long(header_length)), "ok OPTIONS 0");
             assert_eq!(verdict(&long(header_length + 1)), "bad 513");
+            // In Latin-1 each of these letters goes out again as two bytes.
+            let latin =
+                |n| long(n).into_iter().map(|b| if b == b'y' { 0xe9 } else { b }).collect::<Vec<u8>>();
+            assert_eq!(verdict(&latin(header_length / 2)), "ok OPTIONS 0");
+            assert_eq!(verdict(&latin(header_length / 2 + 1)), "bad 513");
         }
     }
 
