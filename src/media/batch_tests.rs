@@ -105,7 +105,7 @@ fn a_datagram_is_told_with_mark_and_source_and_goes_out_of_the_socket_that_is_na
 
 #[test]
 fn more_datagrams_than_there_are_buffers_come_all_and_in_order() {
-    const EACH: u32 = 150;
+    const EACH: u32 = 200;
     let local = loopbacks()[0];
     for mut side in Side::all(16, local) {
         let peer = peer(local);

@@ -23,7 +23,10 @@ use socket2::SockAddr;
 use super::batch::{Arrived, DATAGRAM};
 
 /// Datagrams that are received and not yet looked at; more wait in their sockets.
-const BUFFERS: usize = 1024;
+const BUFFERS: usize = 2048;
+/// When buffers ran out, so many of them are there for each order that is given anew. Where much has piled up, an order
+/// takes several; more orders would only end at once for want of buffers, and cost what is needed to catch up.
+const BUFFERS_AN_ORDER: usize = 8;
 /// Datagrams on their way out; more are sent one by one.
 const SENDS: usize = 512;
 /// What is longer is sent by itself.
@@ -180,16 +183,21 @@ impl Uring {
 
     pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
         self.publish();
-        for _ in 0..self.ended.len() {
+        for _ in 0..self.ended.len().min(self.free_buffers().div_ceil(BUFFERS_AN_ORDER)) {
             let Some(mark) = self.ended.pop_front() else { break };
             self.arm(mark);
         }
         if !self.waking {
             self.arm_wake();
         }
-        let pressing = !self.arrived.is_empty() || self.woken;
+        let pressing = !self.arrived.is_empty() || !self.ended.is_empty() || self.woken;
         self.enter(if pressing { Some(Duration::ZERO) } else { timeout });
         std::mem::take(&mut self.woken)
+    }
+
+    /// Buffers that the kernel can fill.
+    fn free_buffers(&self) -> usize {
+        BUFFERS.saturating_sub(self.arrived.len())
     }
 
     /// Hands over what is to be done, and takes what has been done; waits for that, for so long.
@@ -366,6 +374,8 @@ impl Drop for Uring {
 }
 
 impl Memory {
+    /// 32 KiB pass by the stack, once.
+    #[allow(clippy::large_stack_arrays)]
     fn new() -> &'static Self {
         let nowhere = || SockAddr::from(SocketAddr::from(([0, 0, 0, 0], 0)));
         let sending = || UnsafeCell::new(Sending { to: nowhere(), bytes: [0; SEND_ROOM] });
