@@ -154,13 +154,16 @@ fn proof(refusal: &str, phone: usize) -> String {
     digest::answer(challenges, "REGISTER", "sip:10.0.0.1", &account, "c", 1, &[]).expect("a challenge")
 }
 
+/// As a phone writes it; over UDP the answer has no more room than the request had.
 fn request(phone: usize, cseq: u32, proof: Option<&str>) -> String {
     let (name, at) = (name(phone), address(phone));
     let proof = proof.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
     format!(
         "REGISTER sip:10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {at};rport;branch=z9hG4bK{name}x{cseq}\r\nMax-Forwards: 70\r\n\
          From: <sip:{name}@10.0.0.1>;tag={name}\r\nTo: <sip:{name}@10.0.0.1>\r\nCall-ID: {name}-a84b4c76e66710\r\n\
-         CSeq: {cseq} REGISTER\r\nContact: {}\r\nExpires: 3600\r\nUser-Agent: bench\r\n{proof}Content-Length: 0\r\n\r\n",
+         CSeq: {cseq} REGISTER\r\nContact: {}\r\nExpires: 3600\r\nUser-Agent: a phone as there are many, version 1.2.3\r\n\
+         Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE\r\nSupported: path, outbound, replaces\r\n\
+         {proof}Content-Length: 0\r\n\r\n",
         contact(phone)
     )
 }
