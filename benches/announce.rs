@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hulplijn::base::bounded::Full;
 use hulplijn::base::id::{LegKey, PlayKey};
 use hulplijn::media::audio;
-use hulplijn::media::command::{Clip, Codec, Direction, MediaCommand, MediaEvent, Origin, Payloads, Stream};
+use hulplijn::media::command::{Clip, Direction, MediaCommand, MediaEvent, Origin, Stream};
 use hulplijn::media::plane::{IoChoice, Plane, PlaneConfig, PlaneHandle};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
@@ -251,17 +251,8 @@ impl Callers {
     fn connect(&self, ears: &Ears, direction: Direction) {
         for index in 0..self.count {
             let remote = ears.address(index);
-            let stream = Stream {
-                remote,
-                remote_rtcp: SocketAddr::new(remote.ip(), 9),
-                signalling: remote.ip(),
-                codec: Codec::Pcma,
-                payloads: Payloads::g711(),
-                rtcp_mux: false,
-                direction,
-                keying: None,
-                web: None,
-            };
+            let stream =
+                Stream { remote_rtcp: SocketAddr::new(remote.ip(), 9), direction, ..Stream::g711(remote) };
             self.command(MediaCommand::Connect { leg: LegKey(index as u64), stream });
         }
     }

@@ -151,7 +151,8 @@ fn needed(requests: &[String; 2]) -> usize {
 fn proof(refusal: &str, phone: usize) -> String {
     let challenges = refusal.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: "));
     let account = Credentials { username: name(phone), password: PASSWORD.to_owned(), realm: None };
-    digest::answer(challenges, "REGISTER", "sip:10.0.0.1", &account, "c", 1, &[]).expect("a challenge")
+    digest::answer(challenges, "REGISTER", "sip:10.0.0.1", &account, "c", 1, &[])
+        .unwrap_or_else(|| panic!("no challenge in {refusal}"))
 }
 
 /// As a phone writes it; over UDP the answer has no more room than the request had.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hulplijn::base::bounded::Full;
 use hulplijn::base::id::LegKey;
-use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Payloads, Stream};
+use hulplijn::media::command::{Direction, MediaCommand, MediaEvent, Origin, Stream};
 use hulplijn::media::plane::{IoChoice, Plane, PlaneConfig, PlaneHandle};
 use support::cpu::{self, Cores, Threads};
 use support::peers::{BareRelay, Leg, Peers, Round, TICK};
@@ -221,17 +221,8 @@ impl Bridges {
     fn connect(&self, peers: &Peers, legs: usize, direction: Direction) {
         for index in 0..legs {
             let remote = peers.address(index);
-            let stream = Stream {
-                remote,
-                remote_rtcp: SocketAddr::new(remote.ip(), 9),
-                signalling: remote.ip(),
-                codec: Codec::Pcma,
-                payloads: Payloads::g711(),
-                rtcp_mux: false,
-                direction,
-                keying: None,
-                web: None,
-            };
+            let stream =
+                Stream { remote_rtcp: SocketAddr::new(remote.ip(), 9), direction, ..Stream::g711(remote) };
             self.command(MediaCommand::Connect { leg: LegKey(index as u64), stream });
         }
     }

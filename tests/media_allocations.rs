@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hulplijn::base::id::{LegKey, PlayKey};
 use hulplijn::media::audio;
-use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Payloads, Stream};
+use hulplijn::media::command::{MediaCommand, MediaEvent, Origin, Stream};
 use hulplijn::media::plane::{IoChoice, Plane, PlaneConfig, PlaneHandle};
 use tokio::sync::mpsc::Receiver;
 
@@ -70,17 +70,7 @@ impl Peer {
         let socket = UdpSocket::bind((HOST, 0)).expect("a port");
         socket.set_read_timeout(Some(DEADLINE)).expect("set");
         let remote = socket.local_addr().expect("bound");
-        let stream = Stream {
-            remote,
-            remote_rtcp: SocketAddr::new(remote.ip(), 9),
-            signalling: remote.ip(),
-            codec: Codec::Pcma,
-            payloads: Payloads::g711(),
-            rtcp_mux: false,
-            direction: Direction::SendRecv,
-            keying: None,
-            web: None,
-        };
+        let stream = Stream { remote_rtcp: SocketAddr::new(remote.ip(), 9), ..Stream::g711(remote) };
         plane.send(MediaCommand::Connect { leg, stream }).expect("room");
         Self { socket, leg: opened }
     }

@@ -116,6 +116,23 @@ pub struct Stream {
     pub web: Option<Box<WebRtc>>,
 }
 
+impl Stream {
+    /// G.711 and keys by the usual numbers, both ways and in the clear, RTCP on the next port.
+    pub fn g711(remote: SocketAddr) -> Self {
+        Self {
+            remote,
+            remote_rtcp: SocketAddr::new(remote.ip(), remote.port().saturating_add(1)),
+            signalling: remote.ip(),
+            codec: Codec::Pcma,
+            payloads: Payloads::g711(),
+            rtcp_mux: false,
+            direction: Direction::SendRecv,
+            keying: None,
+            web: None,
+        }
+    }
+}
+
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Stream({:?} {:?})", self.codec, self.direction)

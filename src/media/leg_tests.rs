@@ -11,19 +11,7 @@ pub(super) fn at(text: &str) -> SocketAddr {
 }
 
 pub(super) fn stream(remote: &str, codec: Codec) -> Stream {
-    let remote = at(remote);
-    let remote_rtcp = SocketAddr::new(remote.ip(), remote.port() + 1);
-    Stream {
-        remote,
-        remote_rtcp,
-        signalling: remote.ip(),
-        codec,
-        payloads: Payloads::g711(),
-        rtcp_mux: false,
-        direction: Direction::SendRecv,
-        keying: None,
-        web: None,
-    }
+    Stream { codec, ..Stream::g711(at(remote)) }
 }
 
 /// A packet as a peer writes it, by hand.

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::base::time::Now;
 use crate::media::audio;
-use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
+use crate::media::command::{Codec, Origin, Stream};
 use crate::media::encode::Encoder;
 use crate::media::leg::{Datagram, MAX_PACKET, MediaLeg, TICK};
 use crate::media::rtp::Sender;
@@ -209,17 +209,7 @@ impl Two {
         let remote = |n: u16| SocketAddr::from(([127, 0, 0, 1], 5000 + n));
         let leg = |n: u16| {
             let mut leg = MediaLeg::new(now, LegKey(n.into()), origin(n.into()));
-            leg.connect(Stream {
-                remote: remote(n),
-                remote_rtcp: remote(n),
-                signalling: remote(n).ip(),
-                codec: Codec::Pcma,
-                payloads: Payloads::g711(),
-                rtcp_mux: false,
-                direction: Direction::SendRecv,
-                keying: None,
-                web: None,
-            });
+            leg.connect(Stream { remote_rtcp: remote(n), ..Stream::g711(remote(n)) });
             leg.bridge();
             leg
         };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::base::id::TakeKey;
 use crate::media::audio;
-use crate::media::command::{Codec, Direction, Origin, Payloads, RecordEnd, Stream};
+use crate::media::command::{Codec, Origin, RecordEnd, Stream};
 use crate::media::g711::Law;
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -79,17 +79,8 @@ impl Story {
         let MediaEvent::Opened { leg, local } = self.open(key) else { panic!("not opened") };
         let (rtp, rtcp) = (socket(), socket());
         let peer = Peer { leg, rtp, rtcp, leg_at: local, sequence: 0 };
-        let stream = Stream {
-            remote: peer.rtp.local_addr().expect("bound"),
-            remote_rtcp: peer.rtcp.local_addr().expect("bound"),
-            signalling: Ipv4Addr::LOCALHOST.into(),
-            codec,
-            payloads: Payloads::g711(),
-            rtcp_mux: false,
-            direction: Direction::SendRecv,
-            keying: None,
-            web: None,
-        };
+        let remote_rtcp = peer.rtcp.local_addr().expect("bound");
+        let stream = Stream { remote_rtcp, codec, ..Stream::g711(peer.rtp.local_addr().expect("bound")) };
         self.send(MediaCommand::Connect { leg, stream });
         peer
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::id::{FlowKey, LegKey, Rng, TakeKey};
 use crate::base::secret::Secret;
 use crate::base::time::Now;
-use crate::media::command::{Codec, Direction, Origin, Payloads, Stream};
+use crate::media::command::{Origin, Stream};
 use crate::media::leg::{MAX_PACKET, MediaLeg};
 use crate::sdp::offer_answer::{self, Local, Negotiation, Security, Srtp};
 use crate::sdp::session::{Session, Way};
@@ -176,17 +176,7 @@ pub fn media(bytes: &[u8]) {
     let origin = Origin { ssrc: 7, sequence: 1, timestamp: 1, cname: 1 };
     let mut leg = MediaLeg::new(now, LegKey(1), origin);
     let (peer, stranger) = (theirs(), SocketAddr::from(([127, 0, 0, 9], 4000)));
-    leg.connect(Stream {
-        remote: peer,
-        remote_rtcp: SocketAddr::new(peer.ip(), peer.port() + 1),
-        signalling: peer.ip(),
-        codec: Codec::Pcma,
-        payloads: Payloads::g711(),
-        rtcp_mux: false,
-        direction: Direction::SendRecv,
-        keying: None,
-        web: None,
-    });
+    leg.connect(Stream::g711(peer));
     leg.record(now, TakeKey(1), Duration::from_secs(5), Some(Duration::from_secs(2)), Some('#'));
     leg.bridge();
     let mut rest = bytes;

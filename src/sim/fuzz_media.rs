@@ -8,7 +8,7 @@ use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::media::audio;
 use crate::media::codec::Rate;
-use crate::media::command::{Codec, Direction, Origin, Payloads, Sound, Stream};
+use crate::media::command::{Codec, Origin, Sound, Stream};
 use crate::media::dtmf::{KeyNews, KeyReader, key_of};
 use crate::media::g711::Law;
 use crate::media::inband::{Change, Detector};
@@ -234,17 +234,7 @@ pub fn decode(bytes: &[u8]) {
 
 fn leg(now: Now, key: u64, remote: SocketAddr, codec: Codec) -> MediaLeg {
     let mut leg = MediaLeg::new(now, LegKey(key), origin(key));
-    leg.connect(Stream {
-        remote,
-        remote_rtcp: control_of(remote),
-        signalling: remote.ip(),
-        codec,
-        payloads: Payloads::g711(),
-        rtcp_mux: false,
-        direction: Direction::SendRecv,
-        keying: None,
-        web: None,
-    });
+    leg.connect(Stream { remote_rtcp: control_of(remote), codec, ..Stream::g711(remote) });
     leg
 }
 

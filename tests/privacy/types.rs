@@ -10,7 +10,7 @@ use std::time::Duration;
 use hulplijn::base::id::{FlowKey, LegKey};
 use hulplijn::base::time::Now;
 use hulplijn::callflow::machine::{Act, FlowEvent, HungUp};
-use hulplijn::media::command::{Codec, Direction, MediaCommand, MediaEvent, Origin, Payloads, Stream};
+use hulplijn::media::command::{MediaCommand, MediaEvent, Origin, Stream};
 use hulplijn::media::leg::MediaLeg;
 use hulplijn::media::lock::SourceLock;
 use hulplijn::media::rtp;
@@ -120,17 +120,7 @@ fn what_can_be_printed_prints_no_word_address_key_or_voice_of_a_caller() {
 #[test]
 fn media_prints_no_address_source_or_key() {
     let (remote, leg) = (secret_address(), LegKey(1));
-    let stream = Stream {
-        remote,
-        remote_rtcp: remote,
-        signalling: remote.ip(),
-        codec: Codec::Pcma,
-        payloads: Payloads::g711(),
-        rtcp_mux: false,
-        direction: Direction::SendRecv,
-        keying: None,
-        web: None,
-    };
+    let stream = Stream { remote_rtcp: remote, ..Stream::g711(remote) };
     prints_nothing("Stream", &stream);
     prints_nothing("MediaCommand::Connect", &MediaCommand::Connect { leg, stream: stream.clone() });
     let press = MediaCommand::SendDigit { leg, digit: KEY, duration: Duration::from_millis(160) };

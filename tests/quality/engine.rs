@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hulplijn::base::id::LegKey;
 use hulplijn::base::time::Now;
-use hulplijn::media::command::{Codec as Spoken, Direction, Origin, Payloads, Sound, Stream};
+use hulplijn::media::command::{Codec as Spoken, Origin, Payloads, Sound, Stream};
 use hulplijn::media::leg::{MAX_CONTROL, MAX_PACKET, MediaLeg, TICK};
 
 use super::codec::Codec;
@@ -65,15 +65,10 @@ impl Side {
         let origin = Origin { ssrc: key as u32, sequence: 65_000, timestamp: u32::MAX - 9000, cname: key };
         let mut leg = MediaLeg::new(now, LegKey(key), origin);
         leg.connect(Stream {
-            remote: peer,
             remote_rtcp: SocketAddr::new(peer.ip(), 4001),
-            signalling: peer.ip(),
             codec: spoken(codec),
             payloads: Payloads::same_both_ways(&[(Sound::Audio(spoken(codec)), codec.payload_type())]),
-            rtcp_mux: false,
-            direction: Direction::SendRecv,
-            keying: None,
-            web: None,
+            ..Stream::g711(peer)
         });
         leg.bridge();
         Self { leg, codec, peer, heard: Vec::new() }

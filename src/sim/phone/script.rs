@@ -153,6 +153,21 @@ impl Identity {
             sdp_origin: "-".into(),
         }
     }
+
+    /// One that has the word in all that may say who somebody is, so that it can be searched for elsewhere.
+    pub fn marked(word: &str) -> Self {
+        Self {
+            display: format!("{word}-display"),
+            host: format!("{word}-host.invalid"),
+            user_agent: format!("{word}-agent"),
+            headers: format!(
+                "P-Asserted-Identity: <sip:{word}-asserted@carrier>\r\nSubject: {word}-subject\r\n"
+            ),
+            sdp_session: format!("s={word}-session\r\n"),
+            sdp_origin: format!("{word}-origin"),
+            ..Self::plain(&format!("{word}-user"))
+        }
+    }
 }
 
 /// What became of the phone's calls, for the checks.
