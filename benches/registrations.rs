@@ -163,7 +163,8 @@ fn request(phone: usize, cseq: u32, proof: Option<&str>) -> String {
         "REGISTER sip:10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {at};rport;branch=z9hG4bK{name}x{cseq}\r\nMax-Forwards: 70\r\n\
          From: <sip:{name}@10.0.0.1>;tag={name}\r\nTo: <sip:{name}@10.0.0.1>\r\nCall-ID: {name}-a84b4c76e66710\r\n\
          CSeq: {cseq} REGISTER\r\nContact: {}\r\nExpires: 3600\r\nUser-Agent: a phone as there are many, version 1.2.3\r\n\
-         Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE\r\nSupported: path, outbound, replaces\r\n\
+         Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE, MESSAGE\r\n\
+         Allow-Events: talk, hold, conference, refer, check-sync\r\nSupported: path, outbound, replaces\r\n\
          {proof}Content-Length: 0\r\n\r\n",
         contact(phone)
     )
