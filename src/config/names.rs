@@ -78,6 +78,7 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
         let key = |address: &SocketAddr| (address.port() != 0).then_some(*address);
         distinct(same.map(|l| &l.address), key, |a| format!("the listener `{a}`"), found);
     }
+    one_for_the_rest(&config.listen, found);
     for listen in &config.listen {
         let address = listen.address.value;
         if address.ip().is_unspecified() && address.port() != 0 && listen.external.is_none() {
@@ -96,6 +97,29 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
                 let allowed = "one address: a [[listen]] for each";
                 found.push(Diagnostic::error(&listen.address.place, what).allowed(allowed));
             }
+        }
+    }
+}
+
+/// Via, Contact and SDP name the listener that a call goes out by: of several addresses it must be said who has which.
+/// One of this machine alone is for this machine.
+fn one_for_the_rest(listens: &[Listen], found: &mut Vec<Diagnostic>) {
+    // A browser's calls take the way that it came.
+    let calls_out = |l: &&Listen| !matches!(l.transport.value, ListenTransport::Ws | ListenTransport::Wss);
+    let anywhere = |l: &&Listen| l.networks.is_empty() && !l.address.value.ip().is_loopback();
+    let rest: Vec<&Listen> = listens.iter().filter(calls_out).filter(anywhere).collect();
+    for (position, listen) in rest.iter().enumerate() {
+        let address = &listen.address;
+        let kind = |l: &Listen| (l.transport.value, l.address.value.is_ipv4());
+        let earlier = rest.iter().take(position).find(|before| kind(before) == kind(listen));
+        let Some(before) = earlier.map(|before| &before.address) else { continue };
+        if before.value.ip() != address.value.ip() {
+            let what = format!(
+                "`{}` and `{}` ({}:{}) have one transport, and neither says whom it is for",
+                address.value, before.value, before.place.file, before.place.line
+            );
+            let allowed = "`networks` in all of them but one, which has who belongs to no other";
+            found.push(Diagnostic::error(&address.place, what).allowed(allowed));
         }
     }
 }

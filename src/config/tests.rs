@@ -207,6 +207,16 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
             "x.toml:6: error: the listener `127.0.0.1:5061` is already in x.toml:3; allowed: each once".into(),
         ),
         (
+            "[[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.1:5060\"\n\
+             [[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.1:5080\"\n\
+             [[listen]]\ntransport = \"tcp\"\naddress = \"192.0.2.2:5060\"\n\
+             [[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.2:5060\"\nnetworks = [\"192.0.2.8/29\"]\n\
+             [[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.3:5060\"\n",
+            "x.toml:16: error: `192.0.2.3:5060` and `192.0.2.1:5060` (x.toml:3) have one transport, and neither says \
+             whom it is for; allowed: `networks` in all of them but one, which has who belongs to no other"
+                .into(),
+        ),
+        (
             "[[trunk]]\nname = \"t\"\nsources = [\"10.1.2.3\"]\ntarget = \"sip:carrier.example;transport=tls\"\n",
             "x.toml:4: error: `sip:carrier.example;transport=tls` is called over TLS, and no listener has it; allowed: \
              a [[listen]] with transport = \"tls\" in its family of addresses, where the answers and calls of that \

@@ -71,6 +71,7 @@ impl Places {
         all()
             .find(|p| Some(p.bound.ip()) == source)
             .or_else(|| all().find(|p| p.bound.ip().is_unspecified()))
+            .or_else(|| all().find(|p| p.bound.ip().is_loopback() == peer.ip().to_canonical().is_loopback()))
             .or(Some(first))
     }
 

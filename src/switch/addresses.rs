@@ -25,8 +25,9 @@ impl Policy {
         let fits = |l: &&Listen| l.transport.value == kind && l.address.value.is_ipv4() == peer.is_ipv4();
         let all = || self.config.listen.iter().filter(fits);
         let own = all().find(|listen| holds(&listen.networks, peer));
-        let listen =
-            own.or_else(|| all().find(|listen| listen.networks.is_empty())).or_else(|| all().next())?;
+        let rest = || all().filter(|listen| listen.networks.is_empty());
+        let home = |l: &&Listen| l.address.value.ip().is_loopback() == peer.to_canonical().is_loopback();
+        let listen = own.or_else(|| rest().find(home)).or_else(|| rest().next()).or_else(|| all().next())?;
         let external = listen.external.as_ref().filter(|_| !self.is_local(peer));
         Some(external.map_or(listen.address.value, |external| external.value))
     }
@@ -139,6 +140,19 @@ mod tests {
             let local = policy.signalling(Transport::Udp, ip(peer)).expect("a listener");
             assert_eq!(local.to_string(), from, "{peer}");
             assert_eq!(policy.media_address(local.ip()), local.ip());
+        }
+    }
+
+    #[test]
+    fn a_listener_of_this_machine_alone_is_named_to_nobody_elsewhere() {
+        let policy = policy(|config| {
+            let mut inside = config.listen[0].clone();
+            inside.address = at("127.0.0.1:5060".parse().expect("an address"));
+            config.listen.insert(0, inside);
+        });
+        for (peer, from) in [("127.0.0.1", "127.0.0.1:5060"), ("192.0.2.7", "10.0.0.1:5060")] {
+            let local = policy.signalling(Transport::Udp, ip(peer)).map(|at| at.to_string());
+            assert_eq!(local.as_deref(), Some(from), "{peer}");
         }
     }
 }
