@@ -245,6 +245,7 @@ fn star_codes_log_in_pause_resume_and_log_out_with_a_spoken_confirmation() {
         assert_eq!(world.at_phone("fien").calls_alive(), 0, "the switch hangs up");
     }
     assert_eq!(world.outcomes(), [], "a code is no caller's call");
+    assert_eq!(world.told(|n| matches!(n, Notice::CallArrived { .. } | Notice::Answered { .. })), 0);
     world.finish();
 }
 
