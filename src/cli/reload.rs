@@ -39,7 +39,13 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
             .iter()
             .map(|l| {
                 let networks: Vec<raw::Network> = l.networks.iter().map(|each| each.value).collect();
-                (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value), networks)
+                (
+                    l.transport.value,
+                    l.address.value,
+                    l.external.as_ref().map(|e| e.value),
+                    networks,
+                    l.dscp.value,
+                )
             })
             .collect()
     };

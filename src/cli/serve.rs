@@ -466,6 +466,7 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         address: l.address.value,
         external: l.external.as_ref().map(|e| e.value),
         networks: l.networks.iter().map(|each| network(each.value)).collect(),
+        dscp: l.dscp.value as u8,
     });
     let limits = &raw.limits;
     let config = net::NetConfig::new(

@@ -70,6 +70,7 @@ fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
             address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             external: s.optional("external", socket),
             networks: s.list::<Network>("networks", network),
+            dscp: s.or("dscp", number(0, 63), 24),
             shown: certificate(s),
             also: s.each("also", another_certificate).into_iter().flatten().collect(),
             client_ca: s.file("client-ca", path),

@@ -78,6 +78,8 @@ pub struct Listen {
     pub external: Option<At<SocketAddr>>,
     /// Whom we call from here when there are several; empty: who belongs to no other.
     pub networks: Vec<At<Network>>,
+    /// The mark of what is sent, for queues on the way (RFC 2474).
+    pub dscp: At<u32>,
     /// What we show over TLS: files written relative to the config directory, here already joined to it.
     pub shown: Option<Certificate>,
     /// Further certificates, shown to who asks for one of their names.

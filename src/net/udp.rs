@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use super::inlet::{Entrance, Taken};
 use super::place::Places;
 use super::report::Reporter;
-use super::{NetInput, bind_error, stun};
+use super::{ListenAt, NetInput, bind_error, mark, stun};
 use crate::base::id::FlowKey;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::telemetry::notice;
@@ -24,7 +24,8 @@ const LARGEST: usize = 65_536;
 const TURN: usize = 64;
 
 /// Binds one family only, so an IPv6 wildcard leaves IPv4 to its own listener.
-pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn bind(at: &ListenAt) -> io::Result<UdpSocket> {
+    let address = at.address;
     let bound = || {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -33,6 +34,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         // A smaller buffer is no reason not to start.
         let _ = socket.set_recv_buffer_size(SYSTEM_BUFFER);
         let _ = socket.set_send_buffer_size(SYSTEM_BUFFER);
+        mark(&socket, address, at.dscp);
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         UdpSocket::from_std(socket.into())
