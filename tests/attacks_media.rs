@@ -203,6 +203,24 @@ fn rtcp_bye_from_elsewhere_and_from_the_peer_itself_ends_no_call_and_changes_not
 }
 
 #[test]
+fn all_rtcp_of_a_stranger_is_foreign_be_it_readable_or_not_and_his_goodbye_ends_nothing() {
+    let server = Server::helpline("");
+    let mut attacker = stranger(&server);
+    changes_nothing(&server, &mut attacker, |attacker, joined, _| {
+        for (ear, to) in joined.ears.iter().zip(joined.to) {
+            let control = SocketAddr::new(to.ip(), to.port() + 1);
+            for packet in goodbyes(ear.ssrc) {
+                attacker.send_raw(control, &packet);
+                attacker.send_raw(to, &packet);
+            }
+        }
+    });
+    let sent = 2 * 2 * goodbyes(0).len() * WORDS;
+    server.wait_metric_is(FOREIGN, sent as f64);
+    assert!(server.metric(MALFORMED) == 0.0, "the peers' own reports are whole");
+}
+
+#[test]
 fn srtp_dtls_and_stun_on_a_plain_leg_get_no_answer_and_change_nothing() {
     let server = Server::helpline("");
     let mut attacker = stranger(&server);

@@ -234,11 +234,12 @@ impl MediaLeg {
     pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a mut [u8]) -> Option<Heard<'a>> {
         let from = self.pass_web(now, from, bytes)?;
         if rtcp::is_rtcp(bytes) {
-            self.handle_rtcp(now, from, bytes);
+            self.on_control(now, from, bytes);
             return None;
         }
-        let peer = self.peer.as_mut()?;
         let bytes = self.guard.open_rtp(bytes)?;
+        let from = self.prove_web(now, from);
+        let peer = self.peer.as_mut()?;
         let known = rtp::read(bytes).and_then(|p| peer.stream.payloads.sound(p.payload_type).map(|s| (p, s)));
         let Some((packet, sound)) = known else {
             let count = if peer.lock.is_known(from) { &mut self.malformed } else { &mut self.foreign };
@@ -273,19 +274,25 @@ impl MediaLeg {
 
     /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
     pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        self.forget_web();
+        self.on_control(now, from, bytes);
+    }
+
+    fn on_control(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
         if self.awaits_keys() {
             return;
         }
-        let Some(peer) = &mut self.peer else { return };
         let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
-        let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
-            self.malformed += 1;
-            return;
-        };
-        if peer.lock.admit_control(from) {
+        let from = self.prove_web(now, from);
+        let Some(peer) = &mut self.peer else { return };
+        let report = rtcp::read(bytes, self.sender.ssrc());
+        if !peer.lock.is_control(from) {
+            self.foreign += 1;
+        } else if let Some(report) = report {
+            peer.lock.hold_control(from);
             self.reporter.on_report(&report, now.utc);
         } else {
-            self.foreign += 1;
+            self.malformed += 1;
         }
     }
 

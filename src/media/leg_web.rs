@@ -21,6 +21,8 @@ pub(super) struct Browser {
     web: Option<Box<Web>>,
     /// Where the lock is set to.
     place: Option<SocketAddr>,
+    /// Whence the packet came that is being opened.
+    from: Option<SocketAddr>,
 }
 
 impl MediaLeg {
@@ -60,8 +62,25 @@ impl MediaLeg {
         if !known {
             self.foreign += 1;
         }
+        self.browser.from = Some(from).filter(|_| known);
         // It may check, and send, from several addresses at once; its keys say that it is the same.
         self.browser.place.filter(|_| known)
+    }
+
+    /// What comes now is not by the port of a browser's media.
+    pub(super) fn forget_web(&mut self) {
+        self.browser.from = None;
+    }
+
+    /// The packet that came last has been opened: the peer is where it came from. Whence it is to be taken as coming
+    /// now.
+    pub(super) fn prove_web(&mut self, now: Now, taken: SocketAddr) -> SocketAddr {
+        let (Some(from), Some(web)) = (self.browser.from.take(), &mut self.browser.web) else { return taken };
+        web.prove(from);
+        if web.place(now.at) != self.browser.place {
+            self.settle_web(now);
+        }
+        self.browser.place.unwrap_or(taken)
     }
 
     /// The clock.

@@ -194,12 +194,55 @@ fn after_the_keys_only_what_is_encrypted_is_heard_and_from_where_the_browser_che
     let stats = story.leg.stats();
     assert_eq!((stats.forged, stats.foreign), (1, 1));
     assert!(stats.security.is_some());
-    // The browser moves: what it says now comes from there, and we follow once it nominates.
+    // The browser moves: it nominates, and what it says now comes from there.
     let moved = at("192.0.2.8:4004");
     assert_eq!(story.check(moved), Some(0x0101));
-    story.pass(moved, 5);
     let from_both = (story.packet(true), story.packet(true));
     assert!(story.hears(moved, from_both.0) && story.hears(here(), from_both.1));
+    story.pass(moved, 5);
+}
+
+#[test]
+fn a_copied_check_and_copied_packets_from_elsewhere_do_not_take_the_sound_away() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    let spoken = story.packet(true);
+    assert!(story.hears(here(), spoken.clone()));
+    for _ in 0..3 {
+        assert_eq!(story.check(stranger()), Some(0x0101), "as if the browser had asked");
+        // What has been said, what nobody said, and a report of nobody; by the port of reports too.
+        assert!(!story.hears(stranger(), spoken.clone()));
+        let clear = story.packet(false);
+        assert!(!story.hears(stranger(), clear));
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0];
+        assert!(!story.hears(stranger(), report.to_vec()));
+        story.leg.handle_rtcp(story.now, stranger(), &mut report.to_vec());
+        // All that is sent goes to the browser.
+        story.pass(here(), 5);
+        let sealed = story.packet(true);
+        assert!(story.hears(here(), sealed));
+    }
+    let mut report = [&[0x80, 201, 0, 1, 0, 0, 0, 7][..], &[0; 32]].concat();
+    let sealed = story.guard.protect_rtcp(&mut report, 8).expect("protected").to_vec();
+    let forged = story.packet(false);
+    assert!(!story.hears(stranger(), forged));
+    story.leg.handle_rtcp(story.now, here(), &mut sealed.clone());
+    story.pass(here(), 5);
+}
+
+#[test]
+fn rfc_3550_a_browser_that_only_reports_is_followed_by_its_reports() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    let moved = at("192.0.2.8:4004");
+    assert_eq!(story.check(moved), Some(0x0101));
+    story.pass(here(), 5);
+    let mut report = [&[0x80, 201, 0, 1, 0, 0, 0, 7][..], &[0; 32]].concat();
+    let mut sealed = story.guard.protect_rtcp(&mut report, 8).expect("protected").to_vec();
+    assert!(story.leg.handle_rtp(story.now, moved, &mut sealed).is_none());
+    story.pass(moved, 5);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::UdpSocket;
+use zeroize::Zeroize as _;
 
 use super::inlet::{Entrance, Taken};
 use super::place::Places;
@@ -79,13 +80,17 @@ impl Socket {
 
     /// Reads what is there. `false`: nobody listens any more.
     fn take_turn(&self, buffer: &mut [u8], inputs: &Entrance, limit: usize) -> bool {
+        let mut last = 0;
         for _ in 0..TURN {
+            // A message may bear keys, and the next may be a short one.
+            buffer.get_mut(..last).unwrap_or_default().zeroize();
             let (length, peer) = match self.inner.try_recv_from(buffer) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 // An ICMP error about something sent before; the next datagram is another matter.
                 Err(_) => continue,
             };
+            last = length;
             let bytes = buffer.get(..length).unwrap_or_default();
             if is_keep_alive(bytes) {
                 continue;

@@ -192,6 +192,8 @@ impl Negotiation {
         }
         let (keys, web) = match self.local.web.as_ref().filter(|_| offer.is_web) {
             Some(ours) => (None, Some(self.web.accept(ours, &session, media)?)),
+            // Ours was for a browser, which has its keys by DTLS or none.
+            None if offer.is_web => return Err(SdpError::Security),
             None => (self.answered_keys(media, &offer.crypto)?, None),
         };
         let agreed = Agreed { keys, web, ..self.agree(&session, media, send, way, &offer.numbers)? };

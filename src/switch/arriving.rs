@@ -146,12 +146,13 @@ impl Switch {
         }
     }
 
-    /// What the configuration says of the carrier whose call this is.
+    /// What the configuration says of the carrier whose call this is. It may be one of several that share an address,
+    /// and who wants encryption of one of them must not be called in the clear by naming another: the strictest counts.
     fn srtp_of_carrier(&self, flow: &Flow) -> Srtp {
-        let trunk = self.policy.trunk_at(flow.peer.ip());
-        let trunk = trunk.or_else(|| self.trunks.serving(flow.peer.ip()));
-        let trunk = trunk.or_else(|| self.trunks.certified(flow.key, &self.policy));
-        trunk.map_or(Srtp::Optional, |trunk| policy::srtp(trunk.srtp.value))
+        let source = flow.peer.ip();
+        let registered = self.trunks.serving(source).chain(self.trunks.certified(flow.key, &self.policy));
+        let trunks = self.policy.trunks_at(source).chain(registered);
+        trunks.map(|trunk| policy::srtp(trunk.srtp.value)).max().unwrap_or(Srtp::Optional)
     }
 
     pub(super) fn attach(&mut self, leg: LegKey, dialog: DialogKey) {

@@ -154,11 +154,17 @@ impl Policy {
         self.trunk_at(source).is_some()
     }
 
-    /// The carrier whose calls come from this address.
+    /// The first carrier whose calls come from this address.
     pub fn trunk_at(&self, source: IpAddr) -> Option<&raw::Trunk> {
+        self.trunks_at(source).next()
+    }
+
+    /// All carriers whose calls come from this address.
+    pub fn trunks_at(&self, source: IpAddr) -> impl Iterator<Item = &raw::Trunk> {
         let source = source.to_canonical();
-        let is_there = |trunk: &&raw::Trunk| trunk.sources.iter().any(|n| network(n.value).contains(source));
-        self.config.trunks.iter().find(is_there)
+        let is_there =
+            move |trunk: &&raw::Trunk| trunk.sources.iter().any(|n| network(n.value).contains(source));
+        self.config.trunks.iter().filter(is_there)
     }
 
     /// Whether calls from this address are of this carrier: one that we register with may call from anywhere.
