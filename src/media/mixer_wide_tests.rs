@@ -33,7 +33,7 @@ impl Phone {
 
     fn speaks(&mut self, codec: Codec) {
         self.codec = codec;
-        self.encoder = Box::new(Encoder::new(codec, Rate::Wide).expect("a codec"));
+        *self.encoder = Encoder::new(codec, Rate::Wide).expect("a codec");
     }
 
     fn say(&mut self, room: &mut Room) {
