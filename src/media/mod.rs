@@ -24,6 +24,7 @@ pub mod leg;
 pub mod lock;
 pub mod mend;
 pub mod mixer;
+mod mixer_member;
 pub mod opus;
 pub mod outgoing;
 pub mod payloads;
