@@ -298,7 +298,11 @@ fn calls_out(config: &Config, trunk: &At<String>, found: &mut Vec<Diagnostic>) {
 fn helpline(config: &Config, found: &mut Vec<Diagnostic>) {
     let helpline = &config.helpline;
     distinct(&helpline.languages, unless_empty, |l| format!("the language `{l}`"), found);
-    distinct(&helpline.codecs, unless_empty, |c| format!("the codec `{c}`"), found);
+    let lines = config.lines.iter().map(|line| &line.codecs);
+    let trunks = config.trunks.iter().map(|trunk| &trunk.codecs);
+    for codecs in std::iter::once(&helpline.codecs).chain(lines).chain(trunks) {
+        distinct(codecs, unless_empty, |c| format!("the codec `{c}`"), found);
+    }
     // Codes that were left out stand where the table begins; a clash is shown at the one that was written.
     let Helpline { log_in, log_out, pause, resume, conference, .. } = helpline;
     let mut codes = [log_in, log_out, pause, resume, conference];

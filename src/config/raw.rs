@@ -188,6 +188,8 @@ pub struct Trunk {
     /// Listen for keys as tones in the sound of a call that has no telephone-event.
     pub inband_dtmf: At<bool>,
     pub srtp: At<Srtp>,
+    /// What is spoken with it, the preferred one first; empty: the helpline's.
+    pub codecs: Vec<At<String>>,
 }
 
 /// Whether audio is encrypted: `never`, `optional` (when the other side can) or `mandatory` (else there is no call).
@@ -338,6 +340,9 @@ pub struct Line {
     pub keys: At<Keys>,
     /// Listen for keys as tones in the sound of its phone when that has no telephone-event.
     pub inband_dtmf: At<bool>,
+    /// What is spoken with it, the preferred one first; empty: the helpline's. Of a line that is reached over a trunk,
+    /// the trunk's count.
+    pub codecs: Vec<At<String>>,
 }
 
 /// How a line gets keys.

@@ -149,6 +149,11 @@ impl Negotiation {
         self.secured = None;
     }
 
+    /// For a dialog that begins with a call of ours: what is spoken there, the preferred one first.
+    pub fn set_codecs(&mut self, codecs: Vec<Codec>) {
+        self.local.codecs = codecs;
+    }
+
     /// For a dialog that begins with a call of ours, to a browser or not. Nobody but its peer knows these words.
     pub fn set_web(&mut self, ours: Option<OurWeb>, offers: bool) {
         (self.local.web, self.offers_web, self.web) = (ours, offers, Web::default());

@@ -72,6 +72,8 @@ pub struct Target {
     pub identity: Option<String>,
     /// Whether the audio is encrypted.
     pub srtp: Srtp,
+    /// What is spoken there; empty: what the helpline speaks.
+    pub codecs: Vec<Codec>,
 }
 
 impl Target {
@@ -88,6 +90,7 @@ impl Target {
             routes: Vec::new(),
             identity: None,
             srtp: Srtp::Never,
+            codecs: Vec::new(),
         }
     }
 }
@@ -141,6 +144,8 @@ pub struct Leg {
     peer: IpAddr,
     /// Whether the audio of a call to us is encrypted.
     pub srtp: Srtp,
+    /// What its line or trunk speaks; empty: what the helpline speaks.
+    pub codecs: Vec<Codec>,
     /// Signalling is private, so that keys may go by it.
     pub confidential: bool,
     /// What was agreed with a caller whose ACK has not come: nothing is sent before it, so that a forged
@@ -187,6 +192,7 @@ impl Leg {
             signalling,
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             srtp: Srtp::Never,
+            codecs: Vec::new(),
             confidential: false,
             agreed: None,
             codec: None,
@@ -254,6 +260,13 @@ impl Leg {
     pub fn secure(&mut self, security: Security) {
         if let Some(negotiation) = &mut self.negotiation {
             negotiation.set_security(security);
+        }
+    }
+
+    /// The same of what is spoken there, the preferred one first.
+    pub fn speak(&mut self, codecs: Vec<Codec>) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_codecs(codecs);
         }
     }
 

@@ -85,7 +85,7 @@ impl Policy {
             generation,
             schedule,
             zones: ZoneTable::new(BELGIUM, zone_names),
-            codecs: codecs(&config),
+            codecs: codecs(&config.helpline.codecs),
             suites: suites(&config),
             languages: config.helpline.languages.iter().map(|l| l.value.clone()).collect(),
             messages: config.site.data.value.join("messages"),
@@ -108,11 +108,12 @@ impl Policy {
         self.numbers.get(dialled).cloned()
     }
 
-    /// Our codecs in order of preference; first the one that the other side of the call has, so that nothing need be
-    /// changed on the way.
-    pub fn codecs_after(&self, spoken: Option<Codec>) -> Vec<Codec> {
-        let first = spoken.filter(|codec| self.codecs.contains(codec));
-        let others = self.codecs.iter().copied().filter(|codec| Some(*codec) != first);
+    /// The codecs for a leg in order of preference: those of its line or trunk (`own`), else ours. First the one that
+    /// the other side of the call has, so that nothing need be changed on the way.
+    pub fn codecs_after(&self, own: &[Codec], spoken: Option<Codec>) -> Vec<Codec> {
+        let all = if own.is_empty() { &self.codecs } else { own };
+        let first = spoken.filter(|codec| all.contains(codec));
+        let others = all.iter().copied().filter(|codec| Some(*codec) != first);
         first.into_iter().chain(others).collect()
     }
 
@@ -283,7 +284,8 @@ fn suites(config: &raw::Config) -> Vec<Suite> {
     config.media.srtp_suites.iter().filter_map(|suite| Suite::from_name(&suite.value)).collect()
 }
 
-fn codecs(config: &raw::Config) -> Vec<Codec> {
+/// The codecs of a list of names; none when there are none.
+pub fn codecs(names: &[raw::At<String>]) -> Vec<Codec> {
     let known = |name: &raw::At<String>| match name.value.as_str() {
         "pcma" => Some(Codec::Pcma),
         "pcmu" => Some(Codec::Pcmu),
@@ -291,6 +293,5 @@ fn codecs(config: &raw::Config) -> Vec<Codec> {
         "opus" => Some(Codec::Opus),
         _ => None,
     };
-    let codecs: Vec<Codec> = config.helpline.codecs.iter().filter_map(known).collect();
-    if codecs.is_empty() { vec![Codec::Pcma, Codec::Pcmu] } else { codecs }
+    names.iter().filter_map(known).collect()
 }
