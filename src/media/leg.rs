@@ -159,15 +159,15 @@ impl MediaLeg {
 
     /// Sets or changes what was negotiated. Another address is another source to lock to.
     pub fn connect(&mut self, stream: Stream) {
+        let is_another = self.agree_web(&stream);
         let lock = match self.peer.take() {
-            Some(Peer { mut lock, stream: before }) if before.remote == stream.remote => {
+            Some(Peer { mut lock, stream: before }) if before.remote == stream.remote && !is_another => {
                 lock.reopen(stream.signalling.to_canonical());
                 lock
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
         self.codec = Some(stream.codec);
-        self.agree_web(&stream);
         // The keys of a browser come by DTLS, and stay.
         let secured = if stream.web.is_some() { Some(()) } else { self.guard.set(stream.keying.as_ref()) };
         self.peer = secured.map(|()| Peer { stream, lock });
