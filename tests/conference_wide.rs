@@ -50,17 +50,17 @@ impl Voice {
         self.said += 1;
     }
 
-    /// The tones of each window of what was heard from this packet on.
-    fn windows(&self, from: usize) -> Vec<[bool; 3]> {
+    /// The tones of each window of what was heard.
+    fn windows(&self) -> Vec<[bool; 3]> {
         let mut decoder = Decoder::default();
         let packets = self.rtp.heard.iter().filter(|packet| packet.payload_type == self.rtp.payload_type);
-        let frames = packets.skip(from).map(|packet| match self.codec.law() {
-            Some(law) => packet.payload.iter().map(|byte| law.decode(*byte)).collect(),
-            None => {
-                let mut out = vec![0; 2 * packet.payload.len()];
-                decoder.decode(&packet.payload, &mut out);
-                out
+        let frames = packets.map(|packet| {
+            if let Some(law) = self.codec.law() {
+                return packet.payload.iter().map(|byte| law.decode(*byte)).collect();
             }
+            let mut out = vec![0; 2 * packet.payload.len()];
+            decoder.decode(&packet.payload, &mut out);
+            out
         });
         let frames: Vec<Vec<i16>> = frames.collect();
         let rate = f64::from(self.codec.rate().hertz());
@@ -150,7 +150,7 @@ fn two_with_g722_and_a_telephone_hear_each_other_each_as_well_as_it_can() {
         ("the counsellor", &counsellor, [true, false, true], 1),
         ("the third", &listener, [false, true, false], 2),
     ] {
-        let windows = voice.windows(0);
+        let windows = voice.windows();
         // The last are those of the room, after the tone that told of it.
         let windows = &windows[windows.len() - 20..];
         let right = windows.iter().filter(|window| **window == expected).count();
