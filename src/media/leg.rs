@@ -272,30 +272,6 @@ impl MediaLeg {
         self.output.sound.is_bridged().then_some(heard)
     }
 
-    /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
-    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
-        self.forget_web();
-        self.on_control(now, from, bytes);
-    }
-
-    fn on_control(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
-        if self.awaits_keys() {
-            return;
-        }
-        let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
-        let from = self.prove_web(now, from);
-        let Some(peer) = &mut self.peer else { return };
-        let report = rtcp::read(bytes, self.sender.ssrc());
-        if !peer.lock.is_control(from) {
-            self.foreign += 1;
-        } else if let Some(report) = report {
-            peer.lock.hold_control(from);
-            self.reporter.on_report(&report, now.utc);
-        } else {
-            self.malformed += 1;
-        }
-    }
-
     /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent; what is of
     /// another codec goes out by the clock.
     pub fn relay<'a>(&mut self, now: Now, heard: &Heard<'_>, out: &'a mut [u8]) -> Option<Datagram<'a>> {
