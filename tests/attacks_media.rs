@@ -7,6 +7,8 @@
 //! | RTP from elsewhere while both speak | `bad_input::rtp_from_elsewhere…` |
 //! | whatever bytes in whatever order | `fuzz_short::rtp_of_peers_and_strangers`, `rtcp_of…`, `audio_ports` |
 //! | a source that changes without a re-INVITE | `media::lock` |
+//! | a browser's check, copied and sent from elsewhere | `privacy::sealed`, `media::ice`, `media::leg` |
+//! | a DTLS alert that nobody has signed | `media::dtls` |
 //!
 //! On loopback every address is this machine's, and whoever proves himself before the named peer speaks would be
 //! believed (RFC 6890); so the attackers who know everything come when it has spoken, as everywhere else they may sooner.

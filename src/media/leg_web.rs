@@ -36,8 +36,19 @@ impl MediaLeg {
         self.browser.web.as_mut()?.poll_datagram()
     }
 
-    pub(super) fn agree_web(&mut self, stream: &Stream) {
-        self.browser.agreed = stream.web.as_deref().cloned();
+    /// Whether somebody else is spoken with from now on: another browser by its certificate, or none where one was. Such
+    /// is the next of several who are called in turn. Then nothing of the one before stays: what is said now is not for
+    /// it, and what it says is not heard.
+    pub(super) fn agree_web(&mut self, stream: &Stream) -> bool {
+        let agreed = stream.web.as_deref().cloned();
+        let was = self.peer.as_ref().and_then(|peer| peer.stream.web.as_ref()).map(|web| web.fingerprint);
+        let is_another = was.is_some() && was != agreed.as_ref().map(|web| web.fingerprint);
+        if is_another {
+            self.guard.wipe();
+            (self.browser.web, self.browser.place, self.browser.from) = (None, None, None);
+        }
+        self.browser.agreed = agreed;
+        is_another
     }
 
     /// The peer is a browser that has no keys yet.

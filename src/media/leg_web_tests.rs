@@ -34,6 +34,7 @@ fn stranger() -> SocketAddr {
 /// A leg of ours, its browser, and what the browser has received in the clear again.
 struct Story {
     now: Now,
+    us: Arc<Identity>,
     leg: MediaLeg,
     browser: Dtls,
     guard: Guard,
@@ -49,7 +50,7 @@ impl Story {
         let mut leg = MediaLeg::new(now, LegKey(1), Origin::random(&mut Rng::from_number(1)));
         leg.show(Arc::clone(&us));
         leg.connect(stream(named(&them)));
-        Self { now, leg, browser, guard: Guard::default(), heard: Vec::new(), sequence: 7 }
+        Self { now, us, leg, browser, guard: Guard::default(), heard: Vec::new(), sequence: 7 }
     }
 
     /// A check of the browser's from there, and what is answered.
@@ -283,4 +284,43 @@ fn another_certificate_or_none_at_all_is_told_once() {
     bare.connect(stream(Fingerprint::new(Hash::Sha256, &[7; 32]).expect("a fingerprint")));
     assert!(bare.look(story.now, &mut [0; MAX_CONTROL]).is_none());
     assert!(bare.poll_event() == Some(told(Insecure::Handshake)), "a plane without a certificate");
+}
+
+#[test]
+fn a_telephone_that_is_called_after_a_browser_is_heard_in_the_clear_and_the_browser_no_longer() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    let sealed = story.packet(true);
+    story.leg.connect(Stream::g711(stranger()));
+    let clear = story.packet(false);
+    assert!(!story.hears(here(), sealed) && story.hears(stranger(), clear));
+    let mut out = [0; MAX_PACKET];
+    let sent = story.leg.tick(story.now, &mut out).map(|datagram| (datagram.to, datagram.bytes.len()));
+    assert_eq!(sent, Some((stranger(), 12 + FRAME)));
+}
+
+#[test]
+fn another_browser_that_is_called_after_one_is_not_spoken_with_by_the_keys_of_the_first() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    story.leg.bridge();
+    let next = identity();
+    let (sealed, sound) = (story.packet(true), Sound::Audio(Codec::Pcma));
+    story.leg.connect(stream(named(&next)));
+    let heard = Heard { source: 3, sequence: 0, timestamp: 0, marker: false, sound, payload: &[0x55; FRAME] };
+    let mut out = [0; MAX_PACKET];
+    assert!(story.leg.relay(story.now, &heard, &mut out).is_none() && !story.leg.wants_tick());
+    assert!(!story.hears(here(), sealed));
+    // It comes from elsewhere, and has keys of its own.
+    let moved = at("192.0.2.8:4004");
+    story.browser = Dtls::new(story.now.at, &next, DtlsRole::Client, named(&story.us));
+    story.guard = Guard::default();
+    assert_eq!(story.check(moved), Some(0x0101));
+    story.pass(moved, 30);
+    let sealed = story.packet(true);
+    assert!(story.hears(moved, sealed));
+    let sent = story.leg.relay(story.now, &heard, &mut out).expect("it has keys");
+    assert_eq!(sent.to, moved);
 }

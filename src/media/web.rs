@@ -69,8 +69,8 @@ impl Web {
         }
     }
 
-    /// A later exchange. Another certificate or role is another association (RFC 8842 3.1); the old keys serve
-    /// until it has new ones.
+    /// A later exchange. Another certificate or role is another association (RFC 8842 3.1). Where only the role is
+    /// another, the old keys serve until it has new ones; to another certificate's owner the leg begins anew.
     pub fn agree(&mut self, now: Instant, agreed: WebRtc) {
         self.ice.set_words(agreed.ice.clone());
         if (agreed.role, agreed.fingerprint) != (self.agreed.role, self.agreed.fingerprint) {

@@ -2,7 +2,7 @@
 //! certificate and keys are sought, too; and a phone whose key in SDP is one. What the switch itself draws for them
 //! (ICE name and password, keys) is nobody else's either.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -40,11 +40,29 @@ impl Scene {
         }
         let words =
             Credentials { ours: name.as_bytes(), theirs: fragment.as_bytes(), password: password.as_bytes() };
-        self.caller.check(media, &words);
+        let check = self.caller.check(media, &words);
         let certificate = hex(attribute(&answer, "fingerprint:sha-256 "));
         let expected = Fingerprint::new(Hash::Sha256, &certificate).expect("a fingerprint");
         let keying = self.caller.shake_hands(media, &identity, expected);
+        // Somebody who sees everything says the same from elsewhere, and is not told what the caller is.
+        let stranger = UdpSocket::bind((self.server.place().host(202), 0)).expect("a socket");
+        stranger.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let mut answer = [0; 2048];
+        for _ in 0..3 {
+            stranger.send_to(&check, media).expect("sent");
+            stranger.recv(&mut answer).expect("nobody can tell a copy");
+            assert_eq!(answer[..2], [1, 1]);
+        }
+        // The music goes on where it went, though the browser says nothing.
+        let (ear, deadline) = (&mut self.caller.ear, Instant::now() + PATIENCE);
+        let before = ear.heard.len();
+        while ear.heard[before..].iter().filter(|bytes| bytes[0] == 0x80).count() < 5 {
+            assert!(Instant::now() < deadline, "the music has gone elsewhere");
+            ear.listen(Instant::now() + Duration::from_millis(20));
+        }
         self.talk_sealed(dialog, media, &keying);
+        stranger.set_nonblocking(true).expect("a socket");
+        assert!(stranger.recv(&mut answer).is_err(), "the stranger was sent something");
     }
 
     /// A phone with its key in SDP.
@@ -140,7 +158,7 @@ impl Caller {
     }
 
     /// A check that nominates, and its answer.
-    fn check(&mut self, media: SocketAddr, words: &Credentials<'_>) {
+    fn check(&mut self, media: SocketAddr, words: &Credentials<'_>) -> Vec<u8> {
         let software = self.marks.word("SOFTWARE of a check");
         let check = stun::ask(words, &[(USE_CANDIDATE, &[]), (SOFTWARE, software.as_bytes())]);
         self.sent.extend(&check);
@@ -152,6 +170,7 @@ impl Caller {
             self.ear.rtp.send_to(&check, media).expect("sent");
             self.ear.listen(Instant::now() + Duration::from_millis(20));
         }
+        check
     }
 
     /// The browser opens the association.
