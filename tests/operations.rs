@@ -427,13 +427,21 @@ fn a_missing_prompt_is_heard_in_the_next_language() {
     let server = site.start();
     hears(&server, &mut server.carrier(), &prompts::alaw("fr", "goodbye"));
     let said = server.out.text();
-    assert!(said.contains("goodbye") && said.contains("missing"), "{said}");
+    assert!(
+        said.contains("prompt `goodbye` is missing in language `nl`: callers hear that of `fr`"),
+        "{said}"
+    );
+    let (status, text) = server.get("/health/ready");
+    assert!(status == 200 && text.contains("prompts missing"), "{text}");
+    // What else changes is taken meanwhile.
+    server.signal(Signal::HUP);
+    server.wait_metric("hulplijn_config_generation", 2.0);
     let (status, text) = server.get("/health/ready");
     assert!(status == 200 && text.contains("prompts missing"), "{text}");
     // Once it is there again, a reload puts it in its place.
     prompts::write(&server.site().dir.join("prompts"), &["nl"]);
     server.signal(Signal::HUP);
-    server.wait_metric("hulplijn_config_generation", 2.0);
+    server.wait_metric("hulplijn_config_generation", 3.0);
     hears(&server, &mut server.carrier(), &prompts::alaw("nl", "goodbye"));
     assert_eq!(server.get("/health/ready"), (200, "ready\n".to_owned()));
 }
@@ -447,6 +455,12 @@ fn a_prompt_that_is_broken_in_every_language_becomes_the_built_in_emergency_numb
     let server = site.start();
     hears(&server, &mut server.carrier(), &last_resort("nl"));
     server.wait_metric(r#"hulplijn_failures_total{part="prompt"}"#, 1.0);
+    // A reload is not refused for what was missing at the start.
+    server.signal(Signal::HUP);
+    server.wait_metric("hulplijn_config_generation", 2.0);
+    server.wait_metric(r#"hulplijn_failures_total{part="prompt"}"#, 2.0);
+    let (status, text) = server.get("/health/ready");
+    assert!(status == 200 && text.contains("prompts missing"), "{text}");
 }
 
 #[test]

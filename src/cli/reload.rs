@@ -91,7 +91,11 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
         |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
     let changes = [
         (listeners(old) != listeners(new), "[[listen]]", place(new)),
-        (media(old) != media(new), "[media] but addresses and external", new.media.ports.place.clone()),
+        (
+            media(old) != media(new),
+            "[media] but addresses, external and srtp-suites",
+            new.media.ports.place.clone(),
+        ),
         (limits(old) != limits(new), "[limits]", new.limits.calls.place.clone()),
         (registrar(old) != registrar(new), "[registrar]", new.registrar.realm.place.clone()),
         (

@@ -150,7 +150,7 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
         ports: s.or("ports", ports, (20_000, 29_999)),
         threads: s.or("threads", number(1, 64), 1),
         quarantine: s.or("quarantine", duration(Duration::ZERO, 10 * MINUTE), 10 * SECOND),
-        srtp_suites: s.list("srtp-suites", word(SUITES)),
+        srtp_suites: if s.has("srtp-suites") { s.some("srtp-suites", word(SUITES)) } else { Vec::new() },
         io: s.or("io", media_io, MediaIo::Auto),
         dscp: s.or("dscp", number(0, 63), 46),
         cpus: s.list("cpus", number(0, 1023)),

@@ -1,6 +1,7 @@
 //! One configuration, compiled: what every decision of the core is taken by. Immutable; a call keeps the
 //! one that it began with.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub struct Policy {
     pub config: raw::Config,
     pub schedule: Schedule,
     pub prompts: Arc<PromptBank>,
+    /// Something else is heard in place of a prompt, in the language that callers begin with at least.
+    pub lacks_prompts: bool,
     pub zones: ZoneTable,
     pub codecs: Vec<Codec>,
     /// Crypto suites, the preferred one first; empty: those of `sdp`.
@@ -60,7 +63,13 @@ impl Policy {
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let mut found = Vec::new();
         let schedule = Schedule::compile(&config.helpline, &config.hours).map_err(|e| found.extend(e)).ok();
-        let has = |language: &str, name: &str| prompts.has(language, name);
+        let lacking = Cell::new(prompts.is_forgiving());
+        let first = config.helpline.languages.first().map(|language| language.value.clone());
+        let has = |language: &str, name: &str| {
+            let there = prompts.has(language, name);
+            lacking.set(lacking.get() || (!there && first.as_deref() == Some(language)));
+            there
+        };
         let programs = match program::compile(&config, &has) {
             Ok((programs, warnings)) => {
                 found.extend(warnings);
@@ -97,6 +106,7 @@ impl Policy {
             line_names,
             next_line,
             domains,
+            lacks_prompts: lacking.get(),
             prompts,
             config,
         };
