@@ -400,6 +400,18 @@ fn a_port_or_data_that_another_has_is_named_and_ends_with_3() {
     let (code, said) = run(&["serve", "--config", site.config().to_str().expect("a path")]);
     assert!(code == Some(3) && said.contains(&site.place.sip(1).to_string()), "{said}");
     drop(taken);
+    // An address for audio that no interface has: at the start, and not when the first caller comes.
+    let toml = HELPLINE.replacen("[media]\n", "[media]\naddresses = [\"192.0.2.77\"]\n", 1);
+    assert!(toml.contains("192.0.2.77"));
+    site.write_config(&toml);
+    let (code, said) = run(&["serve", "--config", site.config().to_str().expect("a path")]);
+    assert!(code == Some(1) && said.contains("has the address `192.0.2.77` for audio"), "{said}");
+    let said = String::from_utf8(site.command(&["check"]).stdout).expect("text");
+    assert!(
+        said.contains("warning: no interface of this machine has") && said.contains("0 errors"),
+        "{said}"
+    );
+    site.write_config(HELPLINE);
     // A second switch on the same data, elsewhere on the network.
     let server = site.start();
     let site = server.site();

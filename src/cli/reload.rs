@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::audio;
 use super::check::{self, Ready};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw;
@@ -19,7 +20,8 @@ pub fn start(dir: &Path, old: &Arc<Policy>, to: &mpsc::Sender<Reloaded>) {
     let (dir, old, to) = (dir.to_owned(), old.clone(), to.clone());
     tokio::task::spawn_blocking(move || {
         let result = check::examine(&dir, Some(&old)).and_then(|ready| {
-            let needs = needs_restart(&old.config, &ready.policy.config);
+            let mut needs = needs_restart(&old.config, &ready.policy.config);
+            needs.extend(audio::not_here(&ready.policy.config));
             if needs.is_empty() {
                 return Ok(ready);
             }

@@ -78,6 +78,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
             None => return check::report(&mut findings, out),
         },
     };
+    let absent = audio::not_here(&ready.policy.config);
+    if !absent.is_empty() {
+        findings.extend(absent);
+        return check::report(&mut findings, out);
+    }
     if !findings.is_empty() {
         check::report(&mut findings, out)?;
     }
