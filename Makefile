@@ -21,9 +21,9 @@ lint:
 unit:
 	$(CARGO) test --locked
 
-# About three minutes, on a quiet machine with two cores or more.
+# About five minutes, on a quiet machine with two cores or more.
 bench:
-	$(CARGO) bench --locked --bench calls --bench registrations --bench bridge --bench relay --bench announce
+	$(CARGO) bench --locked --bench calls --bench registrations --bench bridge --bench relay --bench coded --bench srtp --bench announce
 
 # Each target for FUZZ_SECONDS, from the messages of the torture set.
 FUZZ_SECONDS ?= 600

@@ -28,6 +28,8 @@ pub struct Account<'a> {
     pub codecs: &'a str,
     /// `mediaenc`; none when empty.
     pub encryption: &'a str,
+    /// What its counsellor says, in A-law.
+    pub says: fn() -> Vec<u8>,
 }
 
 /// A TLS listener.
@@ -39,8 +41,14 @@ certificate = "switch.pem"
 key = "switch.key"
 "#;
 
-pub const USUAL: Account =
-    Account { transport: "udp", answers: "auto", password: "geheim-anna", codecs: "pcma", encryption: "" };
+pub const USUAL: Account = Account {
+    transport: "udp",
+    answers: "auto",
+    password: "geheim-anna",
+    codecs: "pcma",
+    encryption: "",
+    says: spoken,
+};
 
 /// A running baresip that registers as `anna`.
 pub struct Baresip {
@@ -57,7 +65,7 @@ impl Baresip {
         let host = server.place().host(4);
         let dir = server.site().dir.join(format!("baresip-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&dir).expect("a folder");
-        prompts::write_wav(&dir.join("say.wav"), &spoken());
+        prompts::write_wav(&dir.join("say.wav"), &(account.says)());
         let modules = modules();
         let place = dir.display();
         let config = format!(
@@ -66,13 +74,13 @@ impl Baresip {
              audio_buffer 20-160\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
              jitter_buffer_delay 2-100\nsip_cafile {}\nsnd_path {place}\nctrl_tcp_listen {host}:4444\n\
              module_path {modules}\n\
-             module g711.so\nmodule sndfile.so\nmodule aufile.so\nmodule aubridge.so\nmodule srtp.so\n\
+             module g711.so\nmodule g722.so\nmodule opus.so\nmodule sndfile.so\nmodule aufile.so\nmodule aubridge.so\nmodule srtp.so\n\
              module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n",
             server.site().config().join("ca.pem").display()
         );
         let port = if account.transport == "tls" { 5061 } else { 5060 };
         let at = SocketAddr::from((server.place().host(1), port));
-        let Account { transport, answers, password, codecs, encryption } = account;
+        let Account { transport, answers, password, codecs, encryption, says: _ } = account;
         let encryption =
             if encryption.is_empty() { String::new() } else { format!(";mediaenc={encryption}") };
         let account = format!(
@@ -98,7 +106,12 @@ impl Baresip {
     }
 
     /// Stops it and reads what it heard.
-    pub fn heard(mut self) -> Vec<i16> {
+    pub fn heard(self) -> Vec<i16> {
+        self.recordings().iter().flat_map(|dump| prompts::read_wav(dump)).collect()
+    }
+
+    /// Stops it; where it wrote what it heard, at the rate and with the channels of its codec.
+    pub fn recordings(mut self) -> Vec<PathBuf> {
         self.program.signal(Signal::TERM);
         self.program.wait_exit();
         let mut dumps: Vec<PathBuf> =
@@ -106,7 +119,7 @@ impl Baresip {
         dumps.retain(|path| path.to_string_lossy().ends_with("dec.wav"));
         dumps.sort();
         assert!(!dumps.is_empty(), "baresip heard nothing:\n{}", self.program.out.text());
-        dumps.iter().flat_map(|dump| prompts::read_wav(dump)).collect()
+        dumps
     }
 }
 

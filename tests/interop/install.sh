@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 # Program and package.
 programs="sipp:sip-tester baresip:baresip-core linphonec:linphone-cli chromium:chromium npm:npm espeak-ng:espeak-ng sox:sox"
 # baresip's modules that baresip.rs loads.
-modules="g711 sndfile aufile aubridge account menu ctrl_tcp srtp"
+modules="g711 g722 opus sndfile aufile aubridge account menu ctrl_tcp srtp"
 
 missing() {
     for pair in $programs; do

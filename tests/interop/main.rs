@@ -5,6 +5,7 @@
 mod support;
 
 mod baresip;
+mod baresip_wide;
 mod browser;
 mod encrypted;
 mod jssip;
