@@ -206,5 +206,6 @@ fn line(phone: usize) -> Line {
         srtp: at(Srtp::Optional),
         keys: at(Keys::Auto),
         inband_dtmf: at(false),
+        codecs: Vec::new(),
     }
 }

@@ -7,6 +7,8 @@
 //! | RTP from elsewhere while both speak | `bad_input::rtp_from_elsewhere…` |
 //! | whatever bytes in whatever order | `fuzz_short::rtp_of_peers_and_strangers`, `rtcp_of…`, `audio_ports` |
 //! | a source that changes without a re-INVITE | `media::lock` |
+//! | a browser's check, copied and sent from elsewhere | `privacy::sealed`, `media::ice`, `media::leg` |
+//! | a DTLS alert that nobody has signed | `media::dtls` |
 //!
 //! On loopback every address is this machine's, and whoever proves himself before the named peer speaks would be
 //! believed (RFC 6890); so the attackers who know everything come when it has spoken, as everywhere else they may sooner.
@@ -200,6 +202,24 @@ fn rtcp_bye_from_elsewhere_and_from_the_peer_itself_ends_no_call_and_changes_not
     });
     server.wait_metric(FOREIGN, WORDS as f64);
     server.wait_metric(MALFORMED, WORDS as f64);
+}
+
+#[test]
+fn all_rtcp_of_a_stranger_is_foreign_be_it_readable_or_not_and_his_goodbye_ends_nothing() {
+    let server = Server::helpline("");
+    let mut attacker = stranger(&server);
+    changes_nothing(&server, &mut attacker, |attacker, joined, _| {
+        for (ear, to) in joined.ears.iter().zip(joined.to) {
+            let control = SocketAddr::new(to.ip(), to.port() + 1);
+            for packet in goodbyes(ear.ssrc) {
+                attacker.send_raw(control, &packet);
+                attacker.send_raw(to, &packet);
+            }
+        }
+    });
+    let sent = 2 * 2 * goodbyes(0).len() * WORDS;
+    server.wait_metric_is(FOREIGN, sent as f64);
+    assert!(server.metric(MALFORMED) == 0.0, "the peers' own reports are whole");
 }
 
 #[test]

@@ -192,6 +192,37 @@ fn with_opus_and_g722_both_hear_each_other_also_when_the_other_has_another_codec
 }
 
 #[test]
+fn a_line_and_a_carrier_may_have_codecs_of_their_own() {
+    let ours = HELPLINE.replacen("languages =", "codecs = [\"pcma\", \"opus\", \"g722\"]\nlanguages =", 1);
+    let both = |carrier: &str, anna: &str| {
+        let config = ours.replacen("[[trunk]]\n", &format!("[[trunk]]\ncodecs = [{carrier}]\n"), 1);
+        config.replacen("name = \"anna\"\n", &format!("name = \"anna\"\ncodecs = [{anna}]\n"), 1)
+    };
+    // What the carrier and the line may speak, and what of it is spoken, when each phone could speak anything.
+    for (carrier, anna, caller, counsellor) in [
+        ("\"opus\", \"pcma\"", "\"pcma\"", "opus", "pcma"),
+        ("\"g722\"", "\"opus\", \"g722\"", "g722", "g722"),
+    ] {
+        let server = Site::new(&both(carrier, anna)).start();
+        tone(server.site(), "anna", 900.0, 10);
+        tone(server.site(), "caller", 500.0, 60);
+        let any = "--codec pcmu,pcma,g722,opus";
+        let script = format!("--once {any} --play DIR/anna.wav --record DIR/at-anna.wav --hang-up 4s");
+        let mut anna = Run::anna(&server, &script);
+        let script = format!("{any} --play DIR/caller.wav --record DIR/at-caller.wav");
+        let mut call = Run::call(&server, "1712", &script);
+        call.ends_with(0);
+        anna.ends_with(0);
+        assert!(call.says(&format!("answered {caller}")), "{}", call.text());
+        assert!(anna.says(&format!("answered {counsellor}")), "{}", anna.text());
+        for (hertz, heard) in [(900.0, call.heard("at-caller.wav")), (500.0, anna.heard("at-anna.wav"))] {
+            let (pure, level) = purest(&heard, hertz);
+            assert!(pure > 0.95 && level.abs() < 2.0, "{caller} {counsellor}: {pure:.3} {level:.2} dB");
+        }
+    }
+}
+
+#[test]
 fn when_the_caller_hangs_up_the_phone_is_free_again_also_over_tcp() {
     let server = Server::helpline("");
     let mut anna = Run::anna(&server, "--transport tcp --calls 2 --codec pcmu --record DIR/anna.wav");

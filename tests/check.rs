@@ -78,7 +78,7 @@ fn a_password_that_is_kept_as_a_digest() {
 
 #[test]
 fn a_missing_prompt() {
-    let words = ["`welkome`", "missing", "`nl`"];
+    let words = ["`welkome`", "missing in every language"];
     finds("prompts = [\"welcome\", ", "prompts = [\"welkome\", ", "welkome", &words);
 }
 

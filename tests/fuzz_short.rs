@@ -91,6 +91,12 @@ fn run(target: fn(&[u8]), seeds: &[Vec<u8>], rounds: u64) {
 }
 
 #[test]
+fn a_message_with_as_many_fields_as_may_be_is_printed_and_read_again() {
+    let fields = "X: 1\r\n".repeat(200);
+    fuzz::datagram(format!("SIP/2.0 100 Trying\r\n{fields}\r\n").as_bytes());
+}
+
+#[test]
 fn datagrams() {
     run(fuzz::datagram, &messages(), ROUNDS);
 }

@@ -400,6 +400,18 @@ fn a_port_or_data_that_another_has_is_named_and_ends_with_3() {
     let (code, said) = run(&["serve", "--config", site.config().to_str().expect("a path")]);
     assert!(code == Some(3) && said.contains(&site.place.sip(1).to_string()), "{said}");
     drop(taken);
+    // An address for audio that no interface has: at the start, and not when the first caller comes.
+    let toml = HELPLINE.replacen("[media]\n", "[media]\naddresses = [\"192.0.2.77\"]\n", 1);
+    assert!(toml.contains("192.0.2.77"));
+    site.write_config(&toml);
+    let (code, said) = run(&["serve", "--config", site.config().to_str().expect("a path")]);
+    assert!(code == Some(1) && said.contains("has the address `192.0.2.77` for audio"), "{said}");
+    let said = String::from_utf8(site.command(&["check"]).stdout).expect("text");
+    assert!(
+        said.contains("warning: no interface of this machine has") && said.contains("0 errors"),
+        "{said}"
+    );
+    site.write_config(HELPLINE);
     // A second switch on the same data, elsewhere on the network.
     let server = site.start();
     let site = server.site();
@@ -427,13 +439,21 @@ fn a_missing_prompt_is_heard_in_the_next_language() {
     let server = site.start();
     hears(&server, &mut server.carrier(), &prompts::alaw("fr", "goodbye"));
     let said = server.out.text();
-    assert!(said.contains("goodbye") && said.contains("missing"), "{said}");
+    assert!(
+        said.contains("prompt `goodbye` is missing in language `nl`: callers hear that of `fr`"),
+        "{said}"
+    );
+    let (status, text) = server.get("/health/ready");
+    assert!(status == 200 && text.contains("prompts missing"), "{text}");
+    // What else changes is taken meanwhile.
+    server.signal(Signal::HUP);
+    server.wait_metric("hulplijn_config_generation", 2.0);
     let (status, text) = server.get("/health/ready");
     assert!(status == 200 && text.contains("prompts missing"), "{text}");
     // Once it is there again, a reload puts it in its place.
     prompts::write(&server.site().dir.join("prompts"), &["nl"]);
     server.signal(Signal::HUP);
-    server.wait_metric("hulplijn_config_generation", 2.0);
+    server.wait_metric("hulplijn_config_generation", 3.0);
     hears(&server, &mut server.carrier(), &prompts::alaw("nl", "goodbye"));
     assert_eq!(server.get("/health/ready"), (200, "ready\n".to_owned()));
 }
@@ -447,6 +467,12 @@ fn a_prompt_that_is_broken_in_every_language_becomes_the_built_in_emergency_numb
     let server = site.start();
     hears(&server, &mut server.carrier(), &last_resort("nl"));
     server.wait_metric(r#"hulplijn_failures_total{part="prompt"}"#, 1.0);
+    // A reload is not refused for what was missing at the start.
+    server.signal(Signal::HUP);
+    server.wait_metric("hulplijn_config_generation", 2.0);
+    server.wait_metric(r#"hulplijn_failures_total{part="prompt"}"#, 2.0);
+    let (status, text) = server.get("/health/ready");
+    assert!(status == 200 && text.contains("prompts missing"), "{text}");
 }
 
 #[test]

@@ -48,11 +48,11 @@ fn dbov(power: f64) -> f64 {
 }
 
 /// The tones heard in tenths of a second that are nothing else, one after the other, each with its level.
-fn tones(heard: &[i16]) -> Vec<(f64, f64)> {
-    let mut tones: Vec<(f64, f64)> = Vec::new();
+fn tones(heard: &[i16]) -> Vec<(u32, f64)> {
+    let mut tones: Vec<(u32, f64)> = Vec::new();
     for tenth in heard.chunks_exact(5 * FRAME) {
         let whole = power(tenth);
-        let pure = [LOW, HIGH].into_iter().find(|hertz| power_of(tenth, *hertz) > 0.95 * whole);
+        let pure = [LOW, HIGH].into_iter().find(|hertz| power_of(tenth, f64::from(*hertz)) > 0.95 * whole);
         let Some(hertz) = pure.filter(|_| dbov(whole) > -50.0) else { continue };
         match tones.last_mut() {
             Some((last, level)) if *last == hertz => *level = level.max(dbov(whole)),
@@ -62,8 +62,8 @@ fn tones(heard: &[i16]) -> Vec<(f64, f64)> {
     tones
 }
 
-const LOW: f64 = 400.0;
-const HIGH: f64 = 800.0;
+const LOW: u32 = 400;
+const HIGH: u32 = 800;
 
 #[test]
 fn who_waits_hears_one_file_after_the_other_at_one_quiet_level_in_pcma_and_opus() {
@@ -72,8 +72,8 @@ fn who_waits_hears_one_file_after_the_other_at_one_quiet_level_in_pcma_and_opus(
         .replace("[queue.fixed]", "[queue.fixed]\nmusic = [\"low\", \"high\"]");
     let site = Site::new(&config);
     // A loud file and a soft one.
-    write_linear(&site.dir.join("prompts/low.wav"), &tone(LOW, 20_000.0, 1210));
-    write_linear(&site.dir.join("prompts/high.wav"), &tone(HIGH, 300.0, 1210));
+    write_linear(&site.dir.join("prompts/low.wav"), &tone(LOW.into(), 20_000.0, 1210));
+    write_linear(&site.dir.join("prompts/high.wav"), &tone(HIGH.into(), 300.0, 1210));
     let server = site.start();
     // It rings, and nobody answers.
     let _phone = server.phone(3);
@@ -81,7 +81,7 @@ fn who_waits_hears_one_file_after_the_other_at_one_quiet_level_in_pcma_and_opus(
         call(&server, "fixed", &format!("--codec {codec} --record DIR/{codec}.wav --hang-up 5s"));
         let heard = read_wav(&server.site().dir.join(format!("{codec}.wav")));
         let tones = tones(&heard);
-        let order: Vec<f64> = tones.iter().map(|(hertz, _)| *hertz).collect();
+        let order: Vec<u32> = tones.iter().map(|(hertz, _)| *hertz).collect();
         assert!(order.len() >= 4 && order.windows(2).all(|pair| pair[0] != pair[1]), "{codec}: {tones:?}");
         // The first and the last may be cut.
         for (hertz, level) in &tones[1..tones.len() - 1] {

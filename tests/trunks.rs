@@ -307,3 +307,42 @@ fn rfc_3263_4_3_the_next_place_may_be_of_the_other_family_and_has_its_audio_ther
     call.bye(&mut caller);
     second.wait("BYE", |m| m.is("BYE"));
 }
+
+/// The first that is found for an address says nothing of the others, and a call does not say whose it is.
+#[test]
+fn of_two_carriers_at_one_address_the_stricter_says_whether_a_call_may_come_in_the_clear() {
+    const FIRST: &str = "sources = [\"NET.2\"]\n";
+    let second = |srtp: &str| {
+        format!(
+            "[[trunk]]\nname = \"second\"\nsources = [\"NET.0/24\"]\ntarget = \"sip:NET.2:5060\"\nsrtp = \"{srtp}\"\n"
+        )
+    };
+    for (first, other, clear, encrypted) in [
+        ("optional", "mandatory", 488, 200),
+        ("mandatory", "optional", 488, 200),
+        ("never", "mandatory", 488, 200),
+        ("never", "optional", 200, 200),
+        ("never", "never", 200, 488),
+    ] {
+        let helpline = HELPLINE.replace(FIRST, &format!("{FIRST}srtp = \"{first}\"\n"));
+        let server = Site::new(&format!("{helpline}\n{}", second(other))).start();
+        let mut carrier = server.carrier();
+        let ear = Rtp::bind(server.place().host(2));
+        let plain = Sdp::pcma(ear.local).text();
+        let key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR\r\n";
+        let keyed = plain.replace("RTP/AVP", "RTP/SAVP") + key;
+        for (sdp, status) in [(plain, clear), (keyed, encrypted)] {
+            let mut dialog = Dialog::to(&carrier, "say");
+            carrier.send(&dialog.request("INVITE", &["Content-Type: application/sdp"], &sdp));
+            let answer = dialog.await_final(&mut carrier, "INVITE");
+            assert_eq!(answer.status(), Some(status), "{first}, {other}: {sdp}");
+            if status == 200 {
+                dialog.learn(&answer);
+                carrier.send(&dialog.ack(None));
+                dialog.bye(&mut carrier);
+            } else {
+                carrier.send(&dialog.ack_refusal(&answer));
+            }
+        }
+    }
+}

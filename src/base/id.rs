@@ -78,6 +78,11 @@ impl Rng {
         Self::from_seed(seed)
     }
 
+    /// Goes on from a seed of its own making: from what it is now nobody can find what it gave before.
+    pub fn forget(&mut self) {
+        *self = self.fork();
+    }
+
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }

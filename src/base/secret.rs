@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::id::Rng;
 use super::quiet::quiet_debug;
@@ -27,6 +27,7 @@ impl Secret {
     pub fn random(rng: &mut Rng, length: usize) -> Self {
         let mut bytes = Zeroizing::new(vec![0; length]);
         rng.fill(&mut bytes);
+        rng.forget();
         Self(Arc::new(bytes))
     }
 
@@ -44,6 +45,15 @@ impl PartialEq for Secret {
 }
 
 impl Eq for Secret {}
+
+/// Wipes what the functions that were called before left on the stack: a cipher that is made from a key lays it there,
+/// and its parts. Some 64 KiB, far more than these take.
+#[inline(never)]
+#[allow(clippy::large_stack_arrays)]
+pub fn wipe_stack() {
+    let mut deep = [0u8; 64 * 1024];
+    deep.zeroize();
+}
 
 quiet_debug!(Secret => "Secret");
 

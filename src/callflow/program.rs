@@ -305,7 +305,8 @@ impl Compiler<'_> {
 
     // --- prompts ------------------------------------------------------------------------------------
 
-    /// Every prompt must be there in the first language; in the others it may be missing with a warning.
+    /// Every prompt must be there in a language; one that is missing in some of them is a warning, since callers then
+    /// hear another's: a file that was lost must not stand in the way of a reload that closes the line.
     fn prompts(&mut self) {
         let mut wanted: Vec<(Place, String)> = Vec::new();
         for step in &self.flow.steps {
@@ -316,18 +317,24 @@ impl Compiler<'_> {
         wanted.extend(OWN_PROMPTS.iter().map(|name| (self.flow.name.place.clone(), (*name).to_owned())));
         let mut told = BTreeSet::new();
         for (place, name) in wanted {
-            for (at, language) in self.config.helpline.languages.iter().enumerate() {
-                let language = language.value.as_str();
-                if (self.has_prompt)(language, &name) || !told.insert((language.to_owned(), name.clone())) {
-                    continue;
-                }
-                let what = format!("prompt `{name}` is missing in language `{language}`");
-                self.found.push(if at == 0 {
-                    Diagnostic::error(&place, what)
-                } else {
-                    Diagnostic::warning(&place, what)
-                });
+            if !told.insert(name.clone()) {
+                continue;
             }
+            let all = self.config.helpline.languages.iter().map(|language| language.value.as_str());
+            let (there, missing): (Vec<&str>, Vec<&str>) =
+                all.partition(|language| (self.has_prompt)(language, &name));
+            let (Some(_), there) = (missing.first(), there.first()) else { continue };
+            let missing = missing.join("`, `");
+            self.found.push(match there {
+                Some(there) => {
+                    let what = format!("prompt `{name}` is missing in language `{missing}`");
+                    Diagnostic::warning(&place, format!("{what}: callers hear that of `{there}`"))
+                }
+                None => Diagnostic::error(&place, format!("prompt `{name}` is missing in every language"))
+                    .allowed(
+                        "a WAV of that name in the folder of a language; `hulplijn prompts check` lists them",
+                    ),
+            });
         }
     }
 
@@ -477,14 +484,24 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_missing_in_the_first_language_is_a_mistake_in_another_a_warning() {
+    fn a_prompt_missing_in_every_language_is_a_mistake_in_some_of_them_a_warning() {
         let missing = |language: &'static str| move |l: &str, n: &str| !(l == language && n == "welcome");
         let mut config = example::config();
         config.flows.truncate(1);
-        let Err(found) = compile(&config, &missing("nl")) else { panic!() };
-        assert_eq!(found[0].what, "prompt `welcome` is missing in language `nl`");
-        let Ok((_, warnings)) = compile(&config, &missing("fr")) else { panic!() };
-        assert_eq!((warnings.len(), warnings[0].severity), (1, Severity::Warning));
+        let Err(found) = compile(&config, &|_, name| name != "welcome") else { panic!() };
+        let what: Vec<&str> = found.iter().map(|d| d.what.as_str()).collect();
+        assert_eq!(
+            what,
+            ["prompt `welcome` is missing in every language"],
+            "once, and not for each language"
+        );
+        for (gone, other) in [("nl", "fr"), ("fr", "nl")] {
+            let Ok((_, warnings)) = compile(&config, &missing(gone)) else { panic!() };
+            assert_eq!((warnings.len(), warnings[0].severity), (1, Severity::Warning));
+            let what =
+                format!("prompt `welcome` is missing in language `{gone}`: callers hear that of `{other}`");
+            assert_eq!(warnings[0].what, what);
+        }
     }
 
     #[test]
@@ -497,11 +514,11 @@ mod tests {
                     ask_callback.value = ask;
                 }
             }
-            let Err(found) = compile(&config, &|language, _| language == "fr") else { panic!() };
+            let Err(found) = compile(&config, &|_, _| false) else { panic!() };
             found.into_iter().map(|d| d.what).collect::<Vec<_>>().join("\n")
         };
         let has =
-            |text: &str, name: &str| text.contains(&format!("prompt `{name}` is missing in language `nl`"));
+            |text: &str, name: &str| text.contains(&format!("prompt `{name}` is missing in every language"));
         let (with, without) = (wanted("message", true), wanted("message", false));
         for name in ["message-keep-menu", "message-kept", "message-failed", "goodbye", "last-resort"] {
             assert!(has(&with, name) && has(&without, name), "{name}");

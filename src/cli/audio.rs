@@ -1,7 +1,9 @@
 //! The media plane of `hulplijn serve`: what the configuration asks for, and what the system gave.
 
 use std::io::{self, Write};
+use std::net::UdpSocket;
 
+use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{self, MediaIo};
 use crate::media::plane::{IoChoice, PlaneConfig, Started};
 
@@ -25,6 +27,21 @@ pub(super) fn plane_config(config: &raw::Config, seed: [u8; 32]) -> PlaneConfig 
         cpus: media.cpus.iter().map(|cpu| cpu.value as usize).collect(),
         realtime: media.realtime_priority.as_ref().map(|priority| priority.value as u8),
     }
+}
+
+/// Addresses for audio that this machine has not, as mistakes: no call could have its audio there.
+pub(super) fn not_here(config: &raw::Config) -> Vec<Diagnostic> {
+    let addresses = config.media.addresses.iter();
+    let absent = addresses.filter(|address| {
+        let bound = UdpSocket::bind((address.value, 0));
+        bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    });
+    absent
+        .map(|address| {
+            let what = format!("no interface of this machine has the address `{}` for audio", address.value);
+            Diagnostic::error(&address.place, what).allowed("addresses that it has; `ip address` lists them")
+        })
+        .collect()
 }
 
 /// How audio is carried, and what was refused of that which was asked for.

@@ -52,9 +52,16 @@ pub fn examine(dir: &Path, old: Option<&Policy>) -> Result<Ready, Vec<Diagnostic
     let now = u64::try_from(Now::read().utc.timestamp()).unwrap_or_default();
     let (certificates_until, old_ones) = certificates::expiry(&config, now);
     findings.extend(old_ones);
-    let (policy, more) = match compile(config, old.map_or(1, |p| p.generation + 1), old) {
+    let generation = old.map_or(1, |p| p.generation + 1);
+    // Prompts that were missing at the start and still are: no reason to refuse what else changes, such as a closing.
+    let spare = old.filter(|old| old.prompts.is_forgiving()).map(|_| config.clone());
+    let (policy, more) = match compile(config, generation, old) {
         Ok((policy, warnings)) => (Some(policy), warnings),
-        Err(mistakes) => (None, mistakes),
+        Err(mistakes) => {
+            let anew =
+                spare.and_then(|config| compile_with(config, generation, old, PromptBank::forgiving).ok());
+            (anew.map(|(policy, _)| policy), mistakes)
+        }
     };
     findings.extend(more);
     match (policy, security) {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{data_folder, prompts};
+use super::{audio, data_folder, prompts};
 use crate::base::time::Now;
 use crate::calendar::doubts;
 use crate::config::diagnostic::{Diagnostic, Severity};
@@ -16,6 +16,10 @@ pub fn find(dir: &Path) -> Vec<Diagnostic> {
     let mut found = doubts::find(&config.helpline, &config.hours, Now::read().utc);
     found.extend(data(&config.site.data));
     found.extend(texts(&config));
+    // It may be checked on another machine than it is for.
+    found.extend(
+        audio::not_here(&config).into_iter().map(|it| Diagnostic { severity: Severity::Warning, ..it }),
+    );
     found
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::audio;
 use super::check::{self, Ready};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw;
@@ -19,7 +20,8 @@ pub fn start(dir: &Path, old: &Arc<Policy>, to: &mpsc::Sender<Reloaded>) {
     let (dir, old, to) = (dir.to_owned(), old.clone(), to.clone());
     tokio::task::spawn_blocking(move || {
         let result = check::examine(&dir, Some(&old)).and_then(|ready| {
-            let needs = needs_restart(&old.config, &ready.policy.config);
+            let mut needs = needs_restart(&old.config, &ready.policy.config);
+            needs.extend(audio::not_here(&ready.policy.config));
             if needs.is_empty() {
                 return Ok(ready);
             }
@@ -39,7 +41,13 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
             .iter()
             .map(|l| {
                 let networks: Vec<raw::Network> = l.networks.iter().map(|each| each.value).collect();
-                (l.transport.value, l.address.value, l.external.as_ref().map(|e| e.value), networks)
+                (
+                    l.transport.value,
+                    l.address.value,
+                    l.external.as_ref().map(|e| e.value),
+                    networks,
+                    l.dscp.value,
+                )
             })
             .collect()
     };
@@ -85,7 +93,11 @@ fn needs_restart(old: &raw::Config, new: &raw::Config) -> Vec<Diagnostic> {
         |config: &raw::Config| config.listen.first().map(|l| l.address.place.clone()).unwrap_or_default();
     let changes = [
         (listeners(old) != listeners(new), "[[listen]]", place(new)),
-        (media(old) != media(new), "[media] but addresses and external", new.media.ports.place.clone()),
+        (
+            media(old) != media(new),
+            "[media] but addresses, external and srtp-suites",
+            new.media.ports.place.clone(),
+        ),
         (limits(old) != limits(new), "[limits]", new.limits.calls.place.clone()),
         (registrar(old) != registrar(new), "[registrar]", new.registrar.realm.place.clone()),
         (

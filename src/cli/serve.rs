@@ -78,6 +78,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
             None => return check::report(&mut findings, out),
         },
     };
+    let absent = audio::not_here(&ready.policy.config);
+    if !absent.is_empty() {
+        findings.extend(absent);
+        return check::report(&mut findings, out);
+    }
     if !findings.is_empty() {
         check::report(&mut findings, out)?;
     }
@@ -89,7 +94,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
 }
 
 /// A configuration that only lacks prompts is no reason not to answer after a restart: another language, or
-/// the built-in words, take their place. `check` and a reload are stricter, since nobody waits for them.
+/// the built-in words, take their place. `check` is stricter, since nobody waits for it, and so is a reload, but for
+/// what was missing already.
 fn without_prompts(dir: &Path) -> Option<Ready> {
     let config = source::read(dir, &|name| std::env::var(name).ok()).config?;
     check::compile_without_prompts(config)
@@ -179,7 +185,7 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
     }
     // Before anybody can ask: a store that refuses from the first is no matter for the first housekeeping.
     world.health.set(Trouble::StoreFailed, world.store.as_ref().is_some_and(|store| !store.healthy()));
-    if policy.prompts.is_forgiving() {
+    if policy.lacks_prompts {
         world.report(&Notice::PromptMissing);
     }
     world.health.set(Trouble::Starting, false);
@@ -379,6 +385,11 @@ impl World {
                 }
                 self.health.set(Trouble::ConfigRefused, false);
                 switch.handle(Now::read(), Input::Policy(policy.clone()));
+                // That it is in force is told first, and ends what was wrong before.
+                self.carry_out(switch);
+                if policy.lacks_prompts {
+                    self.report(&Notice::PromptMissing);
+                }
             }
             Err(findings) => {
                 print_findings(&findings);
@@ -466,6 +477,7 @@ fn net_config(raw: &raw::Config, security: Security) -> net::NetConfig {
         address: l.address.value,
         external: l.external.as_ref().map(|e| e.value),
         networks: l.networks.iter().map(|each| network(each.value)).collect(),
+        dscp: l.dscp.value as u8,
     });
     let limits = &raw.limits;
     let config = net::NetConfig::new(

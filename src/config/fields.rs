@@ -70,6 +70,7 @@ fn listeners(root: &mut Section<'_, '_, '_>) -> Vec<Listen> {
             address: s.must("address", socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
             external: s.optional("external", socket),
             networks: s.list::<Network>("networks", network),
+            dscp: s.or("dscp", number(0, 63), 24),
             shown: certificate(s),
             also: s.each("also", another_certificate).into_iter().flatten().collect(),
             client_ca: s.file("client-ca", path),
@@ -149,7 +150,7 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
         ports: s.or("ports", ports, (20_000, 29_999)),
         threads: s.or("threads", number(1, 64), 1),
         quarantine: s.or("quarantine", duration(Duration::ZERO, 10 * MINUTE), 10 * SECOND),
-        srtp_suites: s.list("srtp-suites", word(SUITES)),
+        srtp_suites: if s.has("srtp-suites") { s.some("srtp-suites", word(SUITES)) } else { Vec::new() },
         io: s.or("io", media_io, MediaIo::Auto),
         dscp: s.or("dscp", number(0, 63), 46),
         cpus: s.list("cpus", number(0, 1023)),
@@ -157,7 +158,8 @@ fn media(s: &mut Section<'_, '_, '_>) -> Media {
     }
 }
 
-/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s, `srtp` optional.
+/// `name` is needed, and `sources` unless it registers; `register` false, `options` 0s, `srtp` optional, `codecs` the
+/// helpline's.
 fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
     let register = s.or("register", truth, false);
     let trunk = Trunk {
@@ -178,6 +180,7 @@ fn trunk(s: &mut Section<'_, '_, '_>) -> Trunk {
         identity: s.optional("identity", text),
         srtp: s.or("srtp", srtp, Srtp::Optional),
         inband_dtmf: s.or("inband-dtmf", truth, false),
+        codecs: codecs(s),
     };
     if trunk.register.value && (trunk.target.is_none() || trunk.username.is_none()) {
         let what = "[[trunk]] is to register, but where and as whom is not said";
@@ -255,11 +258,17 @@ fn shutdown(s: &mut Section<'_, '_, '_>) -> Shutdown {
 
 const CODECS: [&str; 4] = ["pcma", "pcmu", "g722", "opus"];
 
-/// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `music` "music", `music-level` -32dBov; `log-in` *71, `log-out` *72, `pause` *73,
+/// None when they are left out.
+fn codecs(s: &mut Section<'_, '_, '_>) -> Vec<At<String>> {
+    if s.has("codecs") { s.some("codecs", word(&CODECS)) } else { Vec::new() }
+}
+
+/// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `music` "music", `music-level` -32dBov; `log-in` *71,
+/// `log-out` *72, `pause` *73,
 /// `resume` *74, `conference` *75.
 fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
     let codecs = if s.has("codecs") {
-        s.some("codecs", word(&CODECS))
+        codecs(s)
     } else {
         ["pcma", "pcmu"].map(|codec| at(s, codec.to_owned())).into()
     };
@@ -305,11 +314,13 @@ fn our_number(s: &mut Section<'_, '_, '_>) -> Number {
 }
 
 /// `name` and one way to reach it are needed; `capacity` 1, no `zones`, `penalty` 0, `logged-in` false,
-/// `srtp` optional.
+/// `srtp` optional, `codecs` the helpline's.
 fn line(s: &mut Section<'_, '_, '_>) -> Line {
-    if s.has("telephone") && s.has("srtp") {
-        let what = "`srtp` means nothing for a line that is reached by `telephone`";
-        s.report(Diagnostic::error(s.place(), what).allowed("`srtp` of its [[trunk]]"));
+    let needless: Vec<&str> =
+        ["srtp", "codecs"].into_iter().filter(|key| s.has("telephone") && s.has(key)).collect();
+    for key in needless {
+        let what = format!("`{key}` means nothing for a line that is reached by `telephone`");
+        s.report(Diagnostic::error(s.place(), what).allowed(format!("`{key}` of its [[trunk]]")));
     }
     Line {
         name: s.required("name", name),
@@ -321,6 +332,7 @@ fn line(s: &mut Section<'_, '_, '_>) -> Line {
         srtp: s.or("srtp", srtp, Srtp::Optional),
         keys: s.or("keys", keys, Keys::Auto),
         inband_dtmf: s.or("inband-dtmf", truth, false),
+        codecs: codecs(s),
     }
 }
 

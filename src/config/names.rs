@@ -79,6 +79,18 @@ fn listeners(config: &Config, found: &mut Vec<Diagnostic>) {
         distinct(same.map(|l| &l.address), key, |a| format!("the listener `{a}`"), found);
     }
     one_for_the_rest(&config.listen, found);
+    if let Some(metrics) = &config.metrics.listen {
+        let is_same =
+            |l: &&Listen| l.address.value == metrics.value && l.transport.value != ListenTransport::Udp;
+        if let Some(listen) = config.listen.iter().find(is_same).filter(|l| l.address.value.port() != 0) {
+            let place = &listen.address.place;
+            let what = format!(
+                "`{}` is where a [[listen]] takes SIP ({}:{})",
+                metrics.value, place.file, place.line
+            );
+            found.push(Diagnostic::error(&metrics.place, what).allowed("a port of its own, such as 9712"));
+        }
+    }
     for listen in &config.listen {
         let address = listen.address.value;
         if address.ip().is_unspecified() && address.port() != 0 && listen.external.is_none() {
@@ -144,6 +156,13 @@ fn listens_for(config: &Config, target: &At<String>, address: &Address, found: &
         let allowed = "a [[listen]] with transport = \"tls\" in its family of addresses, where the answers and calls of that side come";
         found.push(Diagnostic::error(&target.place, what).allowed(allowed));
     }
+}
+
+/// A number, or a SIP address with a host.
+fn is_identity(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number || sip_address::parse(text).is_ok()
 }
 
 fn one_family(inside: IpAddr, outside: IpAddr, place: &Place, found: &mut Vec<Diagnostic>) {
@@ -237,6 +256,13 @@ fn trunks(config: &Config, found: &mut Vec<Diagnostic>) {
         }
     }
     backups(config, found);
+    for identity in config.trunks.iter().filter_map(|trunk| trunk.identity.as_ref()) {
+        if !is_identity(&identity.value) {
+            let what = "`identity` is no SIP address and no number".to_owned();
+            let allowed = "such as sip:+3221712@carrier.example, or +3221712";
+            found.push(Diagnostic::error(&identity.place, what).allowed(allowed));
+        }
+    }
     for name in config.trunks.iter().filter_map(|trunk| trunk.certificate_name.as_ref()) {
         if !config.listen.iter().any(|listen| listen.client_ca.is_some()) {
             let what = "no [[listen]] asks who comes for a certificate";
@@ -298,7 +324,11 @@ fn calls_out(config: &Config, trunk: &At<String>, found: &mut Vec<Diagnostic>) {
 fn helpline(config: &Config, found: &mut Vec<Diagnostic>) {
     let helpline = &config.helpline;
     distinct(&helpline.languages, unless_empty, |l| format!("the language `{l}`"), found);
-    distinct(&helpline.codecs, unless_empty, |c| format!("the codec `{c}`"), found);
+    let lines = config.lines.iter().map(|line| &line.codecs);
+    let trunks = config.trunks.iter().map(|trunk| &trunk.codecs);
+    for codecs in std::iter::once(&helpline.codecs).chain(lines).chain(trunks) {
+        distinct(codecs, unless_empty, |c| format!("the codec `{c}`"), found);
+    }
     // Codes that were left out stand where the table begins; a clash is shown at the one that was written.
     let Helpline { log_in, log_out, pause, resume, conference, .. } = helpline;
     let mut codes = [log_in, log_out, pause, resume, conference];

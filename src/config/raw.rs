@@ -78,6 +78,8 @@ pub struct Listen {
     pub external: Option<At<SocketAddr>>,
     /// Whom we call from here when there are several; empty: who belongs to no other.
     pub networks: Vec<At<Network>>,
+    /// The mark of what is sent, for queues on the way (RFC 2474).
+    pub dscp: At<u32>,
     /// What we show over TLS: files written relative to the config directory, here already joined to it.
     pub shown: Option<Certificate>,
     /// Further certificates, shown to who asks for one of their names.
@@ -186,6 +188,8 @@ pub struct Trunk {
     /// Listen for keys as tones in the sound of a call that has no telephone-event.
     pub inband_dtmf: At<bool>,
     pub srtp: At<Srtp>,
+    /// What is spoken with it, the preferred one first; empty: the helpline's.
+    pub codecs: Vec<At<String>>,
 }
 
 /// Whether audio is encrypted: `never`, `optional` (when the other side can) or `mandatory` (else there is no call).
@@ -340,6 +344,9 @@ pub struct Line {
     pub keys: At<Keys>,
     /// Listen for keys as tones in the sound of its phone when that has no telephone-event.
     pub inband_dtmf: At<bool>,
+    /// What is spoken with it, the preferred one first; empty: the helpline's. Of a line that is reached over a trunk,
+    /// the trunk's count.
+    pub codecs: Vec<At<String>>,
 }
 
 /// How a line gets keys.

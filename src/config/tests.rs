@@ -207,6 +207,37 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
             "x.toml:6: error: the listener `127.0.0.1:5061` is already in x.toml:3; allowed: each once".into(),
         ),
         (
+            "[[trunk]]\nname = \"t\"\nsources = [\"10.1.2.3\"]\nidentity = \"sip:\"\n",
+            "x.toml:4: error: `identity` is no SIP address and no number; allowed: such as \
+             sip:+3221712@carrier.example, or +3221712"
+                .into(),
+        ),
+        (
+            "[metrics]\nlisten = \"127.0.0.1:5061\"\n\
+             [[listen]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:5061\"\n",
+            "x.toml:2: error: `127.0.0.1:5061` is where a [[listen]] takes SIP (x.toml:5); allowed: a port of its own, \
+             such as 9712"
+                .into(),
+        ),
+        (
+            "[media]\nsrtp-suites = []\n",
+            "x.toml:2: error: `srtp-suites` is empty; allowed: at least one".into(),
+        ),
+        (
+            "[[line]]\nname = \"a\"\npassword = \"p\"\ncodecs = []\n",
+            "x.toml:4: error: `codecs` is empty; allowed: at least one".into(),
+        ),
+        (
+            "[[line]]\nname = \"a\"\npassword = \"p\"\ncodecs = [\"opus\", \"g729\"]\n",
+            "x.toml:4: error: an entry of `codecs` is `g729`; allowed: pcma, pcmu, g722, opus; did you mean \
+             `g722`?"
+                .into(),
+        ),
+        (
+            "[[trunk]]\nname = \"t\"\nsources = [\"10.1.2.3\"]\ncodecs = [\n\"pcma\",\n\"pcma\"]\n",
+            "x.toml:6: error: the codec `pcma` is already in x.toml:5; allowed: each once".into(),
+        ),
+        (
             "[[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.1:5060\"\n\
              [[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.1:5080\"\n\
              [[listen]]\ntransport = \"tcp\"\naddress = \"192.0.2.2:5060\"\n\

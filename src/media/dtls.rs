@@ -108,8 +108,9 @@ impl Dtls {
         Self { engine: Some(engine), role, peer, proven: false, keyed: false, fault: None, due }
     }
 
-    /// Takes a datagram of the peer's. The engine gives up over some records that cannot be of a handshake; anybody
-    /// can send such under the peer's address, so they don't come that far.
+    /// Takes a datagram of the peer's. The engine gives up over some records that cannot be of a handshake, and over
+    /// an alert that nothing authenticates; anybody can send such under the peer's address, so they don't come that
+    /// far. A browser that gives up in truth is given up in time.
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) {
         let version = self.engine.as_ref().and_then(|engine| engine.protocol_version());
         if !is_plausible(datagram, version == Some(ProtocolVersion::DTLS1_3)) {
@@ -186,18 +187,43 @@ impl Dtls {
     }
 }
 
-/// Whether a datagram begins with a record that a peer of today may send: of RFC 6347 4.1 in the first or second
+/// Whether a datagram is made of records that a peer of today may send: of RFC 6347 4.1 in the first or second
 /// epoch, or of RFC 9147 4.
-fn is_plausible(datagram: &[u8], is_1_3: bool) -> bool {
+fn is_plausible(mut datagram: &[u8], is_1_3: bool) -> bool {
+    let mut may_be_short = is_1_3;
+    // Each turn takes at least a header away.
+    while let Some(rest) = after_record(datagram, may_be_short) {
+        if rest.is_empty() {
+            return true;
+        }
+        // After a record in the clear that decides for DTLS 1.3 the next are sealed.
+        (datagram, may_be_short) = (rest, true);
+    }
+    false
+}
+
+/// What follows the first record, unless that can't be of a handshake.
+fn after_record(datagram: &[u8], is_1_3: bool) -> Option<&[u8]> {
     match *datagram {
+        // In the clear anybody can write an alert (RFC 6347 4.1.2.7 lets us discard it) or an acknowledgement, which is
+        // for want of one only said again (RFC 9147 7).
+        [21 | 26, _, _, 0, 0, ..] => None,
         // Handshake, alert, change of ciphers, data, acknowledgement; versions 1.0 and 1.2 are written backwards.
         [20..=23 | 26, 254, 253 | 255, 0, 0 | 1, _, _, _, _, _, _, high, low, ref rest @ ..] => {
             let length = usize::from(u16::from_be_bytes([high, low]));
-            (1..=rest.len()).contains(&length)
+            rest.split_at_checked(length).filter(|_| length > 0).map(|(_, next)| next)
         }
-        // The short header, whose epoch is a part of its first octet.
-        [32..=63, ..] => is_1_3,
-        _ => false,
+        // The short header, whose epoch is a part of its first octet, after which are a number of one or two octets and,
+        // as a third bit says, a length; without it the record is the last (RFC 9147 4). No connection id was agreed on.
+        [first @ 32..=47, ref rest @ ..] if is_1_3 => {
+            let rest = rest.get(if first & 8 == 0 { 1 } else { 2 }..)?;
+            if first & 4 == 0 {
+                return Some(&[]);
+            }
+            let (length, rest) = rest.split_first_chunk()?;
+            Some(rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?.1)
+        }
+        _ => None,
     }
 }
 
@@ -238,102 +264,5 @@ impl Fingerprint {
 quiet_debug!(Identity => "Identity", Dtls => "Dtls");
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::time::Now;
-
-    /// What came of a side.
-    #[derive(Default)]
-    struct Outcome {
-        keying: Option<Keying>,
-        fault: Option<DtlsFault>,
-    }
-
-    fn named(identity: &Identity) -> Fingerprint {
-        Fingerprint::new(Hash::Sha256, &identity.fingerprint()).expect("a fingerprint")
-    }
-
-    /// Lets both speak until nothing is left to say. `lose`: which datagrams are lost, by their number.
-    fn converse(sides: &mut [Dtls; 2], lose: impl Fn(usize) -> bool) -> [Outcome; 2] {
-        let mut now = Now::read().at;
-        let mut outcomes = [Outcome::default(), Outcome::default()];
-        let mut sent = 0;
-        for _ in 0..200 {
-            for (from, to) in [(0, 1), (1, 0)] {
-                let mut out = [0; ROOM];
-                loop {
-                    match sides[from].poll(&mut out) {
-                        Step::Send(bytes) => {
-                            sent += 1;
-                            let bytes = bytes.to_vec();
-                            assert!(bytes.len() <= MTU, "{} octets", bytes.len());
-                            if !lose(sent) {
-                                sides[to].handle(now, &bytes);
-                            }
-                        }
-                        Step::Keys(keying) => outcomes[from].keying = Some(keying),
-                        Step::Failed(fault) => outcomes[from].fault = Some(fault),
-                        Step::Wait => break,
-                    }
-                }
-            }
-            now += Duration::from_millis(100);
-            sides.iter_mut().for_each(|side| side.on_time(now));
-        }
-        outcomes
-    }
-
-    fn pair() -> (Identity, Identity) {
-        (Identity::generate().expect("a certificate"), Identity::generate().expect("a certificate"))
-    }
-
-    fn sides(browser: &Identity, us: &Identity, expected: Fingerprint) -> [Dtls; 2] {
-        let now = Now::read().at;
-        [Dtls::new(now, browser, DtlsRole::Client, named(us)), Dtls::new(now, us, DtlsRole::Server, expected)]
-    }
-
-    #[test]
-    fn rfc_5764_4_2_both_sides_draw_the_same_keys_though_every_fifth_datagram_is_lost() {
-        let (browser, us) = pair();
-        for lose in [|_| false, |number: usize| number.is_multiple_of(5)] {
-            let [theirs, ours] = converse(&mut sides(&browser, &us, named(&browser)), lose);
-            let (Some(theirs), Some(ours)) = (theirs.keying, ours.keying) else { panic!("no keys") };
-            assert!(theirs.ours() == ours.theirs() && theirs.theirs() == ours.ours());
-            assert!(ours.ours() != ours.theirs() && theirs.suite() == ours.suite());
-        }
-    }
-
-    #[test]
-    fn rfc_8122_another_certificate_than_the_named_one_gets_no_keys() {
-        let (browser, us) = pair();
-        let [_, ours] = converse(&mut sides(&browser, &us, named(&us)), |_| false);
-        assert_eq!((ours.keying.is_some(), ours.fault), (false, Some(DtlsFault::Fingerprint)));
-        for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
-            let value = match hash {
-                Hash::Sha256 => Sha256::digest(b"certificate").to_vec(),
-                Hash::Sha384 => Sha384::digest(b"certificate").to_vec(),
-                Hash::Sha512 => Sha512::digest(b"certificate").to_vec(),
-            };
-            let fingerprint = Fingerprint::new(hash, &value).expect("a fingerprint");
-            assert!(fingerprint.matches(b"certificate") && !fingerprint.matches(b"another"));
-            assert!(Fingerprint::new(hash, &value[1..]).is_none());
-        }
-    }
-
-    #[test]
-    fn junk_changes_nothing_and_silence_ends_it() {
-        let (browser, us) = pair();
-        let mut sides = sides(&browser, &us, named(&browser));
-        let now = Now::read().at;
-        for junk in [&[22u8, 254, 253][..], &[23; 600], &[63], &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
-        {
-            sides[1].handle(now, junk);
-        }
-        let [_, ours] = converse(&mut sides, |_| false);
-        assert!(ours.keying.is_some() && ours.fault.is_none());
-
-        let mut lonely = self::sides(&browser, &us, named(&browser));
-        let [theirs, ours] = converse(&mut lonely, |number| number > 1);
-        assert_eq!((theirs.fault, ours.fault), (Some(DtlsFault::Handshake), Some(DtlsFault::Handshake)));
-    }
-}
+#[path = "dtls_tests.rs"]
+mod tests;

@@ -101,7 +101,9 @@ impl KeyReader {
         let segment = self.last.filter(|last| last.continues(event, timestamp));
         self.recent.rotate_right(1);
         self.recent[0] = Some(timestamp);
-        let before = segment.map_or(0, |last| last.before + timestamp.wrapping_sub(last.timestamp));
+        // Of a press without end, whoever sends it, the length stays at its most.
+        let before =
+            segment.map_or(0, |last| last.before.saturating_add(timestamp.wrapping_sub(last.timestamp)));
         self.last = Some(Last { event, timestamp, duration, before, up: false });
         match segment {
             Some(_) => self.go_on(event, timestamp, duration, ends),
@@ -267,6 +269,19 @@ mod tests {
             assert_eq!(packets.iter().filter(|p| p.marker).count(), 1);
             assert!(packets.iter().all(|p| (p.payload[0], p.payload[1] & 0x3f, p.offset) == (5, VOLUME, 0)));
         }
+    }
+
+    #[test]
+    fn a_press_of_segments_without_end_is_one_press_and_its_length_stays_at_its_most() {
+        let mut reader = KeyReader::default();
+        let payload = |flags| [5, flags, 0xff, 0xff];
+        assert!(reader.read(1, 0, &payload(10)) == Some(KeyNews::Down('5')));
+        let mut timestamp = 0u32;
+        for _ in 0..70_000 {
+            timestamp = timestamp.wrapping_add(SEGMENT);
+            assert!(reader.read(1, timestamp, &payload(10)).is_none());
+        }
+        assert!(reader.read(1, timestamp, &payload(0x8a)) == Some(KeyNews::Up(u32::MAX)));
     }
 
     #[test]

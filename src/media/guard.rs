@@ -5,6 +5,7 @@ use super::command::LegStats;
 use super::keying::{Keying, Suite};
 use super::srtp::{Inbound, Outbound, Refused};
 use crate::base::quiet::quiet_debug;
+use crate::base::secret::wipe_stack;
 
 /// See the module. Of a leg in the clear it lets everything pass.
 #[derive(Default)]
@@ -22,6 +23,13 @@ impl Guard {
     /// in the clear.
     pub fn set(&mut self, keying: Option<&Keying>) -> Option<()> {
         self.suite = keying.map(Keying::suite);
+        let set = self.renew(keying);
+        wipe_stack();
+        set
+    }
+
+    #[inline(never)]
+    fn renew(&mut self, keying: Option<&Keying>) -> Option<()> {
         match (keying, &mut self.keys) {
             (None, keys) => *keys = None,
             (Some(keying), Some(keys)) => keys.renew(keying)?,

@@ -1,6 +1,11 @@
 //! ICE of one leg as a lite agent (RFC 8445 2.5): the peer checks, we answer; only an address from which a check
 //! came that our password signed is the peer's. The pair that the peer nominated last is where its media goes, for
 //! as long as it goes on checking (RFC 7675). Sans-IO.
+//!
+//! A check's signature does not cover the address that it comes from, and a lite agent asks nothing back: who sees a
+//! check can send it again from anywhere. So, once there are keys, we go to another address only when something that
+//! the peer's keys open has come from there too. A browser that changes its network sends from the new pair at once;
+//! that consent is said again at the old address by a copy can't be told, and serves nobody.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,11 +15,13 @@ use super::stun::{self, Credentials, Read, Refusal};
 use crate::base::quiet::quiet_debug;
 use crate::base::stun::Writing;
 
-/// Addresses of the peer that are kept: a browser has some interfaces, each perhaps behind a translator. Beyond,
-/// the one that has been quiet for longest goes.
+/// Addresses of the peer that are kept: a browser has some interfaces, each perhaps behind a translator. Beyond, the
+/// one that has been quiet for longest goes, and last those of which the keys have told that they are the peer's.
 const MOST_SOURCES: usize = 8;
 /// So long after its last check the peer no longer agrees to hear us (RFC 7675 5.1).
 const CONSENT: Duration = Duration::from_secs(30);
+/// DTLS a second of one address that is looked at; a handshake needs some dozens.
+const MOST_RECORDS: u8 = 100;
 /// Refusals a second that a stranger may make us send; a peer whose first check comes before our answer needs few.
 const MOST_REFUSALS: u8 = 10;
 
@@ -22,6 +29,8 @@ pub struct Ice {
     words: IceWords,
     sources: Vec<Source>,
     selected: Option<Selected>,
+    /// There are keys by which the peer can be told from who copies its checks.
+    keyed: bool,
     /// Refusals since the second began.
     refusals: (Instant, u8),
     /// Datagrams like STUN of nobody who knows our password.
@@ -32,20 +41,28 @@ pub struct Ice {
 struct Source {
     address: SocketAddr,
     checked_at: Instant,
+    /// When the peer last said there that it uses this pair.
+    nominated_at: Option<Instant>,
+    /// Something came from there that the peer's keys open.
+    proven: bool,
+    /// DTLS since the second began.
+    records: (Instant, u8),
 }
 
 #[derive(Clone, Copy)]
 struct Selected {
     address: SocketAddr,
-    /// Before that it is the first that passed (RFC 8445 12.1 lets us use it).
-    nominated: bool,
+    /// When the peer last said that it uses this pair, by the words of today. Before that it is the first that passed
+    /// (RFC 8445 12.1 lets us use it).
+    nominated_at: Option<Instant>,
     /// When the peer last agreed to hear us there, by the words of before a restart or of after it.
     checked_at: Instant,
+    proven: bool,
 }
 
 impl Ice {
     pub fn new(now: Instant, words: IceWords) -> Self {
-        Self { words, sources: Vec::new(), selected: None, refusals: (now, 0), strangers: 0 }
+        Self { words, sources: Vec::new(), selected: None, keyed: false, refusals: (now, 0), strangers: 0 }
     }
 
     /// A later exchange: other words are a restart (RFC 8445 9). What was selected stays until the peer nominates
@@ -55,8 +72,37 @@ impl Ice {
             self.words = words;
             self.sources.clear();
             if let Some(selected) = &mut self.selected {
-                selected.nominated = false;
+                selected.nominated_at = None;
             }
+        }
+    }
+
+    /// There are keys now; or others are being agreed on, and the old ones do not speak for who is to have them.
+    pub fn set_keyed(&mut self, keyed: bool) {
+        self.keyed = keyed;
+        self.sources.iter_mut().for_each(|source| source.proven = false);
+        if let Some(selected) = &mut self.selected {
+            selected.proven = false;
+        }
+    }
+
+    /// The peer's keys have opened what came from there: it is no copy of a check that lets us send there.
+    pub fn prove(&mut self, address: SocketAddr) {
+        let source = self.sources.iter_mut().find(|source| source.address == address);
+        let source = source.map(|source| {
+            source.proven = true;
+            *source
+        });
+        if let Some(selected) = self.selected.as_mut().filter(|selected| selected.address == address) {
+            selected.proven = true;
+            return;
+        }
+        let Some(Source { nominated_at: Some(nominated_at), checked_at, .. }) = source else { return };
+        // The later nomination of two that are proven; of one that is not, it may be a copy's.
+        let stays = |s: Selected| s.proven && s.nominated_at.is_some_and(|before| before > nominated_at);
+        if !self.selected.is_some_and(stays) {
+            self.selected =
+                Some(Selected { address, nominated_at: Some(nominated_at), checked_at, proven: true });
         }
     }
 
@@ -99,26 +145,53 @@ impl Ice {
         self.strangers
     }
 
+    /// Whether a record of a handshake is to be looked at: of whom we know, and not too many of each.
+    pub fn admits_record(&mut self, now: Instant, from: SocketAddr) -> bool {
+        let Some(source) = self.sources.iter_mut().find(|source| source.address == from) else {
+            return false;
+        };
+        let (since, count) = &mut source.records;
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= MOST_RECORDS
+    }
+
     fn is_selected(&self, address: SocketAddr) -> bool {
         self.selected.is_some_and(|selected| selected.address == address)
     }
 
     fn checked(&mut self, now: Instant, from: SocketAddr, nominates: bool) {
-        let fresh = Source { address: from, checked_at: now };
+        let nominated_at = nominates.then_some(now);
         if let Some(known) = self.sources.iter_mut().find(|source| source.address == from) {
-            *known = fresh;
+            known.checked_at = now;
+            known.nominated_at = nominated_at.or(known.nominated_at);
         } else {
             self.make_room();
-            self.sources.push(fresh);
+            let records = (now, 0);
+            self.sources.push(Source {
+                address: from,
+                checked_at: now,
+                nominated_at,
+                proven: false,
+                records,
+            });
         }
-        let replaces = match self.selected {
-            None => true,
-            Some(selected) => nominates || (!selected.nominated && self.selected(now).is_none()),
-        };
-        if replaces {
-            self.selected = Some(Selected { address: from, nominated: nominates, checked_at: now });
-        } else if let Some(selected) = self.selected.as_mut().filter(|s| s.address == from) {
+        if let Some(selected) = self.selected.as_mut().filter(|selected| selected.address == from) {
             selected.checked_at = now;
+            selected.nominated_at = nominated_at.or(selected.nominated_at);
+        } else if self.may_move(now, nominates) {
+            self.selected = Some(Selected { address: from, nominated_at, checked_at: now, proven: false });
+        }
+    }
+
+    /// Whether a check from elsewhere than where we send is enough to send there.
+    fn may_move(&self, now: Instant, nominates: bool) -> bool {
+        match self.selected {
+            None => true,
+            Some(_) if self.keyed => false,
+            Some(selected) => nominates || (selected.nominated_at.is_none() && self.selected(now).is_none()),
         }
     }
 
@@ -126,7 +199,9 @@ impl Ice {
         if self.sources.len() < MOST_SOURCES {
             return;
         }
-        let quiet = |(_, source): &(usize, &Source)| (self.is_selected(source.address), source.checked_at);
+        let quiet = |(_, source): &(usize, &Source)| {
+            (self.is_selected(source.address), source.proven, source.checked_at)
+        };
         if let Some((index, _)) = self.sources.iter().enumerate().min_by_key(quiet) {
             self.sources.swap_remove(index);
         }
@@ -151,99 +226,5 @@ impl Ice {
 quiet_debug!(Ice => "Ice");
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::secret::Secret;
-    use crate::base::stun::{BINDING_ERROR, BINDING_SUCCESS, Message};
-    use crate::base::time::Now;
-
-    const PASSWORD: &[u8] = b"a password of two dozen octets";
-    const NOMINATE: (u16, &[u8]) = (0x0025, &[]);
-
-    fn words(ours: &str) -> IceWords {
-        IceWords { ours: ours.into(), password: Secret::copy_of(PASSWORD), theirs: "peer".into() }
-    }
-
-    fn check(ours: &str, password: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        stun::ask(&Credentials { ours: ours.as_bytes(), theirs: b"peer", password }, attributes)
-    }
-
-    fn at(port: u16) -> SocketAddr {
-        ([192, 0, 2, 7], port).into()
-    }
-
-    fn kind(answer: Option<&Writing>) -> Option<u16> {
-        Message::parse(answer?.bytes()).map(|message| message.kind)
-    }
-
-    #[test]
-    fn rfc_8445_the_first_pair_that_is_checked_serves_until_another_is_nominated() {
-        let now = Now::read().at;
-        let mut ice = Ice::new(now, words("us"));
-        assert_eq!((ice.selected(now), ice.knows(at(1))), (None, false));
-        for (port, attributes, selected) in
-            [(1, &[][..], 1), (2, &[], 1), (2, &[NOMINATE], 2), (1, &[], 2), (3, &[NOMINATE], 3)]
-        {
-            let answer = ice.handle(now, at(port), &check("us", PASSWORD, attributes));
-            assert_eq!(kind(answer.as_ref()), Some(BINDING_SUCCESS));
-            assert_eq!((ice.selected(now), ice.knows(at(port))), (Some(at(selected)), true));
-        }
-    }
-
-    #[test]
-    fn forged_checks_latch_nothing_and_are_refused_seldom_and_briefly() {
-        let now = Now::read().at;
-        let mut ice = Ice::new(now, words("us"));
-        let forged = check("us", b"guessed", &[NOMINATE]);
-        let answers: Vec<Writing> = (0..50).filter_map(|_| ice.handle(now, at(9), &forged)).collect();
-        assert_eq!(answers.len(), usize::from(MOST_REFUSALS));
-        assert!(
-            answers.iter().all(|a| kind(Some(a)) == Some(BINDING_ERROR) && a.bytes().len() <= forged.len())
-        );
-        assert_eq!((ice.selected(now), ice.knows(at(9)), ice.strangers()), (None, false, 50));
-        // One that asks us by the name of another stream, and the next second.
-        let later = now + Duration::from_secs(1);
-        assert_eq!(kind(ice.handle(later, at(9), &check("me", PASSWORD, &[])).as_ref()), Some(BINDING_ERROR));
-        assert!(ice.handle(later, at(9), &forged[..20]).is_none());
-        assert_eq!((ice.selected(later), ice.knows(at(9))), (None, false));
-    }
-
-    #[test]
-    fn rfc_7675_who_ceases_to_check_is_sent_nothing_until_it_checks_again() {
-        let now = Now::read().at;
-        let mut ice = Ice::new(now, words("us"));
-        let bytes = check("us", PASSWORD, &[NOMINATE]);
-        assert!(ice.handle(now, at(1), &bytes).is_some());
-        assert_eq!(ice.selected(now + CONSENT / 2), Some(at(1)));
-        assert_eq!(ice.selected(now + CONSENT), None);
-        assert!(ice.handle(now + CONSENT * 2, at(1), &bytes).is_some());
-        assert_eq!(ice.selected(now + CONSENT * 2), Some(at(1)));
-    }
-
-    #[test]
-    fn rfc_8445_9_after_a_restart_the_old_pair_serves_until_the_new_words_nominate() {
-        let now = Now::read().at;
-        let mut ice = Ice::new(now, words("us"));
-        assert!(ice.handle(now, at(1), &check("us", PASSWORD, &[NOMINATE])).is_some());
-        ice.set_words(words("us"));
-        ice.set_words(words("we"));
-        let old = ice.handle(now, at(2), &check("us", PASSWORD, &[NOMINATE]));
-        assert_eq!((kind(old.as_ref()), ice.selected(now)), (Some(BINDING_ERROR), Some(at(1))));
-        assert_eq!(ice.selected(now + CONSENT), None, "nor for ever without checks");
-        assert!(ice.handle(now, at(2), &check("we", PASSWORD, &[NOMINATE])).is_some());
-        assert_eq!((ice.selected(now), ice.knows(at(1))), (Some(at(2)), false));
-    }
-
-    #[test]
-    fn many_addresses_of_the_peer_never_drive_out_the_selected_one() {
-        let now = Now::read().at;
-        let mut ice = Ice::new(now, words("us"));
-        assert!(ice.handle(now, at(1), &check("us", PASSWORD, &[NOMINATE])).is_some());
-        for port in 2..100 {
-            let later = now + Duration::from_millis(u64::from(port));
-            assert!(ice.handle(later, at(port), &check("us", PASSWORD, &[])).is_some());
-        }
-        assert!(ice.sources.len() <= MOST_SOURCES && ice.knows(at(1)) && ice.knows(at(99)));
-        assert_eq!(ice.selected(now + Duration::from_secs(1)), Some(at(1)));
-    }
-}
+#[path = "ice_tests.rs"]
+mod tests;

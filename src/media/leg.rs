@@ -160,15 +160,15 @@ impl MediaLeg {
 
     /// Sets or changes what was negotiated. Another address is another source to lock to.
     pub fn connect(&mut self, stream: Stream) {
+        let is_another = self.agree_web(&stream);
         let lock = match self.peer.take() {
-            Some(Peer { mut lock, stream: before }) if before.remote == stream.remote => {
+            Some(Peer { mut lock, stream: before }) if before.remote == stream.remote && !is_another => {
                 lock.reopen(stream.signalling.to_canonical());
                 lock
             }
             _ => SourceLock::new(stream.remote, stream.signalling.to_canonical()),
         };
         self.codec = Some(stream.codec);
-        self.agree_web(&stream);
         // The keys of a browser come by DTLS, and stay.
         let secured = if stream.web.is_some() { Some(()) } else { self.guard.set(stream.keying.as_ref()) };
         self.peer = secured.map(|()| Peer { stream, lock });
@@ -241,11 +241,12 @@ impl MediaLeg {
     pub fn handle_rtp<'a>(&mut self, now: Now, from: SocketAddr, bytes: &'a mut [u8]) -> Option<Heard<'a>> {
         let from = self.pass_web(now, from, bytes)?;
         if rtcp::is_rtcp(bytes) {
-            self.handle_rtcp(now, from, bytes);
+            self.on_control(now, from, bytes);
             return None;
         }
-        let peer = self.peer.as_mut()?;
         let bytes = self.guard.open_rtp(bytes)?;
+        let from = self.prove_web(now, from);
+        let peer = self.peer.as_mut()?;
         let known = rtp::read(bytes).and_then(|p| peer.stream.payloads.sound(p.payload_type).map(|s| (p, s)));
         let Some((packet, sound)) = known else {
             let count = if peer.lock.is_known(from) { &mut self.malformed } else { &mut self.foreign };
@@ -276,24 +277,6 @@ impl MediaLeg {
         let heard = Heard { source: ssrc, sequence, timestamp, marker, sound, payload };
         self.hear(now, &heard);
         self.output.sound.is_bridged().then_some(heard)
-    }
-
-    /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
-    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
-        if self.awaits_keys() {
-            return;
-        }
-        let Some(peer) = &mut self.peer else { return };
-        let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
-        let Some(report) = rtcp::read(bytes, self.sender.ssrc()) else {
-            self.malformed += 1;
-            return;
-        };
-        if peer.lock.admit_control(from) {
-            self.reporter.on_report(&report, now.utc);
-        } else {
-            self.foreign += 1;
-        }
     }
 
     /// Sends on what the other leg heard. Nothing while a prompt or a key of ours is being sent; what is of

@@ -1,11 +1,37 @@
-//! What a leg says of itself: reports to its peer by RTCP, and what it has counted.
+//! What a leg and its peer say of themselves: reports by RTCP both ways, and what the leg has counted.
+
+use std::net::SocketAddr;
 
 use super::{Datagram, MAX_CONTROL, MediaLeg};
 use crate::base::time::Now;
 use crate::media::command::{LegStats, Stream};
-use crate::media::{quality, rtp};
+use crate::media::{quality, rtcp, rtp};
 
 impl MediaLeg {
+    /// Takes a datagram from the RTCP socket. From elsewhere it is counted and changes nothing.
+    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        self.forget_web();
+        self.on_control(now, from, bytes);
+    }
+
+    pub(super) fn on_control(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        if self.awaits_keys() {
+            return;
+        }
+        let Some(bytes) = self.guard.open_rtcp(bytes) else { return };
+        let from = self.prove_web(now, from);
+        let Some(peer) = &mut self.peer else { return };
+        let report = rtcp::read(bytes, self.sender.ssrc());
+        if !peer.lock.is_control(from) {
+            self.foreign += 1;
+        } else if let Some(report) = report {
+            peer.lock.hold_control(from);
+            self.reporter.on_report(&report, now.utc);
+        } else {
+            self.malformed += 1;
+        }
+    }
+
     pub fn stats(&self) -> LegStats {
         let mut stats = LegStats {
             sent: self.sender.counts().0,

@@ -21,6 +21,8 @@ pub(super) struct Browser {
     web: Option<Box<Web>>,
     /// Where the lock is set to.
     place: Option<SocketAddr>,
+    /// Whence the packet came that is being opened.
+    from: Option<SocketAddr>,
 }
 
 impl MediaLeg {
@@ -34,8 +36,19 @@ impl MediaLeg {
         self.browser.web.as_mut()?.poll_datagram()
     }
 
-    pub(super) fn agree_web(&mut self, stream: &Stream) {
-        self.browser.agreed = stream.web.as_deref().cloned();
+    /// Whether somebody else is spoken with from now on: another browser by its certificate, or none where one was. Such
+    /// is the next of several who are called in turn. Then nothing of the one before stays: what is said now is not for
+    /// it, and what it says is not heard.
+    pub(super) fn agree_web(&mut self, stream: &Stream) -> bool {
+        let agreed = stream.web.as_deref().cloned();
+        let was = self.peer.as_ref().and_then(|peer| peer.stream.web.as_ref()).map(|web| web.fingerprint);
+        let is_another = was.is_some() && was != agreed.as_ref().map(|web| web.fingerprint);
+        if is_another {
+            self.guard.wipe();
+            (self.browser.web, self.browser.place, self.browser.from) = (None, None, None);
+        }
+        self.browser.agreed = agreed;
+        is_another
     }
 
     /// The peer is a browser that has no keys yet.
@@ -60,8 +73,25 @@ impl MediaLeg {
         if !known {
             self.foreign += 1;
         }
+        self.browser.from = Some(from).filter(|_| known);
         // It may check, and send, from several addresses at once; its keys say that it is the same.
         self.browser.place.filter(|_| known)
+    }
+
+    /// What comes now is not by the port of a browser's media.
+    pub(super) fn forget_web(&mut self) {
+        self.browser.from = None;
+    }
+
+    /// The packet that came last has been opened: the peer is where it came from. Whence it is to be taken as coming
+    /// now.
+    pub(super) fn prove_web(&mut self, now: Now, taken: SocketAddr) -> SocketAddr {
+        let (Some(from), Some(web)) = (self.browser.from.take(), &mut self.browser.web) else { return taken };
+        web.prove(from);
+        if web.place(now.at) != self.browser.place {
+            self.settle_web(now);
+        }
+        self.browser.place.unwrap_or(taken)
     }
 
     /// The clock.

@@ -34,6 +34,7 @@ fn stranger() -> SocketAddr {
 /// A leg of ours, its browser, and what the browser has received in the clear again.
 struct Story {
     now: Now,
+    us: Arc<Identity>,
     leg: MediaLeg,
     browser: Dtls,
     guard: Guard,
@@ -49,7 +50,7 @@ impl Story {
         let mut leg = MediaLeg::new(now, LegKey(1), Origin::random(&mut Rng::from_number(1)));
         leg.show(Arc::clone(&us));
         leg.connect(stream(named(&them)));
-        Self { now, leg, browser, guard: Guard::default(), heard: Vec::new(), sequence: 7 }
+        Self { now, us, leg, browser, guard: Guard::default(), heard: Vec::new(), sequence: 7 }
     }
 
     /// A check of the browser's from there, and what is answered.
@@ -194,12 +195,55 @@ fn after_the_keys_only_what_is_encrypted_is_heard_and_from_where_the_browser_che
     let stats = story.leg.stats();
     assert_eq!((stats.forged, stats.foreign), (1, 1));
     assert!(stats.security.is_some());
-    // The browser moves: what it says now comes from there, and we follow once it nominates.
+    // The browser moves: it nominates, and what it says now comes from there.
     let moved = at("192.0.2.8:4004");
     assert_eq!(story.check(moved), Some(0x0101));
-    story.pass(moved, 5);
     let from_both = (story.packet(true), story.packet(true));
     assert!(story.hears(moved, from_both.0) && story.hears(here(), from_both.1));
+    story.pass(moved, 5);
+}
+
+#[test]
+fn a_copied_check_and_copied_packets_from_elsewhere_do_not_take_the_sound_away() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    let spoken = story.packet(true);
+    assert!(story.hears(here(), spoken.clone()));
+    for _ in 0..3 {
+        assert_eq!(story.check(stranger()), Some(0x0101), "as if the browser had asked");
+        // What has been said, what nobody said, and a report of nobody; by the port of reports too.
+        assert!(!story.hears(stranger(), spoken.clone()));
+        let clear = story.packet(false);
+        assert!(!story.hears(stranger(), clear));
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0];
+        assert!(!story.hears(stranger(), report.to_vec()));
+        story.leg.handle_rtcp(story.now, stranger(), &mut report.to_vec());
+        // All that is sent goes to the browser.
+        story.pass(here(), 5);
+        let sealed = story.packet(true);
+        assert!(story.hears(here(), sealed));
+    }
+    let mut report = [&[0x80, 201, 0, 1, 0, 0, 0, 7][..], &[0; 32]].concat();
+    let sealed = story.guard.protect_rtcp(&mut report, 8).expect("protected").to_vec();
+    let forged = story.packet(false);
+    assert!(!story.hears(stranger(), forged));
+    story.leg.handle_rtcp(story.now, here(), &mut sealed.clone());
+    story.pass(here(), 5);
+}
+
+#[test]
+fn rfc_3550_a_browser_that_only_reports_is_followed_by_its_reports() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    let moved = at("192.0.2.8:4004");
+    assert_eq!(story.check(moved), Some(0x0101));
+    story.pass(here(), 5);
+    let mut report = [&[0x80, 201, 0, 1, 0, 0, 0, 7][..], &[0; 32]].concat();
+    let mut sealed = story.guard.protect_rtcp(&mut report, 8).expect("protected").to_vec();
+    assert!(story.leg.handle_rtp(story.now, moved, &mut sealed).is_none());
+    story.pass(moved, 5);
 }
 
 #[test]
@@ -240,4 +284,43 @@ fn another_certificate_or_none_at_all_is_told_once() {
     bare.connect(stream(Fingerprint::new(Hash::Sha256, &[7; 32]).expect("a fingerprint")));
     assert!(bare.look(story.now, &mut [0; MAX_CONTROL]).is_none());
     assert!(bare.poll_event() == Some(told(Insecure::Handshake)), "a plane without a certificate");
+}
+
+#[test]
+fn a_telephone_that_is_called_after_a_browser_is_heard_in_the_clear_and_the_browser_no_longer() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    let sealed = story.packet(true);
+    story.leg.connect(Stream::g711(stranger()));
+    let clear = story.packet(false);
+    assert!(!story.hears(here(), sealed) && story.hears(stranger(), clear));
+    let mut out = [0; MAX_PACKET];
+    let sent = story.leg.tick(story.now, &mut out).map(|datagram| (datagram.to, datagram.bytes.len()));
+    assert_eq!(sent, Some((stranger(), 12 + FRAME)));
+}
+
+#[test]
+fn another_browser_that_is_called_after_one_is_not_spoken_with_by_the_keys_of_the_first() {
+    let mut story = Story::new();
+    assert_eq!(story.check(here()), Some(0x0101));
+    story.pass(here(), 30);
+    story.leg.bridge();
+    let next = identity();
+    let (sealed, sound) = (story.packet(true), Sound::Audio(Codec::Pcma));
+    story.leg.connect(stream(named(&next)));
+    let heard = Heard { source: 3, sequence: 0, timestamp: 0, marker: false, sound, payload: &[0x55; FRAME] };
+    let mut out = [0; MAX_PACKET];
+    assert!(story.leg.relay(story.now, &heard, &mut out).is_none() && !story.leg.wants_tick());
+    assert!(!story.hears(here(), sealed));
+    // It comes from elsewhere, and has keys of its own.
+    let moved = at("192.0.2.8:4004");
+    story.browser = Dtls::new(story.now.at, &next, DtlsRole::Client, named(&story.us));
+    story.guard = Guard::default();
+    assert_eq!(story.check(moved), Some(0x0101));
+    story.pass(moved, 30);
+    let sealed = story.packet(true);
+    assert!(story.hears(moved, sealed));
+    let sent = story.leg.relay(story.now, &heard, &mut out).expect("it has keys");
+    assert_eq!(sent.to, moved);
 }

@@ -68,13 +68,14 @@ impl SourceLock {
         from == self.named || self.held == Some(from)
     }
 
-    /// RTCP is taken from the peer's host only, and its port remembered.
-    pub fn admit_control(&mut self, from: SocketAddr) -> bool {
-        let ours = from.ip() == self.held.unwrap_or(self.named).ip();
-        if ours {
-            self.control = Some(from);
-        }
-        ours
+    /// RTCP is taken from the peer's host only.
+    pub fn is_control(&self, from: SocketAddr) -> bool {
+        from.ip() == self.held.unwrap_or(self.named).ip()
+    }
+
+    /// The peer's reports come from there.
+    pub fn hold_control(&mut self, from: SocketAddr) {
+        self.control = Some(from);
     }
 
     /// Where to send RTP: back to the source (RFC 4961), before that to the named address.
@@ -146,7 +147,8 @@ mod tests {
             assert!(!lock.admit(at("198.51.100.7:4000"), &packet(1, sequence)));
             assert!(!lock.admit(at("192.0.2.1:4002"), &packet(1, sequence)));
         }
-        assert!(!lock.admit_control(at("198.51.100.7:4001")) && lock.admit_control(at("192.0.2.1:9")));
+        assert!(!lock.is_control(at("198.51.100.7:4001")) && lock.is_control(at("192.0.2.1:9")));
+        lock.hold_control(at("192.0.2.1:9"));
         assert_eq!(lock.control_target(at("192.0.2.1:4001")), Some(at("192.0.2.1:4001")));
     }
 

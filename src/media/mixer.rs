@@ -1,16 +1,15 @@
 //! A room, sans-IO: three or more legs, of which each hears all the others and not itself. Every 20 ms a frame of each
-//! goes in and one for each comes out; a leg that is missing is made up for by its own [`Inlet`] and holds up nobody.
+//! goes in and one for each comes out; a leg that is missing is made up for by its own [`Inlet`](super::inlet::Inlet) and
+//! holds up nobody. The sound is mixed at 8 kHz; at 16 as long as two or more are there who can hear the difference.
 
 use std::sync::Arc;
 
-use super::codec::{FRAME, Rate};
+use super::codec::Rate;
 use super::command::{Clip, MOST_IN_A_ROOM, Sound};
-use super::g711::Law;
-use super::inlet::Inlet;
 use super::leg::Heard;
+use super::mixer_member::{Member, WIDE};
 use super::player::Player;
-use super::playout::Playout;
-use super::seam::Seam;
+use super::resample::Resampler;
 use crate::base::id::{LegKey, PlayKey, RoomKey};
 use crate::base::quiet::quiet_debug;
 
@@ -25,26 +24,23 @@ const PATIENCE: u8 = 2;
 pub struct Room {
     source: u32,
     members: Vec<Member>,
-    chime: Option<Player>,
-    /// Timestamp of what goes out.
-    clock: u32,
-    /// And its number.
-    sequence: u16,
+    /// At which it mixes.
+    rate: Rate,
+    chime: Option<Chime>,
+    /// Number of what goes out.
+    sequence: u32,
     /// It waits to begin, for so many frames already.
     waits: Option<u8>,
+    linear: Vec<i16>,
+    changed: Vec<i16>,
 }
 
-struct Member {
-    leg: LegKey,
-    inlet: Inlet,
-    frame: [i16; FRAME],
-    /// In place of the inlet, when what is heard of the leg is not G.711.
-    playout: Option<Box<Playout>>,
-    /// By which the leg was heard last; mostly it is what its peer wants to hear, too. For another codec the leg
-    /// changes what it is given.
-    law: Law,
-    seam: Seam,
-    out: [u8; FRAME],
+/// A tone for all.
+struct Chime {
+    player: Player,
+    /// Of the tone as it is read, and of the room that it is brought to.
+    rates: Option<(Rate, Rate)>,
+    entry: Option<Resampler>,
 }
 
 impl Room {
@@ -52,15 +48,15 @@ impl Room {
         let members = Vec::with_capacity(MOST_IN_A_ROOM);
         // Never sent; only other than the peers', which are random.
         let source = (key.0 as u32) ^ 0x4d69_7846;
-        Self { source, members, chime: None, clock: 0, sequence: 0, waits: Some(0) }
+        let (linear, changed) = (Vec::with_capacity(WIDE), Vec::with_capacity(WIDE));
+        let (rate, sequence, waits) = (Rate::Narrow, 0, Some(0));
+        Self { source, members, rate, chime: None, sequence, waits, linear, changed }
     }
 
     /// Somebody comes in. Twice is once; into a full room nobody comes.
     pub fn join(&mut self, leg: LegKey) {
         if self.members.len() < MOST_IN_A_ROOM && self.member(leg).is_none() {
-            let (frame, out) = ([0; FRAME], [0; FRAME]);
-            let (inlet, seam, law) = (Inlet::new(), Seam::default(), Law::A);
-            self.members.push(Member { leg, inlet, frame, playout: None, law, seam, out });
+            self.members.push(Member::new(leg));
         }
     }
 
@@ -69,7 +65,7 @@ impl Room {
         let before = self.members.len();
         self.members.retain(|member| member.leg != leg);
         if self.members.len() < before {
-            self.members.iter_mut().for_each(|member| member.seam.open());
+            self.members.iter_mut().for_each(Member::open_seam);
         }
     }
 
@@ -83,8 +79,9 @@ impl Room {
 
     /// All hear this, besides each other.
     pub fn chime(&mut self, clip: Arc<Clip>) {
-        if self.chime.replace(Player::new(PlayKey(0), vec![clip], false)).is_some() {
-            self.members.iter_mut().for_each(|member| member.seam.open());
+        let player = Player::new(PlayKey(0), vec![clip], false);
+        if self.chime.replace(Chime { player, rates: None, entry: None }).is_some() {
+            self.members.iter_mut().for_each(Member::open_seam);
         }
     }
 
@@ -92,14 +89,7 @@ impl Room {
     pub fn hear(&mut self, leg: LegKey, heard: &Heard<'_>) {
         let Some(member) = self.member(leg) else { return };
         match heard.sound {
-            Sound::Audio(codec) => {
-                if let Some(law) = codec.law() {
-                    (member.law, member.playout) = (law, None);
-                    return member.inlet.push(heard.source, heard.timestamp, law, heard.payload);
-                }
-                let playout = || Box::new(Playout::new(Rate::Narrow));
-                member.playout.get_or_insert_with(playout).push(heard);
-            }
+            Sound::Audio(codec) => member.hear(codec, heard),
             Sound::Key { .. } | Sound::Noise => {}
         }
     }
@@ -107,11 +97,12 @@ impl Room {
     /// The 20 ms clock. Whether there is something to send now: by [`Self::heard_by`] for each place below
     /// [`MOST_IN_A_ROOM`].
     pub fn tick(&mut self) -> bool {
-        let mut total = [0; FRAME];
+        self.fit();
+        let mut total = [0; WIDE];
         let mut anybody = false;
         for member in &mut self.members {
             anybody |= member.pull();
-            total.iter_mut().zip(&member.frame).for_each(|(sum, sample)| *sum += i32::from(*sample));
+            add(&mut total, &member.own);
         }
         if let Some(waited) = self.waits.filter(|waited| !anybody && *waited < PATIENCE) {
             self.waits = Some(waited + 1);
@@ -119,30 +110,57 @@ impl Room {
         }
         self.waits = None;
         self.add_chime(&mut total);
+        let length = self.rate.frame();
         for member in &mut self.members {
-            for ((out, sum), own) in member.out.iter_mut().zip(&total).zip(&member.frame) {
-                *out = member.law.encode(member.seam.pass(softened(*sum - i32::from(*own))));
-            }
+            let own = std::mem::take(&mut member.own);
+            let others =
+                total.iter().zip(&own).take(length).map(|(sum, own)| softened(*sum - i32::from(*own)));
+            member.give(others, &mut self.linear);
+            member.own = own;
         }
-        self.clock = self.clock.wrapping_add(FRAME as u32);
         self.sequence = self.sequence.wrapping_add(1);
         true
     }
 
-    /// Who sits at this place, and what is to be sent there.
+    /// Who sits at this place, and what is to be sent there; no payload when it could not be made.
     pub fn heard_by(&self, place: usize) -> Option<(LegKey, Heard<'_>)> {
-        let Member { leg, law, out, .. } = self.members.get(place)?;
-        let Self { source, sequence, clock: timestamp, .. } = *self;
-        let sound = Sound::Audio(law.codec());
-        let heard = Heard { source, sequence, timestamp, marker: false, sound, payload: out };
-        Some((*leg, heard))
+        let member = self.members.get(place)?;
+        let codec = member.codec();
+        let heard = Heard {
+            source: self.source,
+            sequence: self.sequence as u16,
+            timestamp: self.sequence.wrapping_mul(codec.step()),
+            marker: false,
+            sound: Sound::Audio(codec),
+            payload: member.out(),
+        };
+        Some((member.leg, heard))
     }
 
-    fn add_chime(&mut self, total: &mut [i32; FRAME]) {
-        let Some(player) = &mut self.chime else { return };
-        let mut frame = [0; FRAME];
-        let more = player.next(Law::A, &mut frame);
-        total.iter_mut().zip(frame).for_each(|(sum, byte)| *sum += i32::from(Law::A.decode(byte)));
+    /// The rate is that of the second best: nobody is served by more.
+    fn fit(&mut self) {
+        self.members.iter_mut().for_each(Member::settle);
+        let wide = self.members.iter().filter(|member| member.codec().rate() == Rate::Wide).count();
+        self.rate = if wide >= 2 { Rate::Wide } else { Rate::Narrow };
+        self.members.iter_mut().for_each(|member| member.fit(self.rate));
+    }
+
+    fn add_chime(&mut self, total: &mut [i32; WIDE]) {
+        let Some(chime) = &mut self.chime else { return };
+        let rates = (chime.player.rate().min(self.rate), self.rate);
+        if chime.rates != Some(rates) {
+            (chime.rates, chime.entry) = (Some(rates), Resampler::new(rates.0, rates.1));
+        }
+        self.linear.clear();
+        let more = chime.player.next_linear(rates.0, &mut self.linear);
+        match &mut chime.entry {
+            Some(entry) => {
+                self.changed.clear();
+                entry.process(&self.linear, &mut self.changed);
+                add(total, &self.changed);
+            }
+            None => add(total, &self.linear),
+        }
         if !more {
             self.chime = None;
         }
@@ -153,15 +171,8 @@ impl Room {
     }
 }
 
-impl Member {
-    /// Its next 20 ms. Whether anything was heard.
-    fn pull(&mut self) -> bool {
-        let Some(playout) = &mut self.playout else { return self.inlet.pull(&mut self.frame) };
-        for (place, sample) in self.frame.iter_mut().zip(playout.pull()) {
-            *place = *sample;
-        }
-        !playout.is_idle()
-    }
+fn add(total: &mut [i32; WIDE], samples: &[i16]) {
+    total.iter_mut().zip(samples).for_each(|(sum, sample)| *sum += i32::from(*sample));
 }
 
 /// A sum within the 16 bits: several loud voices are pressed together, not cut off.
@@ -176,3 +187,7 @@ quiet_debug!(Room => "Room");
 #[cfg(test)]
 #[path = "mixer_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "mixer_wide_tests.rs"]
+mod wide_tests;

@@ -26,6 +26,7 @@ mod level;
 pub mod lock;
 pub mod mend;
 pub mod mixer;
+mod mixer_member;
 pub mod music;
 pub mod opus;
 pub mod outgoing;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::codec::FRAME;
 use super::command::{Clip, MOST_IN_A_ROOM, Sound};
 use super::leg::Heard;
 use super::mixer::Room;
+use super::outgoing::MAX_FRAME;
 use super::plane::{Post, Side};
 use super::plane_thread::{PHASES, Partner, PlaneThread};
 use crate::base::id::{LegKey, RoomKey};
@@ -29,12 +29,14 @@ pub(super) struct Mixed {
     sequence: u16,
     timestamp: u32,
     sound: Sound,
-    payload: [u8; FRAME],
+    payload: [u8; MAX_FRAME],
+    length: usize,
 }
 
 impl Mixed {
     pub(super) fn heard(&self) -> Heard<'_> {
-        let Self { source, sequence, timestamp, sound, ref payload, .. } = *self;
+        let payload = self.payload.get(..self.length).unwrap_or_default();
+        let Self { source, sequence, timestamp, sound, .. } = *self;
         Heard { source, sequence, timestamp, marker: false, sound, payload }
     }
 }
@@ -90,10 +92,10 @@ impl Rooms {
     /// What the leg at that place is to be sent, taken out of the room so that it can cross.
     pub(super) fn mixed(&self, room: RoomKey, place: usize) -> Option<Mixed> {
         let (leg, heard) = self.table.get(&room)?.heard_by(place)?;
-        let mut payload = [0; FRAME];
-        payload.get_mut(..heard.payload.len())?.copy_from_slice(heard.payload);
+        let (mut payload, length) = ([0; MAX_FRAME], heard.payload.len());
+        payload.get_mut(..length)?.copy_from_slice(heard.payload);
         let Heard { source, sequence, timestamp, sound, .. } = heard;
-        Some(Mixed { leg, source, sequence, timestamp, sound, payload })
+        Some(Mixed { leg, source, sequence, timestamp, sound, payload, length })
     }
 
     /// The room in whose code a fault was is no more; its legs.
@@ -144,6 +146,9 @@ impl PlaneThread {
             }
             for place in 0..MOST_IN_A_ROOM {
                 let Some(mixed) = self.rooms.mixed(room, place) else { break };
+                if mixed.length == 0 {
+                    continue;
+                }
                 let seat = self.legs.places.get(&mixed.leg).copied();
                 self.current = seat;
                 let to = Partner { side: Side::Leg(mixed.leg), place: seat };

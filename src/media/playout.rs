@@ -104,6 +104,14 @@ impl Playout {
         self.idle >= IDLE
     }
 
+    /// What was pulled last.
+    pub fn frame(&self) -> &[i16] {
+        match self.voice.as_ref().and_then(|voice| voice.resampler.as_ref()) {
+            Some(_) => &self.changed,
+            None => &self.frame,
+        }
+    }
+
     /// The next 20 ms; silence while there is nothing. Of the rate's length.
     pub fn pull(&mut self) -> &[i16] {
         self.take_frame(0);

@@ -56,3 +56,7 @@ fn raise(priority: u8) -> bool {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
     set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(value), policy).is_ok()
 }
+
+#[cfg(test)]
+#[path = "thread_setup_tests.rs"]
+mod tests;

@@ -4,6 +4,11 @@
 //!
 //! The only file with `unsafe`: the kernel reads and writes memory of ours while we go on. All such memory is in
 //! [`Memory`], whose address never changes and which lives until the kernel has given back every order.
+//!
+//! What may go wrong, and what then: a signal, no memory, no room for completions (EINTR, EAGAIN, EBUSY) leave orders
+//! with us, and they are handed over by the next turn. No buffer is free (ENOBUFS): the order ends and is given anew
+//! when some are. Completions beyond the room for them are kept by the kernel and end standing orders, which are given
+//! anew too. What comes of a leg that is gone bears its generation, and only its buffer or slot is taken from it.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -40,8 +45,15 @@ const NAME: usize = size_of::<libc::sockaddr_in6>();
 const RECEIVED: usize = 16 + NAME + DATAGRAM;
 /// The group of our buffers.
 const GROUP: u16 = 0;
-/// How often the kernel is asked for an order back; it comes at the first or second time.
+/// How often the kernel is asked for an order back, or to take one; it does at the first or second time.
 const PATIENCE: u32 = 200;
+/// So long it may look for an order that is to be given back.
+const SEARCH: Timespec = Timespec::new().nsec(100_000_000);
+// Its ring of buffers counts by 16 bits and takes a part of them for the place.
+const _: () = assert!(BUFFERS.is_power_of_two() && BUFFERS <= 1 << 15);
+
+/// What a generation has of bits, all of them set.
+const MOST_GENERATIONS: u32 = 0x3fff_ffff;
 
 /// What a completion is of: two bits of kind, 30 of generation, 32 of mark or slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,8 +66,9 @@ enum Order {
 /// See the module.
 pub struct Uring {
     ring: ManuallyDrop<IoUring>,
-    /// Leaked, and freed by `Drop` when nothing can write to it any more.
     memory: &'static Memory,
+    /// The same as its owner has it: freed by `Drop` when nothing can write to it any more.
+    owned: *mut Memory,
     /// Our count of buffers given to the kernel, as its ring counts them.
     tail: u16,
     free_sends: Vec<u32>,
@@ -69,11 +82,16 @@ pub struct Uring {
     woken: bool,
     /// Orders that the kernel has not given back.
     standing: usize,
+    /// So many times it takes nothing, for a test.
+    #[cfg(test)]
+    deaf: u32,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Watched {
     active: bool,
+    /// Nobody has it, and the kernel has not let go of it.
+    leaving: bool,
     /// Its order is with the kernel.
     standing: bool,
     /// Counts who had this mark, so that nobody gets what came for another.
@@ -119,7 +137,10 @@ impl Uring {
             .setup_cqsize(completions as u32)
             .build(ORDERS)?;
         ring.submitter().register_files_sparse(sockets as u32)?;
-        let memory = Memory::new();
+        let owned = Memory::new();
+        // SAFETY: it was made right now, and is freed by `Drop` alone, when nothing is done with it any more. Nobody has
+        // it but by shared references, and what the kernel writes is in cells.
+        let memory = unsafe { &*owned };
         // SAFETY: the ring of buffers is zeroed, as long as is said, page-aligned, and never moved; it is freed after
         // the ring is closed (`Drop`), or when this fails not at all.
         unsafe {
@@ -133,6 +154,7 @@ impl Uring {
         let mut this = Self {
             ring: ManuallyDrop::new(ring),
             memory,
+            owned,
             tail: 0,
             free_sends: (0..SENDS as u32).collect(),
             sockets: vec![Watched::default(); sockets],
@@ -142,43 +164,86 @@ impl Uring {
             waking: false,
             woken: false,
             standing: 0,
+            #[cfg(test)]
+            deaf: 0,
         };
         (0..BUFFERS as u16).for_each(|buffer| this.give(buffer));
         this.publish();
         this.arm_wake();
         // A sandbox that lets rings be made may still forbid to use them.
-        this.ring.submit()?;
+        this.submit()?;
         Ok(this)
     }
 
     pub fn watch(&mut self, mark: u32, socket: &UdpSocket) -> io::Result<()> {
-        let watched = self.sockets.get_mut(mark as usize).ok_or(io::ErrorKind::QuotaExceeded)?;
+        let watched = self.sockets.get(mark as usize).ok_or(io::ErrorKind::QuotaExceeded)?;
+        if watched.leaving && !self.let_go(mark) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
         self.ring.submitter().register_files_update(mark, &[socket.as_raw_fd()])?;
-        watched.active = true;
+        self.sockets.get_mut(mark as usize).ok_or(io::ErrorKind::QuotaExceeded)?.active = true;
         self.arm(mark).then_some(()).ok_or_else(|| io::ErrorKind::ResourceBusy.into())
     }
 
     pub fn forget(&mut self, mark: u32) {
         let Some(watched) = self.sockets.get_mut(mark as usize).filter(|w| w.active) else { return };
-        let order = Order::Receive { mark, generation: watched.generation };
-        watched.active = false;
+        (watched.active, watched.leaving) = (false, true);
         self.ended.retain(|other| *other != mark);
-        // What is to be sent from it goes first. An order that has ended is not found, and that is as well.
-        let _submitted = self.ring.submit();
-        let _cancelled =
-            self.ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(order.mark()));
+        self.let_go(mark);
+    }
+
+    /// Takes back what the kernel has of a mark that nobody has any more. Whether another may have it: as long as an
+    /// order is on its way, what is to be sent would go out of the other's socket, and the order to receive would come
+    /// too late to be taken back.
+    fn let_go(&mut self, mark: u32) -> bool {
+        let Some(&Watched { generation, .. }) = self.sockets.get(mark as usize) else { return false };
+        if !self.hand_over() {
+            return false;
+        }
+        let order = CancelBuilder::user_data(Order::Receive { mark, generation }.mark());
+        // An order that has ended is not found, and that is as well.
+        let _cancelled = self.ring.submitter().register_sync_cancel(Some(SEARCH), order);
         // The kernel lets go of the socket when it has given back the order.
         for _ in 0..PATIENCE {
-            if !self.sockets.get(mark as usize).is_some_and(|w| w.standing) {
+            if !self.stands(mark) {
                 break;
             }
             self.enter(Some(Duration::ZERO));
         }
-        if let Some(watched) = self.sockets.get_mut(mark as usize) {
-            let generation = watched.generation.wrapping_add(1) & 0x3fff_ffff;
-            *watched = Watched { generation, ..Watched::default() };
+        if self.stands(mark) || self.ring.submitter().register_files_update(mark, &[-1]).is_err() {
+            return false;
         }
-        let _emptied = self.ring.submitter().register_files_update(mark, &[-1]);
+        if let Some(watched) = self.sockets.get_mut(mark as usize) {
+            *watched =
+                Watched { generation: generation.wrapping_add(1) & MOST_GENERATIONS, ..Watched::default() };
+        }
+        true
+    }
+
+    fn stands(&self, mark: u32) -> bool {
+        self.sockets.get(mark as usize).is_some_and(|watched| watched.standing)
+    }
+
+    /// Whether the kernel has all orders. A signal, or no room at the moment, lets it take them later.
+    fn hand_over(&mut self) -> bool {
+        for _ in 0..PATIENCE {
+            let _submitted = self.submit();
+            if self.ring.submission().is_empty() {
+                return true;
+            }
+            // What has been done makes room.
+            self.reap();
+        }
+        false
+    }
+
+    fn submit(&mut self) -> io::Result<usize> {
+        #[cfg(test)]
+        if self.deaf > 0 {
+            self.deaf -= 1;
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        self.ring.submit()
     }
 
     pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
@@ -283,7 +348,7 @@ impl Uring {
                 self.standing += 1;
                 return true;
             }
-            let _submitted = self.ring.submit();
+            let _submitted = self.submit();
         }
         false
     }
@@ -352,8 +417,8 @@ impl Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        let _submitted = self.ring.submit();
-        let _cancelled = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
+        self.hand_over();
+        let _cancelled = self.ring.submitter().register_sync_cancel(Some(SEARCH), CancelBuilder::any());
         let time = Timespec::from(Duration::from_millis(10));
         for _ in 0..PATIENCE {
             if self.standing == 0 {
@@ -367,7 +432,7 @@ impl Drop for Uring {
         unsafe {
             ManuallyDrop::drop(&mut self.ring);
             if self.standing == 0 {
-                drop(Box::from_raw(ptr::from_ref(self.memory).cast_mut()));
+                drop(Box::from_raw(self.owned));
             }
         }
     }
@@ -376,10 +441,10 @@ impl Drop for Uring {
 impl Memory {
     /// 32 KiB pass by the stack, once.
     #[allow(clippy::large_stack_arrays)]
-    fn new() -> &'static Self {
+    fn new() -> *mut Self {
         let nowhere = || SockAddr::from(SocketAddr::from(([0, 0, 0, 0], 0)));
         let sending = || UnsafeCell::new(Sending { to: nowhere(), bytes: [0; SEND_ROOM] });
-        Box::leak(Box::new(Self {
+        Box::into_raw(Box::new(Self {
             entries: Entries(UnsafeCell::new([const { MaybeUninit::zeroed() }; BUFFERS])),
             received: (0..BUFFERS).map(|_| UnsafeCell::new([0; RECEIVED])).collect(),
             sends: (0..SENDS).map(|_| sending()).collect(),
@@ -426,3 +491,7 @@ fn address(name: &[u8]) -> Option<SocketAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "uring_tests.rs"]
+mod tests;

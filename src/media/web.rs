@@ -16,8 +16,6 @@ use crate::base::quiet::quiet_debug;
 const SECURE_WITHIN: Duration = Duration::from_secs(15);
 /// Datagrams of ours that wait to be taken: a flight has a handful.
 const MOST_WAITING: usize = 32;
-/// DTLS a second that is looked at; a handshake needs some dozens, and only who was checked is heard at all.
-const MOST_RECORDS: u8 = 100;
 
 /// What a datagram is by its first octet (RFC 7983 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +47,6 @@ pub struct Web {
     keying: Option<Keying>,
     is_keyed: bool,
     secure_until: Instant,
-    /// Records since the second began.
-    records: (Instant, u8),
     waiting: VecDeque<(SocketAddr, Vec<u8>)>,
     /// There will be no call; `true` once that is told.
     fault: Option<(Insecure, bool)>,
@@ -67,20 +63,20 @@ impl Web {
             keying: None,
             is_keyed: false,
             secure_until: now + SECURE_WITHIN,
-            records: (now, 0),
             waiting: VecDeque::new(),
             fault: None,
             strangers: 0,
         }
     }
 
-    /// A later exchange. Another certificate or role is another association (RFC 8842 3.1); the old keys serve
-    /// until it has new ones.
+    /// A later exchange. Another certificate or role is another association (RFC 8842 3.1). Where only the role is
+    /// another, the old keys serve until it has new ones; to another certificate's owner the leg begins anew.
     pub fn agree(&mut self, now: Instant, agreed: WebRtc) {
         self.ice.set_words(agreed.ice.clone());
         if (agreed.role, agreed.fingerprint) != (self.agreed.role, self.agreed.fingerprint) {
             self.dtls = Dtls::new(now, &self.identity, agreed.role, agreed.fingerprint);
             (self.is_keyed, self.secure_until) = (false, now + SECURE_WITHIN);
+            self.ice.set_keyed(false);
         }
         self.agreed = agreed;
         self.drain(now, None);
@@ -115,6 +111,11 @@ impl Web {
         self.ice.knows(address)
     }
 
+    /// The keys have opened what came from there.
+    pub fn prove(&mut self, address: SocketAddr) {
+        self.ice.prove(address);
+    }
+
     /// Where to send to now.
     pub fn place(&self, now: Instant) -> Option<SocketAddr> {
         self.ice.selected(now)
@@ -143,15 +144,10 @@ impl Web {
 
     /// DTLS of whom ICE has not let in is not even looked at.
     fn on_record(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        let (since, count) = &mut self.records;
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *count) = (now, 0);
-        }
-        if !self.ice.knows(from) || *count >= MOST_RECORDS {
+        if !self.ice.admits_record(now, from) {
             self.strangers += 1;
             return;
         }
-        *count += 1;
         self.dtls.handle(now, datagram);
         self.drain(now, Some(from));
     }
@@ -163,7 +159,14 @@ impl Web {
         loop {
             match self.dtls.poll(&mut out) {
                 Step::Send(bytes) => say(&mut self.waiting, to, bytes),
-                Step::Keys(keying) => (self.keying, self.is_keyed) = (Some(keying), true),
+                Step::Keys(keying) => {
+                    (self.keying, self.is_keyed) = (Some(keying), true);
+                    self.ice.set_keyed(true);
+                    // Who ends the handshake is who began it.
+                    if let Some(from) = from {
+                        self.ice.prove(from);
+                    }
+                }
                 Step::Failed(DtlsFault::Fingerprint) => self.fail(Insecure::Certificate),
                 Step::Failed(DtlsFault::Handshake) => self.fail(Insecure::Handshake),
                 Step::Wait => return,

@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use zeroize::Zeroize as _;
 
 use super::link::End;
 use super::tls::{Security, is_by_certificate};
@@ -99,7 +100,10 @@ pub(super) async fn read(
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
                 take(buffer.filled());
-                Poll::Ready(Ok(buffer.filled().len()))
+                let length = buffer.filled().len();
+                // It may have been keys.
+                buffer.filled_mut().zeroize();
+                Poll::Ready(Ok(length))
             }
         }
     })

@@ -64,13 +64,21 @@ pub struct ListenAt {
     pub external: Option<SocketAddr>,
     /// Whom we call from here when there are several; empty: who belongs to no other.
     pub networks: Vec<Network>,
+    /// The mark of what is sent from here, 0 to 63 (RFC 2474).
+    pub dscp: u8,
 }
 
 impl ListenAt {
-    /// For everybody.
+    /// For everybody, and not marked.
     pub fn new(transport: Transport, address: SocketAddr) -> Self {
-        Self { transport, address, external: None, networks: Vec::new() }
+        Self { transport, address, external: None, networks: Vec::new(), dscp: 0 }
     }
+}
+
+/// Marks what the socket sends, in the upper six bits. A network that refuses the mark still carries the call.
+fn mark(socket: &socket2::Socket, address: SocketAddr, dscp: u8) {
+    let class = u32::from(dscp) << 2;
+    let _marked = if address.is_ipv6() { socket.set_tclass_v6(class) } else { socket.set_tos_v4(class) };
 }
 
 /// What the sockets may do.
@@ -215,13 +223,13 @@ pub fn start(config: NetConfig) -> io::Result<(Net, Inlet)> {
         let key = keys.next();
         let bound = match listen.transport {
             Transport::Udp => {
-                let socket = udp::bind(listen.address)?;
+                let socket = udp::bind(listen)?;
                 let bound = socket.local_addr()?;
                 datagrams.push((key, socket));
                 bound
             }
             transport => {
-                let listener = stream::bind(transport, listen.address)?;
+                let listener = stream::bind(listen)?;
                 let bound = listener.local_addr()?;
                 listeners.push((Listening { key, transport, number }, listener));
                 bound

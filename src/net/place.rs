@@ -24,6 +24,8 @@ pub(super) struct Place {
     pub(super) transport: Transport,
     pub(super) bound: SocketAddr,
     external: Option<SocketAddr>,
+    /// The mark of what is sent.
+    pub(super) dscp: u8,
     /// Whom it is for; empty: who belongs to no other.
     networks: Vec<Network>,
 }
@@ -42,8 +44,8 @@ impl Places {
     }
 
     pub(super) fn add(&mut self, key: FlowKey, bound: SocketAddr, listen: &ListenAt) {
-        let ListenAt { transport, external, networks, .. } = listen.clone();
-        self.listening.push(Place { key, transport, bound, external, networks });
+        let ListenAt { transport, external, networks, dscp, .. } = listen.clone();
+        self.listening.push(Place { key, transport, bound, external, dscp, networks });
     }
 
     pub(super) fn by_key(&self, key: FlowKey) -> Option<&Place> {

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 use super::carrier::Carrier;
 use super::inlet::Entrance;
 use super::link::{Backlog, End, Link, Way};
-use super::place::Places;
+use super::place::{Place, Places};
 use super::report::Reporter;
 use super::tls::Security;
-use super::{Keys, NetConfig, NetInput, Timing, bind_error, block, websocket};
+use super::{Keys, ListenAt, NetConfig, NetInput, Timing, bind_error, block, mark, websocket};
 use crate::base::id::FlowKey;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::telemetry::notice;
@@ -35,7 +35,8 @@ const SYSTEM_BUFFER: usize = 256 * 1024;
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Binds one family only, as for datagrams.
-pub(super) fn bind(transport: Transport, address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind(at: &ListenAt) -> io::Result<TcpListener> {
+    let address = at.address;
     let bound = || {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -43,7 +44,8 @@ pub(super) fn bind(transport: Transport, address: SocketAddr) -> io::Result<TcpL
         }
         // A restart must not wait for the last run's connections to be forgotten.
         socket.set_reuse_address(true)?;
-        // Accepted connections inherit these; the system's own sizes would do too.
+        // Accepted connections inherit the mark and these; the system's own sizes would do too.
+        mark(&socket, address, at.dscp);
         let _ = socket.set_send_buffer_size(SYSTEM_BUFFER);
         let _ = socket.set_recv_buffer_size(SYSTEM_BUFFER);
         socket.set_nonblocking(true)?;
@@ -51,7 +53,20 @@ pub(super) fn bind(transport: Transport, address: SocketAddr) -> io::Result<TcpL
         socket.listen(ACCEPT_BACKLOG)?;
         TcpListener::from_std(socket.into())
     };
-    bound().map_err(|error| bind_error(&transport.as_str().to_ascii_lowercase(), address, &error))
+    bound().map_err(|error| bind_error(&at.transport.as_str().to_ascii_lowercase(), address, &error))
+}
+
+/// A socket to connect from, at the address and with the mark of this listener.
+fn caller(place: Option<&Place>, peer: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let _ = socket.set_send_buffer_size(SYSTEM_BUFFER as u32);
+    if let Some(place) = place {
+        mark(&SockRef::from(&socket), peer, place.dscp);
+        if !place.bound.ip().is_unspecified() {
+            socket.bind(SocketAddr::new(place.bound.ip(), 0))?;
+        }
+    }
+    Ok(socket)
 }
 
 /// A listener: its key, and its number in the configuration.
@@ -287,13 +302,8 @@ impl Streams {
 
     /// Connects from the address on which we listen, so that the peer knows who calls.
     async fn connect(&self, transport: Transport, peer: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
-        let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        let _ = socket.set_send_buffer_size(SYSTEM_BUFFER as u32);
         let place = self.places.towards(transport, peer);
-        if let Some(place) = place.filter(|place| !place.bound.ip().is_unspecified()) {
-            socket.bind(SocketAddr::new(place.bound.ip(), 0))?;
-        }
-        let stream = socket.connect(peer).await?;
+        let stream = caller(place, peer)?.connect(peer).await?;
         let local = match place {
             Some(place) => self.places.advertised(place, peer),
             None => stream.local_addr()?,
@@ -349,4 +359,36 @@ impl Streams {
 /// Closing then sends RST, and the system forgets at once what was not read.
 fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::udp;
+    use super::*;
+
+    #[tokio::test]
+    async fn rfc2474_what_a_listener_sends_answers_and_connects_bears_its_mark() {
+        for (dscp, class) in [(24, 0x60), (40, 0xa0), (0, 0)] {
+            for address in ["127.0.0.1:0", "[::1]:0"] {
+                let address: SocketAddr = address.parse().expect("an address");
+                let at = |transport| ListenAt { dscp, ..ListenAt::new(transport, address) };
+                let read = |socket: &socket2::Socket| {
+                    let read = if address.is_ipv6() { socket.tclass_v6() } else { socket.tos_v4() };
+                    read.expect("it can be read")
+                };
+                let datagrams = udp::bind(&at(Transport::Udp)).expect("bound");
+                assert_eq!(read(&SockRef::from(&datagrams)), class, "{address}");
+
+                let listener = super::bind(&at(Transport::Tcp)).expect("bound");
+                let bound = listener.local_addr().expect("an address");
+                let mut places = Places::new(Vec::new());
+                places.add(Keys::default().next(), bound, &at(Transport::Tcp));
+                let ours = caller(places.towards(Transport::Tcp, bound), bound).expect("a socket");
+                assert_eq!(read(&SockRef::from(&ours)), class, "{address}");
+                let (theirs, accepted) = tokio::join!(ours.connect(bound), listener.accept());
+                let (_theirs, (accepted, _)) = (theirs.expect("connected"), accepted.expect("accepted"));
+                assert_eq!(read(&SockRef::from(&accepted)), class, "{address}");
+            }
+        }
+    }
 }

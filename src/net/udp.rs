@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::UdpSocket;
+use zeroize::Zeroize as _;
 
 use super::inlet::{Entrance, Taken};
 use super::place::Places;
 use super::report::Reporter;
-use super::{NetInput, bind_error, stun};
+use super::{ListenAt, NetInput, bind_error, mark, stun};
 use crate::base::id::FlowKey;
 use crate::sip::flow::{Destination, Flow, Transport};
 use crate::telemetry::notice;
@@ -24,7 +25,8 @@ const LARGEST: usize = 65_536;
 const TURN: usize = 64;
 
 /// Binds one family only, so an IPv6 wildcard leaves IPv4 to its own listener.
-pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn bind(at: &ListenAt) -> io::Result<UdpSocket> {
+    let address = at.address;
     let bound = || {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -33,6 +35,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         // A smaller buffer is no reason not to start.
         let _ = socket.set_recv_buffer_size(SYSTEM_BUFFER);
         let _ = socket.set_send_buffer_size(SYSTEM_BUFFER);
+        mark(&socket, address, at.dscp);
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         UdpSocket::from_std(socket.into())
@@ -77,13 +80,17 @@ impl Socket {
 
     /// Reads what is there. `false`: nobody listens any more.
     fn take_turn(&self, buffer: &mut [u8], inputs: &Entrance, limit: usize) -> bool {
+        let mut last = 0;
         for _ in 0..TURN {
+            // A message may bear keys, and the next may be a short one.
+            buffer.get_mut(..last).unwrap_or_default().zeroize();
             let (length, peer) = match self.inner.try_recv_from(buffer) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 // An ICMP error about something sent before; the next datagram is another matter.
                 Err(_) => continue,
             };
+            last = length;
             let bytes = buffer.get(..length).unwrap_or_default();
             if is_keep_alive(bytes) {
                 continue;

@@ -130,14 +130,14 @@ impl Call {
     pub(super) fn take_answer(&mut self, answer: &[u8]) -> Result<Offered, SdpError> {
         let (pending, offered) = self.pending.take().ok_or(SdpError::Mismatch)?;
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::Mismatch)?;
-        self.stream = Some(stream(&negotiation.accept_answer(pending, answer)?));
+        self.stream = Some(stream(&negotiation.accept_answer(pending, answer)?)?);
         Ok(offered)
     }
 
     pub(super) fn make_answer(&mut self, offer: &[u8]) -> Result<Vec<u8>, SdpError> {
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::Mismatch)?;
         let (sdp, agreed) = negotiation.answer(offer)?;
-        self.stream = Some(stream(&agreed));
+        self.stream = Some(stream(&agreed)?);
         Ok(sdp)
     }
 

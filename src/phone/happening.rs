@@ -144,7 +144,10 @@ fn refusal(status: u16) -> Option<&'static str> {
             "no codec in common (see `codecs` of [helpline] and --codec), or one side wants encryption that the other \
              does not take (see `srtp` of the [[line]] or [[trunk]] and --srtp)"
         }
-        503 => "the switch is full (see [limits]) or is being stopped",
+        503 => {
+            "the switch is full (see [limits]), is being stopped, or has no port for audio: its log and /health/ready say \
+             which"
+        }
         _ => return None,
     })
 }

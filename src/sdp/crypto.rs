@@ -23,8 +23,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Whether a leg is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Whether a leg is encrypted; the strictest is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Srtp {
     #[default]
     Never,

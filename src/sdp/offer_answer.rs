@@ -149,6 +149,11 @@ impl Negotiation {
         self.secured = None;
     }
 
+    /// For a dialog that begins with a call of ours: what is spoken there, the preferred one first.
+    pub fn set_codecs(&mut self, codecs: Vec<Codec>) {
+        self.local.codecs = codecs;
+    }
+
     /// For a dialog that begins with a call of ours, to a browser or not. Nobody but its peer knows these words.
     pub fn set_web(&mut self, ours: Option<OurWeb>, offers: bool) {
         (self.local.web, self.offers_web, self.web) = (ours, offers, Web::default());
@@ -192,6 +197,8 @@ impl Negotiation {
         }
         let (keys, web) = match self.local.web.as_ref().filter(|_| offer.is_web) {
             Some(ours) => (None, Some(self.web.accept(ours, &session, media)?)),
+            // Ours was for a browser, which has its keys by DTLS or none.
+            None if offer.is_web => return Err(SdpError::Security),
             None => (self.answered_keys(media, &offer.crypto)?, None),
         };
         let agreed = Agreed { keys, web, ..self.agree(&session, media, send, way, &offer.numbers)? };

@@ -224,3 +224,13 @@ fn the_words_hold_the_bits_that_rfc_8445_5_3_asks_for_and_print_nothing() {
     let written = web.offer(&ours(1));
     assert!(!format!("{written:?}").contains(std::str::from_utf8(written.password.expose()).unwrap()));
 }
+
+#[test]
+fn an_answer_without_keys_to_an_offer_for_a_browser_is_refused_though_our_certificate_is_gone_meanwhile() {
+    let mut n = negotiation(None);
+    n.set_web(Some(ours(1)), true);
+    let (bytes, pending) = n.offer(Way::SendRecv);
+    let answer = answer_to(&lines(&bytes), &[]);
+    n.set_web(None, false);
+    assert!(matches!(n.accept_answer(pending, answer.as_bytes()), Err(SdpError::Security)));
+}

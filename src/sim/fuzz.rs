@@ -22,7 +22,7 @@ use crate::sip::header_ext::{Privacy, RAck, Reason, ReferTo, Replaces, SessionEx
 use crate::sip::uri::Uri;
 use crate::sip::wire::frame::{Frame, StreamFramer};
 use crate::sip::wire::message::{Message, Method};
-use crate::sip::wire::parse::{Bounds, Parsed, parse};
+use crate::sip::wire::parse::{Bounds, Parsed, parse, parse_within};
 use crate::sip::wire::print::print;
 
 /// Bytes of one SIP message, as the shipped configuration has it.
@@ -48,7 +48,9 @@ pub fn datagram(bytes: &[u8]) {
     };
     headers.iter().for_each(|(_, value)| header(value.as_bytes()));
     let Ok(printed) = print(&message) else { return };
-    let Parsed::Ok(again) = parse(&printed) else { panic!("what was printed can't be read") };
+    // The printer may have written one field more than came.
+    let bounds = Bounds { headers: Bounds::default().headers + 1, ..Bounds::default() };
+    let Parsed::Ok(again) = parse_within(&printed, bounds) else { panic!("what was printed can't be read") };
     // Only Content-Length, which the printer writes itself, may stand elsewhere than it did.
     assert!(print(&again).is_ok_and(|twice| twice == printed), "a message changes each time it is printed");
 }

@@ -6,9 +6,10 @@ use super::{Owner, Switch, What, policy};
 use crate::base::id::{CallKey, DialogKey, LegKey};
 use crate::base::time::Now;
 use crate::callflow::machine::Machine;
+use crate::config::raw::Trunk;
 use crate::media::command::{Insecure, MediaCommand};
 use crate::privacy::screen;
-use crate::sdp::offer_answer::{Local, Security, Srtp};
+use crate::sdp::offer_answer::{Codec, Local, Security, Srtp};
 use crate::sdp::session::SdpError;
 use crate::sip::endpoint::Arrival;
 use crate::sip::flow::{Flow, Transport};
@@ -73,8 +74,13 @@ impl Switch {
         self.working_for(key);
         let caller = self.open_leg(now, key, Role::Caller, flow.local, Description::Theirs(offer));
         self.meets(caller, flow.peer);
-        let srtp = self.srtp_of_carrier(&flow);
+        let trunks = self.trunks_of(&flow);
+        // One of several that share an address: who wants encryption of one of them must not be called in the clear by
+        // naming another, so the strictest counts.
+        let srtp = trunks.iter().map(|trunk| policy::srtp(trunk.srtp.value)).max().unwrap_or(Srtp::Optional);
+        let codecs = trunks.iter().map(|trunk| policy::codecs(&trunk.codecs)).find(|own| !own.is_empty());
         self.secures(caller, srtp, flow.transport);
+        self.speaks(caller, codecs.unwrap_or_default());
         self.set_keys(caller, Some(flow.peer.ip()));
         self.attach(caller, dialog);
         let machine = Machine::new(program);
@@ -146,12 +152,26 @@ impl Switch {
         }
     }
 
-    /// What the configuration says of the carrier whose call this is.
-    fn srtp_of_carrier(&self, flow: &Flow) -> Srtp {
-        let trunk = self.policy.trunk_at(flow.peer.ip());
-        let trunk = trunk.or_else(|| self.trunks.serving(flow.peer.ip()));
-        let trunk = trunk.or_else(|| self.trunks.certified(flow.key, &self.policy));
-        trunk.map_or(Srtp::Optional, |trunk| policy::srtp(trunk.srtp.value))
+    /// What is spoken in a call to us; none: what the helpline speaks.
+    pub(super) fn speaks(&mut self, leg: LegKey, codecs: Vec<Codec>) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.codecs = codecs;
+        }
+    }
+
+    /// The carriers whose call this may be: several can share an address.
+    fn trunks_of(&self, flow: &Flow) -> Vec<&Trunk> {
+        let source = flow.peer.ip();
+        let registered = self.trunks.serving(source).chain(self.trunks.certified(flow.key, &self.policy));
+        self.policy.trunks_at(source).chain(registered).collect()
+    }
+
+    /// The codecs for a leg: first the caller's, unless it is the caller's own leg.
+    pub(super) fn codecs_for(&self, key: LegKey) -> Vec<Codec> {
+        let Some(leg) = self.legs.get(&key) else { return Vec::new() };
+        let caller = self.calls.get(&leg.call).map(|call| call.caller).filter(|caller| *caller != key);
+        let spoken = caller.and_then(|caller| self.legs.get(&caller)?.codec);
+        self.policy.codecs_after(&leg.codecs, spoken)
     }
 
     pub(super) fn attach(&mut self, leg: LegKey, dialog: DialogKey) {
@@ -173,8 +193,7 @@ impl Switch {
         let (first, last) = self.policy.config.media.ports.value;
         let security = Security::new(leg.srtp, leg.confidential, &self.policy.suites, &mut self.mint.rng);
         let web = self.mint.web();
-        let spoken = self.calls.get(&call).map(|call| call.caller).filter(|caller| *caller != key);
-        let spoken = spoken.and_then(|caller| self.legs.get(&caller)?.codec);
+        let codecs = self.codecs_for(key);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         leg.opened(
             local.ip(),
@@ -182,7 +201,7 @@ impl Switch {
                 address,
                 port: local.port(),
                 session_id: session,
-                codecs: self.policy.codecs_after(spoken),
+                codecs,
                 dtmf: !leg.keys_by_info,
                 noise: true,
                 rtcp_mux: false,

@@ -32,7 +32,7 @@ pub enum Phase {
     Parting(Parting),
     /// The caller speaks a message.
     Recording(TakeKey),
-    /// The last words; the end of them ends the call.
+    /// The last words; when they have been heard the call ends.
     Farewell(PlayKey),
 }
 

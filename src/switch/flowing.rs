@@ -18,6 +18,9 @@ use crate::telemetry::notice::Outcome;
 const MAX_STEPS: u32 = 32;
 /// Longest wait for keys after a prompt that nobody set a limit for.
 const LAST_RESORT: &str = "last-resort";
+/// What was sent last is not heard yet: a telephone keeps up to so much of it, to even out the network. A call that
+/// ended with its last packet would cut the last word.
+const PLAYED_OUT: Duration = Duration::from_millis(200);
 
 impl Switch {
     pub(super) fn start_flow(&mut self, now: Now, key: CallKey) {
@@ -80,7 +83,10 @@ impl Switch {
             Act::PlayTake => return self.play_take(key),
             Act::KeepTake { callback } => return Some(self.keep_take(now, key, callback)),
             Act::DropTake => self.drop_take(key),
-            Act::HangUp => self.end_call(now, key, Outcome::Goodbye),
+            Act::HangUp => {
+                self.last_phase(now, key, Outcome::Goodbye);
+                self.timers.set(Owner::Call(key), What::Flow, now.at + PLAYED_OUT);
+            }
         }
         None
     }
@@ -135,8 +141,7 @@ impl Switch {
         let Some(call) = self.calls.get_mut(&key) else { return };
         match &call.phase {
             Phase::Farewell(last) if *last == play => {
-                let outcome = call.outcome.unwrap_or(Outcome::Goodbye);
-                return self.end_call(now, key, outcome);
+                return self.timers.set(Owner::Call(key), What::Flow, now.at + PLAYED_OUT);
             }
             _ if call.play != Some(play) => return,
             _ => {}
@@ -196,29 +201,25 @@ impl Switch {
     }
 
     pub(super) fn flow_timeout(&mut self, now: Now, key: CallKey) {
-        if self.calls.get(&key).is_some_and(|c| matches!(c.phase, Phase::Together(_))) {
+        match self.calls.get(&key).map(|call| &call.phase) {
             // The tone of a join plays: the script waits, in case the other leaves before its end.
-            return self.timers.set(Owner::Call(key), What::Flow, now.at + Duration::from_secs(1));
+            Some(Phase::Together(_)) => {
+                self.timers.set(Owner::Call(key), What::Flow, now.at + Duration::from_secs(1));
+            }
+            Some(Phase::Farewell(_)) => self.end_call(now, key, Outcome::Goodbye),
+            _ => self.flow(now, key, FlowEvent::TimedOut),
         }
-        self.flow(now, key, FlowEvent::TimedOut);
     }
 
     /// The last words, then the end.
     pub(super) fn farewell(&mut self, now: Now, key: CallKey, prompts: &[&str], outcome: Outcome) {
-        // A message in hand is kept before the script that knows of it goes.
-        self.finish_take(now, key);
-        self.leave_phase(now, key);
-        let play = PlayKey(self.mint.serial.next());
-        self.enter(now, key, Phase::Farewell(play));
-        self.timers.cancel(Owner::Call(key), What::Flow);
+        let play = self.last_phase(now, key, outcome);
         let Some(call) = self.calls.get_mut(&key) else { return };
         if self.legs.get(&call.caller).is_none() {
             // Who left others together has heard the last word already.
             return self.end_call(now, key, outcome);
         }
         let language = call.machine.take().map(|m| m.language().to_owned());
-        call.play = None;
-        call.outcome.get_or_insert(outcome);
         let spoken = |name: &&str| match &language {
             Some(language) => call.policy.clip(language, name),
             None => call.policy.own_clip(name),
@@ -226,6 +227,21 @@ impl Switch {
         let clips = prompts.iter().map(spoken).collect();
         let leg = call.caller;
         self.media(MediaCommand::Play { leg, play, clips, repeat: false });
+    }
+
+    /// What is left to the call is its end. The play that its last words may have.
+    fn last_phase(&mut self, now: Now, key: CallKey, outcome: Outcome) -> PlayKey {
+        // A message in hand is kept before the script that knows of it goes.
+        self.finish_take(now, key);
+        self.leave_phase(now, key);
+        let play = PlayKey(self.mint.serial.next());
+        self.enter(now, key, Phase::Farewell(play));
+        self.timers.cancel(Owner::Call(key), What::Flow);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.play = None;
+            call.outcome.get_or_insert(outcome);
+        }
+        play
     }
 
     pub(super) fn too_long_a_call(&mut self, now: Now, key: CallKey) {

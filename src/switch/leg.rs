@@ -72,6 +72,8 @@ pub struct Target {
     pub identity: Option<String>,
     /// Whether the audio is encrypted.
     pub srtp: Srtp,
+    /// What is spoken there; empty: what the helpline speaks.
+    pub codecs: Vec<Codec>,
 }
 
 impl Target {
@@ -88,6 +90,7 @@ impl Target {
             routes: Vec::new(),
             identity: None,
             srtp: Srtp::Never,
+            codecs: Vec::new(),
         }
     }
 }
@@ -141,6 +144,8 @@ pub struct Leg {
     peer: IpAddr,
     /// Whether the audio of a call to us is encrypted.
     pub srtp: Srtp,
+    /// What its line or trunk speaks; empty: what the helpline speaks.
+    pub codecs: Vec<Codec>,
     /// Signalling is private, so that keys may go by it.
     pub confidential: bool,
     /// What was agreed with a caller whose ACK has not come: nothing is sent before it, so that a forged
@@ -187,6 +192,7 @@ impl Leg {
             signalling,
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             srtp: Srtp::Never,
+            codecs: Vec::new(),
             confidential: false,
             agreed: None,
             codec: None,
@@ -257,6 +263,13 @@ impl Leg {
         }
     }
 
+    /// The same of what is spoken there, the preferred one first.
+    pub fn speak(&mut self, codecs: Vec<Codec>) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.set_codecs(codecs);
+        }
+    }
+
     /// The same of what a browser is told.
     pub fn speak_web(&mut self, ours: Option<OurWeb>, offers: bool) {
         if let Some(negotiation) = &mut self.negotiation {
@@ -280,7 +293,7 @@ impl Leg {
     pub fn make_answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Stream), SdpError> {
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
         let (sdp, agreed) = negotiation.answer(offer)?;
-        Ok((sdp, self.take(&agreed)))
+        Ok((sdp, self.take(&agreed)?))
     }
 
     /// Takes the answer to our offer.
@@ -288,7 +301,7 @@ impl Leg {
         let pending = self.pending.take().ok_or(SdpError::NoAudio)?;
         let negotiation = self.negotiation.as_mut().ok_or(SdpError::NoAudio)?;
         let agreed = negotiation.accept_answer(pending, answer)?;
-        Ok(self.take(&agreed))
+        self.take(&agreed)
     }
 
     /// What a provisional answer to our offer says. The offer goes on waiting: the final answer has the last word, and
@@ -296,7 +309,7 @@ impl Leg {
     pub fn early_answer(&self, answer: &[u8]) -> Result<Stream, SdpError> {
         let pending = self.pending.clone().ok_or(SdpError::NoAudio)?;
         let mut negotiation = self.negotiation.clone().ok_or(SdpError::NoAudio)?;
-        negotiation.accept_answer(pending, answer).map(|agreed| stream(&agreed))
+        negotiation.accept_answer(pending, answer).and_then(|agreed| stream(&agreed))
     }
 
     /// A key came: whether it is a press of its own, or the same that came the other way already. A phone that
@@ -334,18 +347,19 @@ impl Leg {
         whole
     }
 
-    fn take(&mut self, agreed: &Agreed) -> Stream {
-        let stream = stream(agreed);
+    fn take(&mut self, agreed: &Agreed) -> Result<Stream, SdpError> {
+        let stream = stream(agreed)?;
         self.codec = Some(agreed.send_codec);
         self.held = !stream.direction.sends();
         self.has_events = stream.payloads.0.iter().any(|p| matches!(p.sound, Sound::Key { .. }));
-        stream
+        Ok(stream)
     }
 }
 
-/// What media needs of an exchange; here the words of `sdp` become those of `media`.
-pub fn stream(agreed: &Agreed) -> Stream {
-    Stream {
+/// What media needs of an exchange; here the words of `sdp` become those of `media`. Keys that these have no words for
+/// are a refusal: nothing that was agreed to be encrypted goes in the clear.
+pub fn stream(agreed: &Agreed) -> Result<Stream, SdpError> {
+    Ok(Stream {
         remote: agreed.remote,
         remote_rtcp: agreed.remote_rtcp,
         signalling: agreed.signalling,
@@ -358,23 +372,22 @@ pub fn stream(agreed: &Agreed) -> Stream {
             Way::RecvOnly => Direction::RecvOnly,
             Way::Inactive => Direction::Inactive,
         },
-        keying: agreed.keys.as_ref().and_then(keying),
-        web: agreed.web.as_ref().and_then(web).map(Box::new),
-    }
+        keying: agreed.keys.as_ref().map(keying).transpose()?,
+        web: agreed.web.as_ref().map(web).transpose()?.map(Box::new),
+    })
 }
 
-fn keying(keys: &Keys) -> Option<Keying> {
+fn keying(keys: &Keys) -> Result<Keying, SdpError> {
     let suite = match keys.suite {
         crypto::Suite::AesCm128Sha1_80 => keying::Suite::AesCm128Sha1_80,
         crypto::Suite::AesCm128Sha1_32 => keying::Suite::AesCm128Sha1_32,
         crypto::Suite::AeadAes128Gcm => keying::Suite::AeadAes128Gcm,
         crypto::Suite::AeadAes256Gcm => keying::Suite::AeadAes256Gcm,
     };
-    Keying::new(suite, keys.ours.clone(), keys.theirs.clone())
+    Keying::new(suite, keys.ours.clone(), keys.theirs.clone()).ok_or(SdpError::Security)
 }
 
-/// `None` would be a fingerprint of another length than its hash has, which `sdp` does not let through.
-fn web(agreed: &AgreedWeb) -> Option<WebRtc> {
+fn web(agreed: &AgreedWeb) -> Result<WebRtc, SdpError> {
     let hash = match agreed.hash {
         webrtc::Hash::Sha256 => command::Hash::Sha256,
         webrtc::Hash::Sha384 => command::Hash::Sha384,
@@ -386,7 +399,8 @@ fn web(agreed: &AgreedWeb) -> Option<WebRtc> {
         password: agreed.password.clone(),
         theirs: agreed.theirs.as_str().into(),
     };
-    Some(WebRtc { ice, role, fingerprint: Fingerprint::new(hash, &agreed.fingerprint)? })
+    let fingerprint = Fingerprint::new(hash, &agreed.fingerprint).ok_or(SdpError::Security)?;
+    Ok(WebRtc { ice, role, fingerprint })
 }
 
 fn payload(mapped: &Mapped) -> command::Payload {
@@ -431,3 +445,7 @@ pub(super) fn web_fault(why: command::Insecure) -> notice::WebFault {
 pub fn connect(leg: LegKey, stream: Stream) -> MediaCommand {
     MediaCommand::Connect { leg, stream }
 }
+
+#[cfg(test)]
+#[path = "leg_tests.rs"]
+mod tests;

@@ -155,14 +155,14 @@ impl Switch {
                     let to = format!("<{}>", Uri::sip(&line.name.value, local, None));
                     let place = Place::Known(Destination::Flow(binding.flow));
                     let target = Target::new(binding.contact.to_string(), to, place);
-                    Target { routes: binding.path, srtp, ..target }
+                    Target { routes: binding.path, srtp, codecs: policy::codecs(&line.codecs), ..target }
                 }))
             }
             Reach::Fixed { uri } => {
                 let parsed = Uri::parse(&uri.value).ok()?;
                 let place = self.place(&parsed)?;
                 let target = Target::new(uri.value.clone(), format!("<{}>", uri.value), place);
-                Some(Target { srtp, ..target })
+                Some(Target { srtp, codecs: policy::codecs(&line.codecs), ..target })
             }
             Reach::Telephone { number, trunk } => self.trunk_target(now, &trunk.value, &number.value, true),
         }
@@ -199,6 +199,7 @@ impl Switch {
             credentials: line_invite::credentials(trunk),
             identity,
             srtp: policy::srtp(trunk.srtp.value),
+            codecs: policy::codecs(&trunk.codecs),
             ..Target::new(uri.to_string(), format!("<{uri}>"), place)
         })
     }
@@ -240,9 +241,12 @@ impl Switch {
     fn send_invite(&mut self, now: Now, key: LegKey, to: Destination) {
         let Some(leg) = self.legs.get(&key) else { return };
         let shown = self.shown_name(leg);
-        self.meets(key, to.peer());
-        let Some(leg) = self.legs.get_mut(&key) else { return };
         let Some(target) = leg.target.clone() else { return };
+        self.meets(key, to.peer());
+        self.speaks(key, target.codecs.clone());
+        let codecs = self.codecs_for(key);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        leg.speak(codecs);
         let confidential = to.transport() == Transport::Tls;
         leg.secure(Security::new(target.srtp, confidential, &self.policy.suites, &mut self.mint.rng));
         // Who came by WebSocket is a page in a browser (RFC 7118), which knows no other audio.

@@ -1,6 +1,7 @@
 //! One configuration, compiled: what every decision of the core is taken by. Immutable; a call keeps the
 //! one that it began with.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct Policy {
     pub config: raw::Config,
     pub schedule: Schedule,
     pub prompts: Arc<PromptBank>,
+    /// Something else is heard in place of a prompt, in the language that callers begin with at least.
+    pub lacks_prompts: bool,
     pub zones: ZoneTable,
     pub codecs: Vec<Codec>,
     /// Crypto suites, the preferred one first; empty: those of `sdp`.
@@ -64,7 +67,13 @@ impl Policy {
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let mut found = Vec::new();
         let schedule = Schedule::compile(&config.helpline, &config.hours).map_err(|e| found.extend(e)).ok();
-        let has = |language: &str, name: &str| prompts.has(language, name);
+        let lacking = Cell::new(prompts.is_forgiving());
+        let first = config.helpline.languages.first().map(|language| language.value.clone());
+        let has = |language: &str, name: &str| {
+            let there = prompts.has(language, name);
+            lacking.set(lacking.get() || (!there && first.as_deref() == Some(language)));
+            there
+        };
         let programs = match program::compile(&config, &has) {
             Ok((programs, warnings)) => {
                 found.extend(warnings);
@@ -90,7 +99,7 @@ impl Policy {
             generation,
             schedule,
             zones: ZoneTable::new(BELGIUM, zone_names),
-            codecs: codecs(&config),
+            codecs: codecs(&config.helpline.codecs),
             suites: suites(&config),
             languages: config.helpline.languages.iter().map(|l| l.value.clone()).collect(),
             messages: config.site.data.value.join("messages"),
@@ -104,6 +113,7 @@ impl Policy {
             line_names,
             next_line,
             domains,
+            lacks_prompts: lacking.get(),
             prompts,
             config,
         };
@@ -115,11 +125,12 @@ impl Policy {
         self.numbers.get(dialled).cloned()
     }
 
-    /// Our codecs in order of preference; first the one that the other side of the call has, so that nothing need be
-    /// changed on the way.
-    pub fn codecs_after(&self, spoken: Option<Codec>) -> Vec<Codec> {
-        let first = spoken.filter(|codec| self.codecs.contains(codec));
-        let others = self.codecs.iter().copied().filter(|codec| Some(*codec) != first);
+    /// The codecs for a leg in order of preference: those of its line or trunk (`own`), else ours. First the one that
+    /// the other side of the call has, so that nothing need be changed on the way.
+    pub fn codecs_after(&self, own: &[Codec], spoken: Option<Codec>) -> Vec<Codec> {
+        let all = if own.is_empty() { &self.codecs } else { own };
+        let first = spoken.filter(|codec| all.contains(codec));
+        let others = all.iter().copied().filter(|codec| Some(*codec) != first);
         first.into_iter().chain(others).collect()
     }
 
@@ -161,11 +172,17 @@ impl Policy {
         self.trunk_at(source).is_some()
     }
 
-    /// The carrier whose calls come from this address.
+    /// The first carrier whose calls come from this address.
     pub fn trunk_at(&self, source: IpAddr) -> Option<&raw::Trunk> {
+        self.trunks_at(source).next()
+    }
+
+    /// All carriers whose calls come from this address.
+    pub fn trunks_at(&self, source: IpAddr) -> impl Iterator<Item = &raw::Trunk> {
         let source = source.to_canonical();
-        let is_there = |trunk: &&raw::Trunk| trunk.sources.iter().any(|n| network(n.value).contains(source));
-        self.config.trunks.iter().find(is_there)
+        let is_there =
+            move |trunk: &&raw::Trunk| trunk.sources.iter().any(|n| network(n.value).contains(source));
+        self.config.trunks.iter().filter(is_there)
     }
 
     /// Whether calls from this address are of this carrier: one that we register with may call from anywhere.
@@ -289,7 +306,8 @@ fn suites(config: &raw::Config) -> Vec<Suite> {
     config.media.srtp_suites.iter().filter_map(|suite| Suite::from_name(&suite.value)).collect()
 }
 
-fn codecs(config: &raw::Config) -> Vec<Codec> {
+/// The codecs of a list of names; none when there are none.
+pub fn codecs(names: &[raw::At<String>]) -> Vec<Codec> {
     let known = |name: &raw::At<String>| match name.value.as_str() {
         "pcma" => Some(Codec::Pcma),
         "pcmu" => Some(Codec::Pcmu),
@@ -297,6 +315,5 @@ fn codecs(config: &raw::Config) -> Vec<Codec> {
         "opus" => Some(Codec::Opus),
         _ => None,
     };
-    let codecs: Vec<Codec> = config.helpline.codecs.iter().filter_map(known).collect();
-    if codecs.is_empty() { vec![Codec::Pcma, Codec::Pcmu] } else { codecs }
+    names.iter().filter_map(known).collect()
 }

@@ -73,7 +73,9 @@ impl Switch {
             Role::Caller | Role::Destination => None,
         };
         let srtp = line.map_or(Srtp::Optional, |line| policy::srtp(line.srtp.value));
+        let codecs = line.map(|line| policy::codecs(&line.codecs)).unwrap_or_default();
         self.secures(leg, srtp, flow.transport);
+        self.speaks(leg, codecs);
         self.set_keys(leg, None);
         self.attach(leg, dialog);
         let _ = self.calls.insert(key, Call::new(self.policy.clone(), facts, leg, now.at));

@@ -246,6 +246,41 @@ fn a_call_may_not_last_for_ever() {
 }
 
 #[test]
+fn the_last_word_is_heard_before_the_call_ends() {
+    // Said by the switch, and by the script.
+    for (number, id) in [("1712", "one"), ("vm", "two")] {
+        let mut bench = Bench::new();
+        bench.call_number(number, id);
+        let leg = bench.opened[0];
+        if number == "vm" {
+            let play = *bench.plays.last().unwrap();
+            bench.give(Input::Media(MediaEvent::PlayEnded { leg, play }));
+            let take = *bench.switch.takes.keys().next().unwrap();
+            let length = Duration::from_secs(20);
+            let end = RecordEnd::Stopped;
+            bench.give(Input::Media(MediaEvent::Recorded { leg, take, length, end, voice: true }));
+        } else {
+            let key = *bench.switch.calls.keys().next().unwrap();
+            bench.switch.too_long_a_call(bench.now, key);
+            bench.drain();
+        }
+        let (mut said, mut ended) = (bench.now.at, None);
+        while !bench.hung_up(id) {
+            let play = *bench.plays.last().unwrap();
+            if ended.replace(play) != Some(play) {
+                said = bench.now.at;
+                bench.give(Input::Media(MediaEvent::PlayEnded { leg, play }));
+                continue;
+            }
+            let (at, _) = bench.switch.next_timeout().expect("it is to end");
+            bench.now = bench.now.plus(at.saturating_duration_since(bench.now.at));
+            bench.give(Input::Timeout);
+        }
+        assert_eq!(bench.now.at - said, Duration::from_millis(200), "{id}");
+    }
+}
+
+#[test]
 fn the_end_of_a_stop_does_not_wait_for_who_never_confirms() {
     let mut bench = Bench::new();
     bench.call("one");

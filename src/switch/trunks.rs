@@ -69,29 +69,32 @@ impl Trunks {
 
     /// Whether the peer of this connection is a carrier by its certificate.
     pub(super) fn is_certified(&self, flow: FlowKey, policy: &Policy) -> bool {
-        self.certified(flow, policy).is_some()
+        self.certified(flow, policy).next().is_some()
     }
 
-    /// The carrier that the peer of this connection is by its certificate.
-    pub(super) fn certified<'a>(&self, flow: FlowKey, policy: &'a Policy) -> Option<&'a raw::Trunk> {
-        let is_named = |trunk: &&raw::Trunk| {
+    /// The carriers that the peer of this connection is by its certificate.
+    pub(super) fn certified<'a>(
+        &'a self,
+        flow: FlowKey,
+        policy: &'a Policy,
+    ) -> impl Iterator<Item = &'a raw::Trunk> {
+        let is_named = move |trunk: &&raw::Trunk| {
             let domain = trunk.certificate_name.as_ref().and_then(|name| policy.domains().key(&name.value));
             domain.is_some_and(|domain| self.named.contains_key(&(flow, domain)))
         };
-        policy.config.trunks.iter().find(is_named)
+        policy.config.trunks.iter().filter(is_named)
     }
 
     /// Whether calls from this address are those of a carrier that we have registered with.
     pub(super) fn serves(&self, source: IpAddr) -> bool {
-        self.serving(source).is_some()
+        self.serving(source).next().is_some()
     }
 
-    /// The carrier that we have registered with and whose calls come from this address.
-    pub(super) fn serving(&self, source: IpAddr) -> Option<&raw::Trunk> {
-        let mut held =
-            self.list.iter().filter(|t| t.registration.as_ref().is_some_and(Registration::is_held));
-        let is_there = |peer: &SocketAddr| peer.ip().to_canonical() == source.to_canonical();
-        held.find(|trunk| trunk.peers.iter().any(is_there)).map(|trunk| &trunk.config)
+    /// The carriers that we have registered with and whose calls come from this address.
+    pub(super) fn serving(&self, source: IpAddr) -> impl Iterator<Item = &raw::Trunk> {
+        let held = self.list.iter().filter(|t| t.registration.as_ref().is_some_and(Registration::is_held));
+        let is_there = move |peer: &SocketAddr| peer.ip().to_canonical() == source.to_canonical();
+        held.filter(move |trunk| trunk.peers.iter().any(is_there)).map(|trunk| &trunk.config)
     }
 
     /// Whether the user part is the Contact that we gave to a carrier: the number called is then in To.

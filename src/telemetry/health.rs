@@ -110,7 +110,7 @@ impl Health {
             Notice::PromptMissing => self.set(Trouble::PromptsMissing, true),
             // A message that was recorded whole found room.
             Notice::MessageTaken { .. } => self.set(Trouble::DiskFull, false),
-            // A reload is refused as long as a prompt is missing.
+            // What is still missing then is told after it.
             Notice::ConfigApplied { .. } => {
                 self.set(Trouble::ConfigRefused, false);
                 self.set(Trouble::PromptsMissing, false);

@@ -335,7 +335,11 @@ impl Notice {
                 Error,
                 "no message can be recorded: make room on the disk, or let the switch's user write the data folder",
             ),
-            Self::MediaFailed => ("media_failed", Error, "a media thread or port failed: look at `[media]`"),
+            Self::MediaFailed => (
+                "media_failed",
+                Error,
+                "a media thread failed, or no port of `ports` could be opened at the address for audio: look at `[media]`",
+            ),
             Self::WebFailed { why: WebFault::Certificate, .. } => (
                 "web_failed",
                 Warn,

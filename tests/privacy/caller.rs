@@ -61,13 +61,18 @@ impl Ear {
 
     /// A plain packet of a phone's.
     pub fn say(&mut self, to: SocketAddr, payload: &[u8]) {
-        let mut packet = vec![0x80, 8];
+        self.say_as(8, to, payload, payload.len());
+    }
+
+    /// The same of another payload type, which lasts so long.
+    pub fn say_as(&mut self, payload_type: u8, to: SocketAddr, payload: &[u8], samples: usize) {
+        let mut packet = vec![0x80, payload_type];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend(self.timestamp.to_be_bytes());
         packet.extend(b"line");
         packet.extend(payload);
         self.rtp.send_to(&packet, to).expect("sent");
-        self.step(payload.len());
+        self.step(samples);
     }
 
     fn step(&mut self, samples: usize) {
@@ -290,6 +295,12 @@ impl Caller {
 
     /// A packet with contributing sources, a header extension and padding that bear secrets.
     pub fn say(&mut self, to: SocketAddr, payload: &[u8]) {
+        let packet = self.packet(payload);
+        self.ear.rtp.send_to(&packet, to).expect("sent");
+    }
+
+    /// Such a packet, which is about to be sent.
+    pub fn packet(&mut self, payload: &[u8]) -> Vec<u8> {
         let [csrc, extension, padding, _] = &self.audio;
         let mut packet = self.head(0xb0 | 3, 8);
         packet.extend(fixed(csrc, 12));
@@ -299,8 +310,8 @@ impl Caller {
         packet.extend(fixed(padding, 15));
         packet.push(16);
         self.sent.extend(&packet);
-        self.ear.rtp.send_to(&packet, to).expect("sent");
         self.ear.step(payload.len());
+        packet
     }
 
     fn head(&self, first: u8, payload_type: u8) -> Vec<u8> {

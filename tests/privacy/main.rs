@@ -12,6 +12,8 @@ mod marked;
 mod marks;
 mod noninterference;
 mod refused;
+mod room;
 mod scene;
+mod sealed;
 mod types;
 mod ways;

@@ -18,12 +18,15 @@ fn nothing_is_found(json: bool) {
     let mut scene = Scene::new(json);
     scene.talk();
     scene.look("after a talk");
+    scene.talk_by_browser();
+    scene.talk_with_a_key_in_sdp();
     scene.line_hangs_up();
     scene.abandon();
     scene.transfer();
     scene.refer_to_106();
     scene.leave_message();
     scene.leave_number();
+    scene.three_together();
     scene.refusals();
     scene.check_messages();
     let (caller, outlets) = scene.gather();
@@ -32,6 +35,8 @@ fn nothing_is_found(json: bool) {
     // What is searched is what it is said to be.
     for (name, what) in [
         ("log", "joined"),
+        ("log", "brought_together"),
+        ("anna's SIP", "sip:anonymous@anonymous.invalid"),
         ("log", "auth_failed"),
         ("log", "message_taken"),
         ("/metrics", "hulplijn_calls_total"),

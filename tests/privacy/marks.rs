@@ -19,6 +19,8 @@ enum Form {
     Common,
     /// Something particular such as an address, found as these texts.
     Texts(Vec<String>),
+    /// Octets that nobody chose, such as a key: found as they are, in hexadecimal and in base64.
+    Octets(Vec<u8>),
 }
 
 /// Something to search in.
@@ -62,6 +64,11 @@ impl Marks {
         self.add(place, text.to_owned(), Form::Texts(sought.to_vec()))
     }
 
+    /// Octets that are a secret of a call's though the caller did not write them.
+    pub fn ours(&mut self, place: &str, octets: &[u8]) {
+        self.add(place, String::new(), Form::Octets(octets.to_vec()));
+    }
+
     pub fn all(&self) -> &[Mark] {
         &self.all
     }
@@ -89,10 +96,12 @@ impl Marks {
             }
         }
         for mark in &self.all {
-            let Form::Texts(sought) = &mark.form else { continue };
-            if let Some(needle) = sought.iter().find(|n| low.contains(n.as_str())) {
-                finds.push(format!("{}: {} as `{needle}`", outlet.name, mark.place));
-            }
+            let found = match &mark.form {
+                Form::Common => None,
+                Form::Texts(sought) => sought.iter().find(|n| low.contains(n.as_str())).cloned(),
+                Form::Octets(octets) => octets_in(octets, outlet, &text, &low),
+            };
+            finds.extend(found.map(|found| format!("{}: {} as `{found}`", outlet.name, mark.place)));
         }
         finds
     }
@@ -132,14 +141,25 @@ fn forms(text: &str) -> Vec<(&'static str, String, bool)> {
         ("itself backwards", reversed, true),
         ("escaped", text.bytes().map(|b| format!("\\x{b:02x}")).collect(), true),
     ];
-    forms.extend((0..3).map(|shift| ("base64", base64_inside(text, shift), false)));
+    forms.extend((0..3).map(|shift| ("base64", base64_inside(text.as_bytes(), shift), false)));
     forms
+}
+
+/// The form in which these octets stand there; the first sixteen of them are enough.
+fn octets_in(octets: &[u8], outlet: &Outlet, text: &str, low: &str) -> Option<String> {
+    let octets = &octets[..octets.len().min(16)];
+    let hex: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    let decimal: Vec<String> = octets.iter().map(ToString::to_string).collect();
+    let raw = outlet.bytes.windows(octets.len()).any(|window| window == octets).then(|| "itself".to_owned());
+    let folded = [hex.concat(), hex.join(" "), hex.join(":"), decimal.join(", ")];
+    raw.or_else(|| folded.into_iter().find(|form| low.contains(form)))
+        .or_else(|| (0..3).map(|shift| base64_inside(octets, shift)).find(|form| text.contains(form)))
 }
 
 /// The characters of base64 that a text gives whatever stands around it, when `shift` bytes of a group of three
 /// come before it.
-fn base64_inside(text: &str, shift: usize) -> String {
-    let whole = base64(&[&vec![0; shift], text.as_bytes()].concat());
+fn base64_inside(text: &[u8], shift: usize) -> String {
+    let whole = base64(&[&vec![0; shift], text].concat());
     // Characters that hold bits of what comes before or after.
     let (before, bits) = ([0, 2, 3][shift], (shift + text.len()) * 8);
     whole[before..bits / 6].to_owned()
@@ -182,6 +202,23 @@ fn the_search_finds_what_is_planted_in_every_form() {
     let dotted = number.replace("4790", "(0)47 90.").replace("652", "-652");
     assert!(dotted != number && found(format!("tel:+{dotted}").as_bytes()));
     assert!(found(b"to 127.9.8.7:5") && !found(b"to 127.9.8.6:5, qzxj vw 47903 tokens 4790316 51\n"));
+}
+
+#[test]
+fn the_search_finds_a_key_in_every_form() {
+    let key: Vec<u8> = (0..30).map(|n: u8| n.wrapping_mul(37).wrapping_add(200)).collect();
+    let mut marks = Marks::default();
+    marks.ours("a key", &key);
+    let found = |bytes: &[u8]| !marks.find(&Outlet::new("x", bytes)).is_empty();
+    let hex = |separator: &str| key.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(separator);
+    for planted in [hex(""), hex(" "), hex(":"), format!("{key:?}"), base64(&key)] {
+        assert!(found(format!("INFO x={planted};").as_bytes()), "{planted}");
+    }
+    for before in [&b"a"[..], b"ab"] {
+        assert!(found(base64(&[before, &key].concat()).as_bytes()));
+    }
+    assert!(found(&[b"\xff", &key[..], b"\x80"].concat()));
+    assert!(!found(&key[..15]) && !found(hex("").to_ascii_lowercase().split_at(31).0.as_bytes()));
 }
 
 #[test]

@@ -11,7 +11,8 @@ use super::caller::{Caller, Ear, FRAME};
 use super::lamp::Lamp;
 use super::line_side::forbidden;
 use super::marks::Outlet;
-use super::support::{Message, Peer, Server, Site, prompts, server};
+use super::room::Anna;
+use super::support::{Dialog, Message, Peer, Server, Site, prompts, server};
 
 /// The number that a caller keys in to be called back: the one thing that is stored, and shown to counsellors.
 pub const KEYED: &str = "0493718265";
@@ -27,6 +28,10 @@ pub struct Scene {
     pub carrier_ear: Ear,
     /// A phone that watches that line and the mailbox.
     pub lamp: Lamp,
+    /// A counsellor who has registered, once she was there.
+    pub anna: Option<Anna>,
+    /// 106, while it is asked.
+    pub third: Option<Dialog>,
     /// What the caller says: 20 ms, known octet for octet.
     pub voice: Vec<u8>,
     outlets: Vec<Outlet>,
@@ -44,7 +49,8 @@ impl Scene {
         let caller = Caller::new(&server);
         let lamp = Lamp::start(&server);
         let voice = prompts::noise("caller", FRAME);
-        Self { server, caller, line, line_ear, carrier, carrier_ear, lamp, voice, outlets: Vec::new() }
+        let (anna, third, outlets) = (None, None, Vec::new());
+        Self { server, caller, line, line_ear, carrier, carrier_ear, lamp, anna, third, voice, outlets }
     }
 
     /// Writes down what the switch shows of itself at this moment.
@@ -104,7 +110,9 @@ impl Scene {
         outlets.extend(files(&self.server.site().data(), "after the end"));
         outlets.push(Outlet::new("standard output", self.server.out.text()));
         outlets.push(Outlet::new("standard error, the log", self.server.err.text()));
+        let anna = self.anna.iter().map(|anna| ("anna's", &anna.peer, &anna.ear));
         let wires = [("the line's", &self.line, &self.line_ear), ("106's", &self.carrier, &self.carrier_ear)];
+        let wires = wires.into_iter().chain(anna);
         for (whose, peer, ear) in wires {
             outlets.push(Outlet::new(format!("{whose} SIP"), peer.raw.join(&b"\r\n"[..])));
             outlets.push(Outlet::new(format!("{whose} RTP"), ear.heard.concat()));

@@ -223,6 +223,11 @@ impl Dialog {
     /// and where the switch wants its audio.
     pub fn answer(peer: &mut Peer, sdp: &Sdp) -> (Self, Message, SocketAddr) {
         let invite = peer.wait("INVITE at a line", |m| m.is("INVITE"));
+        Self::answered(peer, invite, sdp)
+    }
+
+    /// The same of an INVITE that has come.
+    pub fn answered(peer: &mut Peer, invite: Message, sdp: &Sdp) -> (Self, Message, SocketAddr) {
         let tag = format!("l{}", fresh());
         let dialog = Self::answering(peer, &invite, &tag);
         peer.send(&reply(&invite, 180, Some(&dialog), None));

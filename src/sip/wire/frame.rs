@@ -106,7 +106,12 @@ impl StreamFramer {
     }
 
     fn drop_front(&mut self, count: usize) {
-        self.buffer.drain(..count.min(self.buffer.len()));
+        let count = count.min(self.buffer.len());
+        self.buffer.drain(..count);
+        // Keys may have stood there.
+        self.buffer.spare_capacity_mut().iter_mut().take(count).for_each(|octet| {
+            octet.write(0);
+        });
         self.searched = 0;
         self.total = None;
     }
