@@ -114,15 +114,25 @@ impl Schedule {
 
     /// When the line opens next, as spoken in the helpline's zone; `None` when it does not within 400 days.
     pub fn next_opening(&self, utc: DateTime<Utc>) -> Option<LocalTime> {
-        let at = self.edges(utc).find(|at| *at > utc && self.decide(*at).0 && !self.decide(*at - TICK).0)?;
+        Some(self.spoken(utc, self.opens(utc)?))
+    }
+
+    /// When it closes, as spoken: now when it is open, else after its next opening.
+    pub fn closing(&self, utc: DateTime<Utc>) -> Option<LocalTime> {
+        let open_at = if self.decide(utc).0 { utc } else { self.opens(utc)? };
+        Some(self.spoken(utc, self.next_change(open_at, true)?))
+    }
+
+    /// A time as it is spoken at `utc`.
+    pub fn spoken(&self, utc: DateTime<Utc>, at: DateTime<Utc>) -> LocalTime {
         let (here, there) = (utc.with_timezone(&self.zone), at.with_timezone(&self.zone));
         let days_ahead = (there.date_naive() - here.date_naive()).num_days().max(0) as u32;
-        Some(LocalTime {
-            weekday: there.weekday(),
-            hour: there.hour() as u8,
-            minute: there.minute() as u8,
-            days_ahead,
-        })
+        let (hour, minute) = (there.hour() as u8, there.minute() as u8);
+        LocalTime { weekday: there.weekday(), hour, minute, days_ahead }
+    }
+
+    fn opens(&self, utc: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.edges(utc).find(|at| *at > utc && self.decide(*at).0 && !self.decide(*at - TICK).0)
     }
 
     /// By when something of `utc` is to be done within so many working days: the end of the last of them.
@@ -261,6 +271,8 @@ mod tests {
             zone: at(zone.into()),
             languages: Vec::new(),
             codecs: Vec::new(),
+            music: Vec::new(),
+            music_level_dbov: at(-32),
             log_in: word(),
             log_out: word(),
             pause: word(),
@@ -354,6 +366,10 @@ mod tests {
         let opening = s.next_opening(utc("2026-12-24T17:00:00Z"));
         let expected = LocalTime { weekday: Weekday::Mon, hour: 9, minute: 0, days_ahead: 4 };
         assert_eq!(opening, Some(expected), "Christmas is a Friday");
+        let closing = s.closing(utc("2026-12-24T17:00:00Z"));
+        assert_eq!(closing, Some(LocalTime { hour: 17, ..expected }), "of the same turn");
+        let today = s.closing(utc("2026-12-22T10:00:00Z")).map(|at| (at.hour, at.days_ahead));
+        assert_eq!(today, Some((17, 0)), "it is open");
         let never = raw::Hours { week: Default::default(), ..office() };
         assert_eq!(compiled(&never).next_opening(utc("2026-12-24T17:00:00Z")), None);
     }

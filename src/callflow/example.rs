@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::machine::{Act, FlowEvent, Instruction, Machine, Say, View};
 use super::program::compile;
 use crate::base::time::Now;
+use crate::calendar::schedule::LocalTime;
 use crate::config::raw::{self, At, Place};
 
 pub fn at<T>(value: T) -> At<T> {
@@ -29,7 +30,16 @@ pub struct Walk {
 pub fn walk(name: &str) -> Walk {
     let Ok((programs, _)) = compile(&config(), &|_, _| true) else { panic!("the example has mistakes") };
     let program = programs.iter().find(|p| p.name() == name).unwrap().clone();
-    let view = View { now: Now::read(), open: true, holiday: false, next_opening: None, position: None };
+    let local = LocalTime { weekday: chrono::Weekday::Fri, hour: 10, minute: 0, days_ahead: 0 };
+    let view = View {
+        now: Now::read(),
+        open: true,
+        holiday: false,
+        local,
+        next_opening: None,
+        closing: None,
+        position: None,
+    };
     Walk { machine: Machine::new(Arc::clone(&program)), view }
 }
 

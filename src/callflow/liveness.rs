@@ -211,6 +211,8 @@ fn view(world: World) -> View {
         now: Now::read(),
         open: world.open,
         holiday: world.holiday,
+        local: LocalTime { hour: 3, days_ahead: 0, ..opening },
+        closing: world.disk.then_some(LocalTime { hour: 17, ..opening }),
         next_opening: (!world.open).then_some(opening),
         position: world.voice.then_some(2),
     }

@@ -22,7 +22,11 @@ pub struct View {
     pub open: bool,
     /// Closed because of a holiday.
     pub holiday: bool,
+    /// The time in the helpline's zone.
+    pub local: LocalTime,
     pub next_opening: Option<LocalTime>,
+    /// When it closes: now when it is open, else after the next opening.
+    pub closing: Option<LocalTime>,
     /// Place in the queue, from 1.
     pub position: Option<u32>,
 }
@@ -390,8 +394,12 @@ impl Machine {
             }
             Step::NextOpening { prompts, next } => {
                 self.mode = Mode::Playing { next: *next };
-                let opening = view.next_opening.iter().flat_map(speak::next_opening);
-                let all: Vec<String> = prompts.iter().cloned().chain(opening).collect();
+                let hours = match (view.open, &view.next_opening, &view.closing) {
+                    (true, _, Some(closing)) => speak::closing(view.local, *closing),
+                    (false, Some(opening), closing) => speak::next_opening(*opening, *closing),
+                    (true, _, None) | (false, None, _) => Vec::new(),
+                };
+                let all: Vec<String> = prompts.iter().cloned().chain(hours).collect();
                 self.say(&all)
             }
             Step::Menu { prompts, tries, .. } => {
@@ -562,12 +570,17 @@ mod tests {
             view.open = false;
             view.next_opening =
                 Some(LocalTime { weekday: chrono::Weekday::Mon, hour: 9, minute: 0, days_ahead: 2 });
+            view.closing =
+                Some(LocalTime { weekday: chrono::Weekday::Mon, hour: 17, minute: 30, days_ahead: 2 });
         };
         let menu = || {
             let mut walk = walk("main");
             closed(&mut walk.view);
             walk.begin();
-            assert_eq!(walk.played(), "play closed opens-again day-monday at-hour hour-9");
+            assert_eq!(
+                walk.played(),
+                "play closed opens-again day-monday from-hour hour-9 until-hour half-17"
+            );
             assert_eq!(walk.played(), "play closed-menu");
             walk
         };

@@ -35,20 +35,53 @@ pub fn digits(text: &str) -> Vec<String> {
     text.chars().filter_map(|c| c.to_digit(10)).flat_map(number).collect()
 }
 
-/// "We are open again on Monday at nine"; nothing when the day is more than a week away.
-pub fn next_opening(at: &LocalTime) -> Vec<String> {
+/// "We are open again on Monday, from nine until half past five"; only "at nine" when it is open past that day; nothing
+/// when the day is more than a week away.
+pub fn next_opening(at: LocalTime, closing: Option<LocalTime>) -> Vec<String> {
     let mut says: Vec<String> = match at.days_ahead {
         0 => vec!["opens-today".into()],
         1 => vec!["opens-tomorrow".into()],
         2..NAMED_DAYS => vec!["opens-again".into(), day(at.weekday).into()],
         _ => return Vec::new(),
     };
-    says.push("at-hour".into());
-    says.push(format!("hour-{}", at.hour));
-    if at.minute > 0 {
-        says.extend(number(u32::from(at.minute)));
-    }
+    let Some(closing) = closing.filter(|closing| is_of_one_turn(at, *closing)) else {
+        says.push("at-hour".into());
+        says.extend(time(at));
+        return says;
+    };
+    says.push("from-hour".into());
+    says.extend(time(at));
+    says.push("until-hour".into());
+    says.extend(time(closing));
     says
+}
+
+/// "We are open until ten"; nothing when that is not today, nor in the coming night.
+pub fn closing(now: LocalTime, at: LocalTime) -> Vec<String> {
+    if !is_of_one_turn(now, at) {
+        return Vec::new();
+    }
+    std::iter::once("open-until".to_owned()).chain(time(at)).collect()
+}
+
+/// Whether the hour alone says which moment is meant.
+fn is_of_one_turn(from: LocalTime, to: LocalTime) -> bool {
+    let minutes = |time: LocalTime| u32::from(time.hour) * 60 + u32::from(time.minute);
+    match to.days_ahead.checked_sub(from.days_ahead) {
+        Some(0) => true,
+        Some(1) => minutes(to) < minutes(from),
+        _ => false,
+    }
+}
+
+/// `hour-9`, `half-9` (half past nine, `half tien`, `neuf heures et demie`), `hour-9 number-15`.
+fn time(at: LocalTime) -> Vec<String> {
+    let hour = at.hour;
+    match at.minute {
+        0 => vec![format!("hour-{hour}")],
+        30 => vec![format!("half-{hour}")],
+        minute => std::iter::once(format!("hour-{hour}")).chain(number(minute.into())).collect(),
+    }
 }
 
 fn day(weekday: Weekday) -> &'static str {
@@ -67,8 +100,10 @@ fn day(weekday: Weekday) -> &'static str {
 pub fn vocabulary() -> Vec<String> {
     use Weekday::{Fri, Mon, Sat, Sun, Thu, Tue, Wed};
     let days = [Mon, Tue, Wed, Thu, Fri, Sat, Sun].map(|d| day(d).to_owned());
-    let fixed = ["opens-again", "opens-today", "opens-tomorrow", "at-hour"].map(str::to_owned);
-    let hours = (0..24).map(|h| format!("hour-{h}"));
+    let fixed =
+        ["opens-again", "opens-today", "opens-tomorrow", "open-until", "at-hour", "from-hour", "until-hour"]
+            .map(str::to_owned);
+    let hours = (0..24).flat_map(|h| [format!("hour-{h}"), format!("half-{h}")]);
     fixed.into_iter().chain(days).chain(hours).chain((0..60).flat_map(number)).collect()
 }
 
@@ -80,16 +115,66 @@ mod tests {
     fn the_next_opening_is_spoken_with_day_and_hour() {
         let at = |days_ahead, hour, minute| LocalTime { weekday: Weekday::Mon, hour, minute, days_ahead };
         let cases = [
-            (at(0, 9, 0), "opens-today at-hour hour-9"),
-            (at(1, 9, 30), "opens-tomorrow at-hour hour-9 number-30"),
-            (at(3, 17, 0), "opens-again day-monday at-hour hour-17"),
-            (at(7, 9, 0), ""),
+            (at(0, 9, 0), None, "opens-today at-hour hour-9"),
+            (at(1, 9, 30), None, "opens-tomorrow at-hour half-9"),
+            (at(3, 17, 15), None, "opens-again day-monday at-hour hour-17 number-15"),
+            (at(7, 9, 0), Some(at(7, 17, 0)), ""),
+            (at(3, 9, 0), Some(at(3, 17, 30)), "opens-again day-monday from-hour hour-9 until-hour half-17"),
+            (at(0, 22, 0), Some(at(1, 6, 0)), "opens-today from-hour hour-22 until-hour hour-6"),
+            // Day and night from then on: an hour would be of another day than it seems.
+            (at(1, 9, 0), Some(at(2, 9, 0)), "opens-tomorrow at-hour hour-9"),
+            (at(1, 9, 0), Some(at(4, 8, 0)), "opens-tomorrow at-hour hour-9"),
         ];
-        for (time, spoken) in cases {
-            assert_eq!(next_opening(&time).join(" "), spoken);
+        for (time, until, spoken) in cases {
+            assert_eq!(next_opening(time, until).join(" "), spoken);
         }
+        assert_eq!(closing(at(0, 9, 1), at(0, 22, 0)).join(" "), "open-until hour-22");
+        assert_eq!(closing(at(0, 20, 0), at(1, 2, 30)).join(" "), "open-until half-2");
+        assert_eq!(closing(at(0, 1, 0), at(1, 2, 0)).join(" "), "");
         assert_eq!(number(1000).join(" "), "number-more");
         assert_eq!(digits("0-9").join(" "), "number-0 number-9");
+    }
+
+    fn texts(language: &str) -> toml::Table {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts");
+        let text = std::fs::read_to_string(root.join(language).join("texts.toml")).expect("the texts");
+        text.parse().expect("valid TOML")
+    }
+
+    #[test]
+    fn opening_hours_are_whole_sentences_in_each_language() {
+        let at = |days_ahead, hour, minute| LocalTime { weekday: Weekday::Mon, hour, minute, days_ahead };
+        let monday = next_opening(at(3, 9, 0), Some(at(3, 17, 30)));
+        let tomorrow = next_opening(at(1, 12, 30), None);
+        let now = closing(at(0, 9, 0), at(0, 22, 0));
+        let sentences = [
+            (
+                "nl",
+                "We zijn opnieuw open op maandag van negen uur tot half zes 's middags",
+                "We zijn morgen opnieuw open om half één 's middags",
+                "We zijn open tot tweeëntwintig uur",
+            ),
+            (
+                "fr",
+                "Nous rouvrons lundi de neuf heures à dix-sept heures et demie",
+                "Nous rouvrons demain à midi et demi",
+                "Nous sommes ouverts jusqu'à vingt-deux heures",
+            ),
+            (
+                "en",
+                "We are open again on Monday from nine a.m. until half past five p.m.",
+                "We are open again tomorrow at half past noon",
+                "We are open until ten p.m.",
+            ),
+        ];
+        for (language, on_monday, on_tomorrow, until) in sentences {
+            let texts = texts(language);
+            let said = |parts: &[String]| {
+                let text = |part: &String| texts.get(part).and_then(toml::Value::as_str).unwrap_or("nothing");
+                parts.iter().map(text).collect::<Vec<_>>().join(" ")
+            };
+            assert_eq!([said(&monday), said(&tomorrow), said(&now)], [on_monday, on_tomorrow, until]);
+        }
     }
 
     /// The words of a number as a Belgian would write them, from the rules of each language.
@@ -160,10 +245,8 @@ mod tests {
 
     #[test]
     fn numbers_up_to_999_are_spoken_as_each_language_has_them() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts");
         for language in ["nl", "fr", "en"] {
-            let text = std::fs::read_to_string(root.join(language).join("texts.toml")).expect("the texts");
-            let texts: toml::Table = text.parse().expect("valid TOML");
+            let texts = texts(language);
             for n in 0..=HIGHEST {
                 let said: Vec<&str> = number(n)
                     .iter()

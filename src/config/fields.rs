@@ -14,9 +14,9 @@ use super::section::Section;
 use super::steps;
 use super::tree::Node;
 use super::value::{
-    Parsed, address, date, date_time, dialled, duration, interval, key, keys, language, media_io, name,
-    network, number, options_interval, origin, ports, session_interval, socket, srtp, star_code, strategy,
-    telephone, text, transport, truth, word, zone_code,
+    Parsed, address, date, date_time, dialled, duration, interval, key, keys, language, level, loudness,
+    media_io, name, network, number, options_interval, origin, ports, session_interval, socket, srtp,
+    star_code, strategy, telephone, text, transport, truth, word, zone_code,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -263,7 +263,8 @@ fn codecs(s: &mut Section<'_, '_, '_>) -> Vec<At<String>> {
     if s.has("codecs") { s.some("codecs", word(&CODECS)) } else { Vec::new() }
 }
 
-/// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `log-in` *71, `log-out` *72, `pause` *73,
+/// `name`, `zone`, `languages` are needed; `codecs` pcma, pcmu; `music` "music", `music-level` -32dBov; `log-in` *71,
+/// `log-out` *72, `pause` *73,
 /// `resume` *74, `conference` *75.
 fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
     let codecs = if s.has("codecs") {
@@ -271,11 +272,14 @@ fn helpline(s: &mut Section<'_, '_, '_>) -> Helpline {
     } else {
         ["pcma", "pcmu"].map(|codec| at(s, codec.to_owned())).into()
     };
+    let music = s.one_or_more("music", name);
     Helpline {
         name: s.required("name", text),
         zone: s.required("zone", text),
         languages: s.some("languages", language),
         codecs,
+        music: if s.has("music") { music } else { vec![at(s, "music".to_owned())] },
+        music_level_dbov: s.or("music-level", level, -32),
         log_in: s.or("log-in", star_code, "*71".to_owned()),
         log_out: s.or("log-out", star_code, "*72".to_owned()),
         pause: s.or("pause", star_code, "*73".to_owned()),
@@ -356,7 +360,7 @@ fn reach(s: &mut Section<'_, '_, '_>) -> Reach {
 }
 
 /// `lines` is needed; `strategy` longest-idle, `ring` 20s, `wrap-up` 30s, `capacity` 20, `max-wait` 15m,
-/// `misses` 3 (0: never rests), `rest` 5m, `music` "music".
+/// `misses` 3 (0: never rests), `rest` 5m, `music` the helpline's.
 fn queue(s: &mut Section<'_, '_, '_>, queue_name: At<String>) -> Queue {
     Queue {
         name: queue_name,
@@ -368,11 +372,11 @@ fn queue(s: &mut Section<'_, '_, '_>, queue_name: At<String>) -> Queue {
         max_wait: s.or("max-wait", duration(SECOND, DAY), 15 * MINUTE),
         misses: s.or("misses", number(0, 100), 3),
         rest: s.or("rest", duration(SECOND, DAY), 5 * MINUTE),
-        music: s.or("music", name, "music".to_owned()),
+        music: s.one_or_more("music", name),
     }
 }
 
-/// `max` 5m, `silence` 10s, `min` 1s, `finish-key` #, no `keep-done`, `min-free-mib` 200,
+/// `max` 5m, `silence` 10s, `min` 1s, `finish-key` #, no `normalise`, no `keep-done`, `min-free-mib` 200,
 /// `answer-within-days` 2.
 fn voicemail(s: &mut Section<'_, '_, '_>) -> Voicemail {
     let voicemail = Voicemail {
@@ -380,6 +384,7 @@ fn voicemail(s: &mut Section<'_, '_, '_>) -> Voicemail {
         silence: s.or("silence", duration(SECOND, 5 * MINUTE), 10 * SECOND),
         min: s.or("min", duration(Duration::ZERO, MINUTE), SECOND),
         finish_key: s.or("finish-key", key, '#'),
+        normalise_lufs: s.optional("normalise", loudness),
         keep_done: s.optional("keep-done", duration(HOUR, 3650 * DAY)),
         min_free_mib: s.or("min-free-mib", number(0, 1_000_000), 200),
         answer_within_days: s.or("answer-within-days", number(0, 30), 2),

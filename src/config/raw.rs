@@ -275,6 +275,10 @@ pub struct Helpline {
     pub languages: Vec<At<String>>,
     /// Codec preference, `pcma` and `pcmu`.
     pub codecs: Vec<At<String>>,
+    /// Prompt names of the music on hold, played in turn.
+    pub music: Vec<At<String>>,
+    /// How loud it is.
+    pub music_level_dbov: At<i32>,
     /// `*` codes from a line's phone.
     pub log_in: At<String>,
     pub log_out: At<String>,
@@ -381,8 +385,8 @@ pub struct Queue {
     /// Misses in a row before a line rests, and for how long.
     pub misses: At<u32>,
     pub rest: At<Duration>,
-    /// Prompt name of the music.
-    pub music: At<String>,
+    /// Its own music; empty: the helpline's.
+    pub music: Vec<At<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -470,6 +474,8 @@ pub struct Voicemail {
     /// Shorter recordings without voice are not kept.
     pub min: At<Duration>,
     pub finish_key: At<char>,
+    /// The loudness to which messages are brought; `None`: as they were spoken.
+    pub normalise_lufs: Option<At<i32>>,
     /// Handled messages are deleted after this; `None`: kept until deleted by hand.
     pub keep_done: Option<At<Duration>>,
     /// Free space under which no recording starts, in MiB.

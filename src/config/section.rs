@@ -106,6 +106,14 @@ impl<'a, 'e> Section<'a, '_, 'e> {
         }
     }
 
+    /// One value, or a list of them; empty when it is left out.
+    pub fn one_or_more<T>(&mut self, key: &'static str, parse: impl Fn(&Node) -> Parsed<T>) -> Vec<At<T>> {
+        match self.table.get(key).map(|entry| &entry.node.value) {
+            Some(Value::List(_)) => self.some(key, parse),
+            Some(_) | None => self.optional(key, parse).into_iter().collect(),
+        }
+    }
+
     /// A list that must be there and have an entry.
     pub fn some<T>(&mut self, key: &'static str, parse: impl Fn(&Node) -> Parsed<T>) -> Vec<At<T>> {
         let place = self.table.get(key).map(|entry| entry.place.clone());

@@ -148,6 +148,28 @@ pub(super) fn number(least: u32, most: u32) -> impl Fn(&Node) -> Parsed<u32> {
     }
 }
 
+/// A level with its unit, in dB below full scale: `-32dBov`.
+pub(super) fn level(node: &Node) -> Parsed<i32> {
+    let allowed = "a level from -60dBov to -10dBov; speech has -26dBov";
+    let text = quoted(node, allowed)?;
+    let number = text.strip_suffix("dBov").and_then(|number| number.trim_end().parse().ok());
+    match number {
+        Some(level) if (-60..=-10).contains(&level) => Ok(level),
+        _ => not(text, allowed),
+    }
+}
+
+/// A loudness with its unit (EBU R 128): `-23LUFS`.
+pub(super) fn loudness(node: &Node) -> Parsed<i32> {
+    let allowed = "a loudness from -36LUFS to -14LUFS, such as -23LUFS (EBU R 128)";
+    let text = quoted(node, allowed)?;
+    let number = text.strip_suffix("LUFS").and_then(|number| number.trim_end().parse().ok());
+    match number {
+        Some(lufs) if (-36..=-14).contains(&lufs) => Ok(lufs),
+        _ => not(text, allowed),
+    }
+}
+
 const MILLIS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 

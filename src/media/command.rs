@@ -75,6 +75,18 @@ impl fmt::Debug for Clip {
     }
 }
 
+/// Music on hold: what those who wait hear, one file after the other and round again. `Music::new` makes it.
+#[derive(PartialEq, Eq)]
+pub struct Music {
+    pub clips: Vec<Arc<Clip>>,
+}
+
+impl fmt::Debug for Music {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Music({:?})", self.clips)
+    }
+}
+
 /// Which way RTP flows, from our point of view (RFC 3264 5.1 seen from us).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -267,6 +279,9 @@ pub enum MediaCommand {
     /// Play a recording of ours from disk (a take that the caller wants to hear). `PlayEnded` follows, at
     /// once when it can't be read.
     PlayFile { leg: LegKey, play: PlayKey, path: PathBuf },
+    /// Music on hold: what all who wait hear, from where it is. Ends what played before and goes on until `Stop` or
+    /// something else is to be heard; no event follows.
+    Hold { leg: LegKey, music: Arc<Music> },
     /// Delete a finished recording that the caller did not keep.
     Discard { path: PathBuf },
     /// Stop playing. No `PlayEnded` follows.
@@ -301,6 +316,8 @@ pub enum MediaCommand {
         max: Duration,
         silence: Option<Duration>,
         finish_key: Option<char>,
+        /// Brought to this loudness when it is whole, as far as that can be done.
+        normalise_lufs: Option<i32>,
     },
     /// End the recording. `Recorded` follows.
     StopRecord { leg: LegKey },
@@ -327,6 +344,7 @@ impl MediaCommand {
                 voice: false,
             }),
             Self::Play { .. }
+            | Self::Hold { .. }
             | Self::Connect { .. }
             | Self::Discard { .. }
             | Self::Stop { .. }
@@ -415,6 +433,7 @@ impl fmt::Debug for MediaCommand {
             Self::Connect { leg, stream } => write!(f, "Connect({leg} {stream:?})"),
             Self::Play { leg, play, clips, repeat } => write!(f, "Play({leg} {play} {clips:?} {repeat})"),
             Self::PlayFile { leg, play, .. } => write!(f, "PlayFile({leg} {play})"),
+            Self::Hold { leg, music } => write!(f, "Hold({leg} {music:?})"),
             Self::Discard { .. } => f.write_str("Discard"),
             Self::Stop { leg } => write!(f, "Stop({leg})"),
             Self::Bridge { a, b } => write!(f, "Bridge({a} {b})"),

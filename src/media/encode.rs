@@ -29,14 +29,13 @@ enum Kind {
 impl Encoder {
     /// `rate` of the frames that go in. `None`: the codec can't be had, which does not happen.
     pub fn new(codec: Codec, rate: Rate) -> Option<Self> {
-        let (kind, native) = match codec {
-            Codec::Pcma => (Kind::Law(Law::A), Rate::Narrow),
-            Codec::Pcmu => (Kind::Law(Law::Mu), Rate::Narrow),
-            Codec::G722 => (Kind::G722(Box::default()), Rate::Wide),
-            // It takes any rate by itself.
-            Codec::Opus => (Kind::Opus(opus::Encoder::new(rate)?), rate),
+        let kind = match codec {
+            Codec::Pcma => Kind::Law(Law::A),
+            Codec::Pcmu => Kind::Law(Law::Mu),
+            Codec::G722 => Kind::G722(Box::default()),
+            Codec::Opus => Kind::Opus(opus::Encoder::new(rate)?),
         };
-        let resampler = Resampler::new(rate, native);
+        let resampler = Resampler::new(rate, native(codec, rate));
         Some(Self { codec, rate, kind, resampler, changed: Vec::with_capacity(Rate::Wide.frame()) })
     }
 
@@ -48,17 +47,37 @@ impl Encoder {
         self.rate
     }
 
+    /// Another rate goes in from now on. The codec goes on where that is possible.
+    #[must_use]
+    pub fn at(self, rate: Rate) -> Option<Self> {
+        if self.codec != Codec::G722 {
+            return Self::new(self.codec, rate);
+        }
+        Some(Self { rate, resampler: Resampler::new(rate, native(self.codec, rate)), ..self })
+    }
+
     /// Writes the payload of 20 ms. `None` when `out` is too small.
     pub fn encode<'a>(&mut self, frame: &[i16], out: &'a mut [u8]) -> Option<&'a [u8]> {
-        let frame = match &mut self.resampler {
-            Some(resampler) => {
-                self.changed.clear();
-                resampler.process(frame, &mut self.changed);
-                self.changed.as_slice()
-            }
-            None => frame,
-        };
-        let length = match &mut self.kind {
+        let Some(resampler) = &mut self.resampler else { return self.kind.encode(frame, out) };
+        self.changed.clear();
+        resampler.process(frame, &mut self.changed);
+        self.kind.encode(&self.changed, out)
+    }
+}
+
+/// The rate that the codec takes, when this one goes in.
+fn native(codec: Codec, rate: Rate) -> Rate {
+    match codec {
+        Codec::Pcma | Codec::Pcmu => Rate::Narrow,
+        Codec::G722 => Rate::Wide,
+        // It takes any rate by itself.
+        Codec::Opus => rate,
+    }
+}
+
+impl Kind {
+    fn encode<'a>(&mut self, frame: &[i16], out: &'a mut [u8]) -> Option<&'a [u8]> {
+        let length = match self {
             Kind::Law(law) => {
                 for (byte, sample) in out.get_mut(..frame.len())?.iter_mut().zip(frame) {
                     *byte = law.encode(*sample);

@@ -161,6 +161,11 @@ impl JitterBuffer {
         u32::try_from(until).unwrap_or(0) / self.step.max(1)
     }
 
+    /// Whether a packet waits.
+    pub fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Packets that came after their turn.
     pub fn late(&self) -> u64 {
         self.late

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{Clip, Codec, MediaEvent, Origin, RecordEnd, Sound, Stream};
+use super::command::{Clip, Codec, MediaEvent, Music, Origin, RecordEnd, Sound, Stream};
 use super::dtmf;
 use super::ears::Ears;
 use super::g711;
@@ -18,6 +18,7 @@ use super::guard::Guard;
 use super::keypad::{Keypad, Stroke};
 use super::lock::SourceLock;
 use super::outgoing::{MAX_FRAME, Outgoing};
+use super::radio::Radio;
 use super::rate::Rate;
 use super::record::{Recorder, Taken};
 use super::recording::Recording;
@@ -179,6 +180,12 @@ impl MediaLeg {
         self.output.sound.play(play, clips, repeat);
     }
 
+    /// Music on hold, in the place of what played before.
+    pub fn hold(&mut self, music: Arc<Music>) {
+        self.sender.mark();
+        self.output.sound.hold(music);
+    }
+
     pub fn stop(&mut self) {
         self.output.sound.stop();
     }
@@ -222,7 +229,7 @@ impl MediaLeg {
     ) {
         self.end_recording(RecordEnd::Stopped);
         let recorder = Recorder::new(now.at, max, silence);
-        self.recording = Some(Recording::new(take, recorder, finish));
+        self.recording = Some(Recording::new(now, take, recorder, finish));
     }
 
     pub fn stop_record(&mut self) {
@@ -364,8 +371,13 @@ impl MediaLeg {
             || (peer.stream.direction.sends() && output.sound.wants_tick())
     }
 
-    /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
+    /// The 20 ms clock of a leg that hears no music on hold.
     pub fn tick<'a>(&mut self, now: Now, out: &'a mut [u8]) -> Option<Datagram<'a>> {
+        self.tick_with(now, &mut Radio::default(), out)
+    }
+
+    /// The 20 ms clock: what is due now. `now` may be the nominal time of the tick.
+    pub fn tick_with<'a>(&mut self, now: Now, radio: &mut Radio, out: &'a mut [u8]) -> Option<Datagram<'a>> {
         let peer = self.peer.as_ref().filter(|_| !self.awaits_keys())?;
         let Stream { codec, payloads, direction, .. } = &peer.stream;
         let codec = *codec;
@@ -380,7 +392,7 @@ impl MediaLeg {
                 return self.press(now, to, key_type?, &packet, (timestamp, step), out);
             }
             Some(Stroke::Tone(samples)) => self.output.sound.tone(codec, &samples, &mut frame)?,
-            None => self.output.sound.next(codec, &mut frame)?,
+            None => self.output.sound.next(codec, radio, &mut frame)?,
         };
         if let Some(play) = frame.ended {
             self.events.push_back(MediaEvent::PlayEnded { leg: self.leg, play });
@@ -398,7 +410,7 @@ impl MediaLeg {
     /// What need not be looked at each tick: who is quiet, a recording's silence, reports that are due.
     pub fn look<'a>(&mut self, now: Now, out: &'a mut [u8; MAX_CONTROL]) -> Option<Datagram<'a>> {
         if let Some(recording) = &mut self.recording {
-            recording.recorder.on_time(now.at);
+            recording.on_time(now);
             self.drain_recording();
         }
         self.check_watch(now);
@@ -461,7 +473,7 @@ impl MediaLeg {
             Sound::Noise => {}
             Sound::Key { .. } => {
                 if let Some(recording) = &mut self.recording {
-                    recording.recorder.on_key(now.at);
+                    recording.on_key(now);
                 }
                 if let Some(key) = self.ears.on_event(now.at, heard) {
                     self.on_key(key);
@@ -497,7 +509,7 @@ impl MediaLeg {
 
     fn end_recording(&mut self, end: RecordEnd) {
         if let Some(recording) = &mut self.recording {
-            recording.recorder.finish(end);
+            recording.finish(end);
             self.drain_recording();
         }
     }

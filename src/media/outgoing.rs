@@ -1,14 +1,16 @@
 //! The sound that a leg sends by its clock, in the codec of its peer: a prompt, silence, or another leg's voice when
 //! that has another codec. G.711 is copied from memory; for the others one encoder runs on through all of it, so that
-//! prompts join without a gap or a click.
+//! prompts join without a gap or a click. Music on hold is that of all who wait: `hold` leads in and out of it.
 
 use std::sync::Arc;
 
 use super::codec::{FRAME, Rate};
-use super::command::{Clip, Codec};
+use super::command::{Clip, Codec, Music};
 use super::encode::Encoder;
+use super::hold::Hold;
 use super::leg::Heard;
 use super::player::Player;
+use super::radio::Radio;
 use super::transcode::Transcoder;
 use crate::base::id::PlayKey;
 
@@ -20,6 +22,9 @@ pub struct Outgoing {
     player: Option<Player>,
     /// What was cut off has one frame more, in which it fades out; what follows waits for it.
     leaving: Option<Player>,
+    hold: Option<Hold>,
+    /// The same of music on hold.
+    leaving_hold: Option<Hold>,
     bridged: bool,
     /// Bridged, but the other leg is quiet: silence is sent.
     filling: bool,
@@ -43,6 +48,16 @@ impl Outgoing {
 
     pub fn stop(&mut self) {
         self.leaving = self.player.take().and_then(Player::cut_off).or(self.leaving.take());
+        self.leaving_hold = self.hold.take().filter(Hold::is_heard).or(self.leaving_hold.take());
+    }
+
+    /// Music on hold, until something else is to be heard. The same goes on.
+    pub fn hold(&mut self, music: Arc<Music>) {
+        if self.hold.as_ref().is_some_and(|hold| hold.is_of(&music)) && self.player.is_none() {
+            return;
+        }
+        self.stop();
+        self.hold = Some(Hold::new(music));
     }
 
     pub fn bridge(&mut self) {
@@ -55,7 +70,7 @@ impl Outgoing {
     }
 
     pub fn is_playing(&self) -> bool {
-        self.player.is_some() || self.leaving.is_some()
+        self.player.is_some() || self.leaving.is_some() || self.hold.is_some() || self.leaving_hold.is_some()
     }
 
     pub fn is_bridged(&self) -> bool {
@@ -101,7 +116,12 @@ impl Outgoing {
     }
 
     /// What is due now. `None` when a bridge's other leg is to be heard.
-    pub fn next<'a>(&mut self, codec: Codec, out: &'a mut [u8; MAX_FRAME]) -> Option<Frame<'a>> {
+    pub fn next<'a>(
+        &mut self,
+        codec: Codec,
+        radio: &mut Radio,
+        out: &'a mut [u8; MAX_FRAME],
+    ) -> Option<Frame<'a>> {
         // The peer may have changed its codec.
         self.transcoder.take_if(|transcoder| transcoder.to() != codec);
         if let Some(leaving) = self.leaving.take() {
@@ -110,6 +130,15 @@ impl Outgoing {
             self.player = next;
             self.pass();
             return frame;
+        }
+        if let Some(leaving) = self.leaving_hold.take() {
+            self.pass();
+            let payload = leaving.last(codec, radio, &mut self.encoder, out)?;
+            return Some(Frame { payload, ended: None });
+        }
+        if let Some(hold) = self.hold.as_mut().filter(|_| self.player.is_none()) {
+            let payload = hold.next(codec, radio, &mut self.encoder, out)?;
+            return Some(Frame { payload, ended: None });
         }
         if self.player.is_none() {
             if let Some(transcoder) = &mut self.transcoder {
@@ -144,6 +173,9 @@ impl Outgoing {
         out: &'a mut [u8; MAX_FRAME],
     ) -> Option<Frame<'a>> {
         self.pass();
+        if let Some(hold) = &mut self.hold {
+            hold.interrupt();
+        }
         let Some(law) = codec.law() else {
             if self.encoder.as_ref().is_none_or(|e| e.codec() != codec || e.rate() != Rate::Narrow) {
                 self.encoder = Encoder::new(codec, Rate::Narrow).map(Box::new);
@@ -161,7 +193,9 @@ impl Outgoing {
             self.encoder.as_ref().filter(|encoder| encoder.codec() == codec).map(|encoder| encoder.rate());
         let rate = self.player.as_ref().map(Player::rate).or(known).unwrap_or(Rate::Narrow);
         if known != Some(rate) {
-            self.encoder = Encoder::new(codec, rate).map(Box::new);
+            let before = self.encoder.take().filter(|_| known.is_some());
+            let encoder = before.map_or_else(|| Encoder::new(codec, rate), |encoder| encoder.at(rate));
+            self.encoder = encoder.map(Box::new);
         }
         self.linear.clear();
         let goes_on = match &mut self.player {

@@ -410,6 +410,7 @@ fn leg_of(command: &MediaCommand) -> LegKey {
         | MediaCommand::Connect { leg, .. }
         | MediaCommand::Play { leg, .. }
         | MediaCommand::PlayFile { leg, .. }
+        | MediaCommand::Hold { leg, .. }
         | MediaCommand::Stop { leg }
         | MediaCommand::Bridge { a: leg, .. }
         | MediaCommand::Unbridge { leg }

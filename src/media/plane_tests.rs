@@ -277,6 +277,7 @@ fn a_message_is_on_the_disk_when_it_is_told_and_can_be_heard_again() {
         max,
         silence,
         finish_key: Some('#'),
+        normalise_lufs: None,
     };
     story.send(record(1, &path));
     for _ in 0..50 {
@@ -314,7 +315,15 @@ fn when_the_leg_or_the_plane_ends_the_message_is_kept_first() {
         let (leg, take) = (peer.leg, TakeKey(peer.leg.0));
         let path = directory.join(format!("{leg}.wav"));
         let (max, silence) = (Duration::from_secs(60), Some(Duration::from_secs(30)));
-        story.send(MediaCommand::Record { leg, take, path, max, silence, finish_key: None });
+        story.send(MediaCommand::Record {
+            leg,
+            take,
+            path,
+            max,
+            silence,
+            finish_key: None,
+            normalise_lufs: None,
+        });
         for _ in 0..50 {
             peer.say(0x15);
         }
@@ -354,7 +363,15 @@ fn a_fault_in_one_legs_code_keeps_its_message_is_told_and_leaves_the_others() {
     let mut broken = story.peer(1, Codec::Pcma);
     let leg = broken.leg;
     let (take, max) = (TakeKey(1), Duration::from_secs(60));
-    story.send(MediaCommand::Record { leg, take, path: path.clone(), max, silence: None, finish_key: None });
+    story.send(MediaCommand::Record {
+        leg,
+        take,
+        path: path.clone(),
+        max,
+        silence: None,
+        finish_key: None,
+        normalise_lufs: None,
+    });
     for _ in 0..100 {
         broken.say(0x15);
     }

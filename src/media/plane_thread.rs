@@ -18,6 +18,7 @@ use super::leg::{Heard, LOOK, MAX_CONTROL, MAX_PACKET, MediaLeg, TICK, TakeOutpu
 use super::plane::{Crossing, Inbox, Post, Shared, Side};
 use super::plane_rooms::Rooms;
 use super::ports::SocketPair;
+use super::radio::Radio;
 use super::thread_setup::{self, Place, Started};
 use super::writer::Job;
 use crate::base::id::{LegKey, PlayKey};
@@ -40,6 +41,8 @@ pub(super) struct PlaneThread {
     io: Io,
     pub(super) legs: Legs,
     pub(super) rooms: Rooms,
+    /// Music on hold, one for all of this thread.
+    radio: Radio,
     /// The time of the next slot, and whose turn it is.
     slot: Now,
     phase: usize,
@@ -109,6 +112,7 @@ impl PlaneThread {
             io,
             legs: Legs::default(),
             rooms: Rooms::default(),
+            radio: Radio::default(),
             slot: Now::read(),
             phase: 0,
             cursor: 0,
@@ -176,6 +180,9 @@ impl PlaneThread {
             self.look(now);
             self.slot = self.slot.plus(SLOT);
             self.phase = (self.phase + 1) % PHASES;
+            if self.phase == 0 {
+                self.radio.advance();
+            }
         }
     }
 
@@ -188,7 +195,7 @@ impl PlaneThread {
                 self.legs.stop_ticking(phase, index);
                 continue;
             };
-            if let Some(datagram) = seat.leg.tick(due, &mut out) {
+            if let Some(datagram) = seat.leg.tick_with(due, &mut self.radio, &mut out) {
                 self.io.send(rtp_mark(place), &seat.sockets.rtp, datagram.bytes, datagram.to);
             }
             seat.settle(&mut self.courier);
@@ -310,13 +317,13 @@ impl PlaneThread {
             MediaCommand::Mix { room, leg } => self.mix(room, leg),
             MediaCommand::Chime { room, clip } => self.rooms.chime(room, clip),
             MediaCommand::Discard { path } => self.courier.job(Job::Discard { path }),
-            MediaCommand::Record { leg, take, path, max, silence, finish_key } => {
+            MediaCommand::Record { leg, take, path, max, silence, finish_key, normalise_lufs } => {
                 let Some(seat) = self.legs.seat(leg) else { return };
                 seat.leg.record(now, take, max, silence, finish_key);
                 seat.recorded = true;
                 // What an earlier recording left goes to the writer first.
                 seat.settle(&mut self.courier);
-                self.courier.job(Job::Begin { leg, take, path });
+                self.courier.job(Job::Begin { leg, take, path, normalise_lufs });
             }
             MediaCommand::PlayFile { leg, play, path } => {
                 let Some(seat) = self.legs.seat(leg) else { return };
@@ -328,6 +335,10 @@ impl PlaneThread {
             MediaCommand::Play { leg, play, clips, repeat } => self.on_leg(leg, |seat| {
                 seat.loading = None;
                 seat.leg.play(play, clips, repeat);
+            }),
+            MediaCommand::Hold { leg, music } => self.on_leg(leg, |seat| {
+                seat.loading = None;
+                seat.leg.hold(music);
             }),
             MediaCommand::Stop { leg } => self.on_leg(leg, |seat| {
                 seat.loading = None;

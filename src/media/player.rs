@@ -9,7 +9,7 @@ use super::g711::Law;
 use crate::base::id::PlayKey;
 
 /// Samples of 8 kHz (5 ms) in which a sound that is cut off fades out.
-const FADE: usize = 40;
+pub const FADE: usize = 40;
 
 /// One playing on one leg.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Player {
 }
 
 /// A sample of a sound that is gone after `length`.
-fn faded(sample: i16, index: usize, length: usize) -> i16 {
+pub fn faded(sample: i16, index: usize, length: usize) -> i16 {
     (i32::from(sample) * length.saturating_sub(index) as i32 / length.max(1) as i32) as i16
 }
 

@@ -37,6 +37,8 @@ pub struct Playout {
     excess: Option<u32>,
     /// Frames since the last packet was played.
     idle: u32,
+    /// Nobody waits for what comes out: no frame is left out.
+    steady: bool,
     decoded: Box<[i16; MAX_SAMPLES]>,
     frame: Vec<i16>,
     changed: Vec<i16>,
@@ -70,14 +72,26 @@ impl Playout {
             noise: None,
             excess: None,
             idle: IDLE,
+            steady: false,
             decoded: Box::new([0; MAX_SAMPLES]),
             frame: Vec::with_capacity(2 * Rate::Wide.frame()),
             changed: Vec::with_capacity(Rate::Wide.frame()),
         }
     }
 
+    /// For a user who asks by the packets' own time, and not by a clock of its own: packets wait as long as it lets
+    /// them.
+    pub fn steady(rate: Rate) -> Self {
+        Self { steady: true, ..Self::new(rate) }
+    }
+
     pub fn rate(&self) -> Rate {
         self.rate
+    }
+
+    /// Whether there is a packet that was not asked for yet.
+    pub fn waits(&self) -> bool {
+        self.buffer.holds()
     }
 
     /// Takes a packet. Keys are passed over.
@@ -101,7 +115,7 @@ impl Playout {
     /// The next 20 ms; silence while there is nothing. Of the rate's length.
     pub fn pull(&mut self) -> &[i16] {
         self.take_frame(0);
-        let excess = self.buffer.has_too_much().then_some(0);
+        let excess = (!self.steady && self.buffer.has_too_much()).then_some(0);
         self.excess = self.excess.or(excess);
         if let Some(waited) = self.excess {
             let quiet = rms_squared(&self.frame) < QUIET_RMS * QUIET_RMS;

@@ -87,6 +87,11 @@ impl PromptBank {
             .unwrap_or_else(|| self.last_resort(language))
     }
 
+    /// A piece of music; where it is not, the soft chord that is built in.
+    pub fn music(&self, language: &str, name: &str) -> Arc<Clip> {
+        self.find(language, name).cloned().unwrap_or_else(audio::music)
+    }
+
     /// Whether a prompt is there in this language, or needs none.
     pub fn has(&self, language: &str, name: &str) -> bool {
         self.forgiving || self.find(language, name).is_some()

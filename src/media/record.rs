@@ -157,7 +157,7 @@ impl Recorder {
         self.mute(self.pending.len().saturating_sub(KEY_BEFORE)..self.pending.len());
     }
 
-    fn is_muted(&self, now: Instant) -> bool {
+    pub fn is_muted(&self, now: Instant) -> bool {
         self.muted_until.is_some_and(|until| now < until)
     }
 

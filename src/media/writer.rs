@@ -16,6 +16,7 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 
 use super::audio::{self, RATE};
 use super::command::{Clip, MediaEvent, RecordEnd};
+use super::level;
 use super::record::Taken;
 use crate::base::id::{LegKey, PlayKey, TakeKey};
 use crate::base::quiet::quiet_debug;
@@ -30,6 +31,7 @@ pub enum Job {
         leg: LegKey,
         take: TakeKey,
         path: PathBuf,
+        normalise_lufs: Option<i32>,
     },
     Samples {
         take: TakeKey,
@@ -109,12 +111,15 @@ struct Take {
     wav: WavWriter<BufWriter<File>>,
     written: u64,
     unflushed: u64,
+    normalise_lufs: Option<i32>,
 }
 
 impl Takes {
     fn handle(&mut self, job: Job) -> Option<Done> {
         match job {
-            Job::Begin { leg, take, path } => self.begin(leg, take, path),
+            Job::Begin { leg, take, path, normalise_lufs } => {
+                self.begin(take, Take::create(leg, path, normalise_lufs), leg)
+            }
             Job::Samples { take, samples } => {
                 let open = self.open.get_mut(&take)?;
                 let result = open.write(&samples);
@@ -136,8 +141,8 @@ impl Takes {
         }
     }
 
-    fn begin(&mut self, leg: LegKey, take: TakeKey, path: PathBuf) -> Option<Done> {
-        match Take::create(leg, path) {
+    fn begin(&mut self, take: TakeKey, created: io::Result<Take>, leg: LegKey) -> Option<Done> {
+        match created {
             Ok(open) => {
                 self.open.insert(take, open);
                 None
@@ -168,14 +173,14 @@ impl Takes {
 }
 
 impl Take {
-    fn create(leg: LegKey, path: PathBuf) -> io::Result<Self> {
+    fn create(leg: LegKey, path: PathBuf, normalise_lufs: Option<i32>) -> io::Result<Self> {
         let spec =
             WavSpec { channels: 1, sample_rate: RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
         // What a caller said is for the switch's user alone, also where the directory is copied to.
         let file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(part_of(&path))?;
         let wav = WavWriter::new(BufWriter::new(file.try_clone()?), spec).map_err(as_io)?;
-        Ok(Self { leg, path, file, wav, written: 0, unflushed: 0 })
+        Ok(Self { leg, path, file, wav, written: 0, unflushed: 0, normalise_lufs })
     }
 
     fn write(&mut self, samples: &[i16]) -> io::Result<()> {
@@ -205,7 +210,7 @@ impl Take {
     /// The samples that are on the disk under the final name, and whether they are all.
     fn finish(mut self) -> (u64, bool) {
         let mut whole = self.flush().is_ok();
-        let Self { wav, file, path, written, .. } = self;
+        let Self { wav, file, path, written, normalise_lufs, .. } = self;
         // After a refused write the header stands at the last flush.
         drop(wav);
         let part = part_of(&path);
@@ -221,7 +226,12 @@ impl Take {
         // A bare name lies in the current directory.
         let directory = path.parent().map(|d| if d.as_os_str().is_empty() { Path::new(".") } else { d });
         let directory = directory.map_or(Ok(()), |d| File::open(d)?.sync_all());
-        (written, whole && directory.is_ok())
+        whole &= directory.is_ok();
+        if let Some(lufs) = normalise_lufs.filter(|_| whole) {
+            // Where it fails, the message is kept as it was spoken.
+            let _changed = level::normalise(&path, lufs);
+        }
+        (written, whole)
     }
 }
 
@@ -238,7 +248,7 @@ fn recorded(leg: LegKey, take: TakeKey, samples: u64, end: RecordEnd, voice: boo
     Done::Event(MediaEvent::Recorded { leg, take, length, end, voice })
 }
 
-fn as_io(error: hound::Error) -> io::Error {
+pub fn as_io(error: hound::Error) -> io::Error {
     match error {
         hound::Error::IoError(error) => error,
         other => io::Error::other(other),
@@ -262,7 +272,12 @@ mod tests {
     }
 
     fn begin(takes: &mut Takes, take: u64, path: &Path) -> Option<Done> {
-        takes.handle(Job::Begin { leg: LegKey(1), take: TakeKey(take), path: path.to_owned() })
+        takes.handle(Job::Begin {
+            leg: LegKey(1),
+            take: TakeKey(take),
+            path: path.to_owned(),
+            normalise_lufs: None,
+        })
     }
 
     fn event(done: Option<Done>) -> MediaEvent {
@@ -334,11 +349,34 @@ mod tests {
         let directory = directory("end");
         let path = directory.join("m.wav");
         let (sender, jobs) = std::sync::mpsc::sync_channel(8);
-        sender.send(Job::Begin { leg: LegKey(1), take: TakeKey(1), path: path.clone() }).expect("room");
+        sender
+            .send(Job::Begin { leg: LegKey(1), take: TakeKey(1), path: path.clone(), normalise_lufs: None })
+            .expect("room");
         sender.send(Job::Samples { take: TakeKey(1), samples: vec![7; 2000] }).expect("room");
         drop(sender);
         run(&jobs, |done| panic!("nothing to tell: {done:?}"));
         assert_eq!(audio::read_wav(&path).expect("it plays"), vec![7; 2000]);
+        fs::remove_dir_all(directory).expect("removed");
+    }
+
+    #[test]
+    fn a_message_that_is_to_be_of_some_loudness_has_it_when_it_is_told_of() {
+        let directory = directory("loudness");
+        let path = directory.join("m.wav");
+        let prompt = Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts/nl/welcome.wav");
+        let said: Vec<i16> = audio::read_wav(&prompt).expect("a prompt").iter().map(|s| s / 5).collect();
+        let mut takes = Takes::default();
+        let normalise_lufs = Some(-23);
+        let begin = Job::Begin { leg: LegKey(1), take: TakeKey(1), path: path.clone(), normalise_lufs };
+        assert!(takes.handle(begin).is_none());
+        for samples in said.chunks(2000) {
+            takes.handle(Job::Samples { take: TakeKey(1), samples: samples.to_vec() });
+        }
+        let taken = taken(RecordEnd::Key, said.len() as u64);
+        let done = takes.handle(Job::End { take: TakeKey(1), taken });
+        assert!(matches!(event(done), MediaEvent::Recorded { end: RecordEnd::Key, .. }));
+        let kept = audio::measure(&audio::read_wav(&path).expect("it plays")).level_dbov;
+        assert!(kept > audio::measure(&said).level_dbov + 8.0, "{kept}");
         fs::remove_dir_all(directory).expect("removed");
     }
 }

@@ -62,8 +62,15 @@ impl Phone {
         let take = TakeKey(self.serial.next());
         let Some(call) = &self.call else { return };
         let (leg, path) = (call.leg, numbered(&record.path, self.recorded));
-        let command =
-            MediaCommand::Record { leg, take, path, max: record.max, silence: None, finish_key: None };
+        let command = MediaCommand::Record {
+            leg,
+            take,
+            path,
+            max: record.max,
+            silence: None,
+            finish_key: None,
+            normalise_lufs: None,
+        };
         self.media(command);
     }
 

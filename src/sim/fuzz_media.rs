@@ -219,7 +219,7 @@ pub fn decode(bytes: &[u8]) {
             }
         }
         let mut frames = 0;
-        recording.on_packet(&heard, |_, frame| {
+        recording.on_packet(&heard, |_, _, frame| {
             frames += 1;
             assert!(frame.len() == Rate::Narrow.frame(), "a recorded frame is not of 20 ms");
         });

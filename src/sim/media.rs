@@ -132,6 +132,9 @@ impl Media {
                 let name = if length.is_some() { "own-message" } else { "nothing" };
                 self.play(now, leg, play, name.to_owned(), length.unwrap_or_default(), false);
             }
+            MediaCommand::Hold { leg, music } => {
+                self.play(now, leg, PlayKey(0), music.names().join(" "), Duration::ZERO, true);
+            }
             MediaCommand::Discard { path } => {
                 if self.files.remove(&path).is_none() {
                     self.faults.push("a recording that is not there is thrown away".to_owned());
@@ -150,7 +153,7 @@ impl Media {
                 }
             }
             MediaCommand::SendDigit { leg, digit, .. } => self.on(leg, |side| side.digits.push(digit)),
-            MediaCommand::Record { leg, take, path, max, silence, finish_key } => {
+            MediaCommand::Record { leg, take, path, max, silence, finish_key, .. } => {
                 let taking = Taking { take, path, since: now, max, finish_key, speech };
                 let ends = silence.map_or(max, |silence| (speech + silence).min(max));
                 self.on(leg, |side| side.take = Some(taking));
@@ -359,6 +362,7 @@ impl Media {
             | MediaCommand::Connect { leg, .. }
             | MediaCommand::Play { leg, .. }
             | MediaCommand::PlayFile { leg, .. }
+            | MediaCommand::Hold { leg, .. }
             | MediaCommand::Stop { leg }
             | MediaCommand::Unbridge { leg }
             | MediaCommand::Keys { leg, .. }

@@ -71,9 +71,8 @@ impl Switch {
             self.music(key);
         } else if held(&caller) && self.is_consultation(key) {
             self.media(MediaCommand::Unbridge { leg: caller });
-            let play = PlayKey(self.mint.serial.next());
-            let clips = vec![self.policy.own_clip("music")];
-            self.media(MediaCommand::Play { leg: other, play, clips, repeat: true });
+            let music = self.policy.music(None);
+            self.media(MediaCommand::Hold { leg: other, music });
         } else {
             self.media(MediaCommand::Bridge { a: caller, b: other });
         }

@@ -99,10 +99,6 @@ impl Floor {
         self.lines.values().map(|p| &p.line)
     }
 
-    pub(super) fn music(&self, queue: &str) -> Option<String> {
-        self.rooms.get(queue).map(|r| r.settings.music.value.clone())
-    }
-
     pub(super) fn ring_time(&self, queue: &str) -> Option<Duration> {
         self.rooms.get(queue).map(|r| r.settings.ring.value)
     }

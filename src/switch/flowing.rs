@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::call::{Attempts, Phase};
 use super::leg::KeyWay;
+use super::recovery::Hours;
 use super::{Owner, Switch, What};
 use crate::base::id::{CallKey, LegKey, PlayKey};
 use crate::base::time::Now;
@@ -116,13 +117,16 @@ impl Switch {
         let Some(call) = self.calls.get(&key) else { return };
         let queue = match &call.phase {
             Phase::Waiting(ticket) | Phase::Offering(Attempts { ticket: Some(ticket), .. }) => {
-                Some(&ticket.queue)
+                Some(&*ticket.queue)
             }
             _ => None,
         };
-        let name = queue.and_then(|q| self.floor.music(q)).unwrap_or_else(|| "music".to_owned());
-        let clip = call.policy.own_clip(&name);
-        self.play(key, vec![clip], true);
+        let music = call.policy.music(queue);
+        let leg = call.caller;
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.play = None;
+        }
+        self.media(MediaCommand::Hold { leg, music });
     }
 
     fn stop_playing(&mut self, key: CallKey) {
@@ -247,8 +251,16 @@ impl Switch {
     fn view(&mut self, now: Now, key: CallKey) -> Option<View> {
         let position = self.position(key);
         let call = self.calls.get(&key)?;
-        let (state, next_opening) = self.state.calendar(&call.policy, now.utc);
-        Some(View { now, open: state.open, holiday: state.is_holiday(), next_opening, position })
+        let (state, Hours { local, next_opening, closing }) = self.state.calendar(&call.policy, now.utc);
+        Some(View {
+            now,
+            open: state.open,
+            holiday: state.is_holiday(),
+            local,
+            next_opening,
+            closing,
+            position,
+        })
     }
 }
 

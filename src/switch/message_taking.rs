@@ -55,6 +55,7 @@ impl Switch {
             return Some(FlowEvent::RecordFailed);
         }
         let id = mailbox::message_id(&mut self.mint.rng);
+        let normalise_lufs = call.policy.config.voicemail.normalise_lufs.as_ref().map(|lufs| lufs.value);
         let path = call.policy.messages.join(mailbox::file_name(&id));
         let called = call.number.map_or(String::new(), |at| call.policy.number_name(at).to_owned());
         let leg = call.caller;
@@ -64,8 +65,8 @@ impl Switch {
             Take { call: key, since: now.at, id, path: path.clone(), called, done: None, left: None },
         );
         self.enter(now, key, Phase::Recording(take));
-        let finish_key = Some(finish_key);
-        self.media(MediaCommand::Record { leg, take, path, max, silence: Some(silence), finish_key });
+        let (silence, finish_key) = (Some(silence), Some(finish_key));
+        self.media(MediaCommand::Record { leg, take, path, max, silence, finish_key, normalise_lufs });
         None
     }
 

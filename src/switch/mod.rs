@@ -20,6 +20,7 @@ mod event_body;
 mod events;
 mod floor;
 mod flowing;
+mod hold_music;
 mod keys;
 mod legs;
 mod line_invite;

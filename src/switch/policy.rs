@@ -10,6 +10,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::domains::Domains;
+use super::hold_music;
 use crate::base::id::LineKey;
 use crate::base::network::Network;
 use crate::calendar::schedule::Schedule;
@@ -17,7 +18,7 @@ use crate::callflow::program::{self, Program};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::raw;
 use crate::media::audio;
-use crate::media::command::Clip;
+use crate::media::command::{Clip, Music};
 use crate::media::prompt_bank::PromptBank;
 use crate::privacy::screen::{BELGIUM, ZoneTable};
 use crate::sdp::crypto::Suite;
@@ -44,6 +45,9 @@ pub struct Policy {
     pub join_tone: Arc<Clip>,
     pub leave_tone: Arc<Clip>,
     pub beep: Arc<Clip>,
+    music: Arc<Music>,
+    /// Of the queues that have their own.
+    queue_music: BTreeMap<String, Arc<Music>>,
     numbers: IndexMap<String, (usize, Arc<Program>)>,
     lines: IndexMap<LineKey, usize>,
     /// Found in the same time whether there is such a line or not.
@@ -81,6 +85,7 @@ impl Policy {
             }
         };
         found.extend(secrets(&config));
+        found.extend(hold_music::check(&config, &prompts));
         let (Some(schedule), false) = (schedule, found.iter().any(|d| d.severity == Severity::Error)) else {
             return Err(found);
         };
@@ -101,6 +106,8 @@ impl Policy {
             join_tone: audio::join_tone(),
             leave_tone: audio::leave_tone(),
             beep: audio::beep(),
+            music: hold_music::of_the_helpline(&config, &prompts),
+            queue_music: hold_music::of_the_queues(&config, &prompts),
             numbers: numbers(&config, &programs),
             lines,
             line_names,
@@ -215,6 +222,11 @@ impl Policy {
     /// A prompt, in the language or one that has it; in the end the built-in last resort.
     pub fn clip(&self, language: &str, name: &str) -> Arc<Clip> {
         self.prompts.clip(language, name)
+    }
+
+    /// What is heard by who waits in this queue, or is held.
+    pub fn music(&self, queue: Option<&str>) -> Arc<Music> {
+        Arc::clone(queue.and_then(|queue| self.queue_music.get(queue)).unwrap_or(&self.music))
     }
 
     /// A prompt in the helpline's first language.

@@ -42,13 +42,21 @@ pub(super) struct State {
     calendar: Option<Known>,
 }
 
+/// Hours as they are spoken.
+#[derive(Clone, Copy)]
+pub(super) struct Hours {
+    pub local: LocalTime,
+    pub next_opening: Option<LocalTime>,
+    pub closing: Option<LocalTime>,
+}
+
 /// What the calendar said, and until when that holds.
 struct Known {
     generation: u64,
     from: DateTime<Utc>,
     until: DateTime<Utc>,
     state: Calendar,
-    next_opening: Option<LocalTime>,
+    hours: Hours,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,17 +107,19 @@ impl State {
 
     /// Whether the helpline is open. Kept until the calendar's next edge, at most a minute: the words
     /// "today" and "tomorrow" change at midnight.
-    pub(super) fn calendar(&mut self, policy: &Policy, utc: DateTime<Utc>) -> (Calendar, Option<LocalTime>) {
+    pub(super) fn calendar(&mut self, policy: &Policy, utc: DateTime<Utc>) -> (Calendar, Hours) {
         let holds = |k: &&Known| k.generation == policy.generation && k.from <= utc && utc < k.until;
         if let Some(known) = self.calendar.as_ref().filter(holds) {
-            return (known.state, known.next_opening);
+            return (known.state, known.hours);
         }
         let state = policy.schedule.state_at(utc);
-        let next_opening = policy.schedule.next_opening(utc);
+        let schedule = &policy.schedule;
+        let (local, closing) = (schedule.spoken(utc, utc), schedule.closing(utc));
+        let hours = Hours { local, next_opening: schedule.next_opening(utc), closing };
         let minute = utc + chrono::Duration::seconds(60 - utc.timestamp().rem_euclid(60));
         let until = state.until.map_or(minute, |edge| edge.min(minute));
-        self.calendar = Some(Known { generation: policy.generation, from: utc, until, state, next_opening });
-        (state, next_opening)
+        self.calendar = Some(Known { generation: policy.generation, from: utc, until, state, hours });
+        (state, hours)
     }
 }
 

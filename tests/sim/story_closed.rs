@@ -12,7 +12,10 @@ fn closed_the_caller_hears_so_and_when_we_open_again_and_is_given_a_choice() {
     let mut world = World::at(SUNDAY);
     world.calls("kim", "1712", Script::default());
     world.until_hears("kim", "closed-menu");
-    assert_eq!(world.heard("kim"), [GREETING, "closed opens-tomorrow at-hour hour-9", "closed-menu"]);
+    assert_eq!(
+        world.heard("kim"),
+        [GREETING, "closed opens-tomorrow from-hour hour-9 until-hour hour-17", "closed-menu"]
+    );
     world.finish();
 }
 
@@ -21,7 +24,7 @@ fn on_a_holiday_the_caller_hears_that_it_is_one() {
     let mut world = World::at(CHRISTMAS);
     world.calls("kim", "1712", Script::default());
     world.until_hears("kim", "closed-menu");
-    let holiday = "holiday opens-again day-monday at-hour hour-9";
+    let holiday = "holiday opens-again day-monday from-hour hour-9 until-hour hour-17";
     assert_eq!(world.heard("kim"), [GREETING, holiday, "closed-menu"]);
     world.finish();
 }
