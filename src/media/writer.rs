@@ -358,4 +358,25 @@ mod tests {
         assert_eq!(audio::read_wav(&path).expect("it plays"), vec![7; 2000]);
         fs::remove_dir_all(directory).expect("removed");
     }
+
+    #[test]
+    fn a_message_that_is_to_be_of_some_loudness_has_it_when_it_is_told_of() {
+        let directory = directory("loudness");
+        let path = directory.join("m.wav");
+        let prompt = Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts/nl/welcome.wav");
+        let said: Vec<i16> = audio::read_wav(&prompt).expect("a prompt").iter().map(|s| s / 5).collect();
+        let mut takes = Takes::default();
+        let normalise_lufs = Some(-23);
+        let begin = Job::Begin { leg: LegKey(1), take: TakeKey(1), path: path.clone(), normalise_lufs };
+        assert!(takes.handle(begin).is_none());
+        for samples in said.chunks(2000) {
+            takes.handle(Job::Samples { take: TakeKey(1), samples: samples.to_vec() });
+        }
+        let taken = taken(RecordEnd::Key, said.len() as u64);
+        let done = takes.handle(Job::End { take: TakeKey(1), taken });
+        assert!(matches!(event(done), MediaEvent::Recorded { end: RecordEnd::Key, .. }));
+        let kept = audio::measure(&audio::read_wav(&path).expect("it plays")).level_dbov;
+        assert!(kept > audio::measure(&said).level_dbov + 8.0, "{kept}");
+        fs::remove_dir_all(directory).expect("removed");
+    }
 }

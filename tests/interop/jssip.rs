@@ -1,5 +1,8 @@
 //! JsSIP in a headless Chromium as a counsellor's web phone: SIP over WebSocket from a page, and its sound by WebRTC.
 
+use hulplijn::media::audio;
+use hulplijn::media::command::Music;
+use hulplijn::media::g711::Law;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
@@ -142,6 +145,18 @@ impl Scene {
     }
 }
 
+/// This music as it is heard, at its quiet level.
+fn on_hold(music: &[u8]) -> Vec<u8> {
+    let samples: Vec<i16> = music.iter().map(|octet| prompts::linear(*octet)).collect();
+    let music = Music::new(&[audio::clip("music", &samples)], -32.0);
+    let frame = |number| {
+        let mut frame = [0; FRAME];
+        music.bytes(number, Law::A, &mut frame);
+        frame
+    };
+    (0..50).flat_map(frame).collect()
+}
+
 #[test]
 fn a_browser_answers_over_wss_and_is_heard_and_hears_presses_keys_holds_and_hangs_up() {
     let mut scene = Scene::joined();
@@ -156,7 +171,7 @@ fn a_browser_answers_over_wss_and_is_heard_and_hears_presses_keys_holds_and_hang
     scene.page.does("hold 0");
     scene.page.tells("0 held by local");
     // The caller hears music, and the browser nothing more of the caller.
-    let music = prompts::noise("music", 50 * FRAME);
+    let music = on_hold(&prompts::noise("music", 50 * FRAME));
     scene.caller.heard.clear();
     scene.caller.stay_until(to, "music", |ear| ear.has_heard(&music[10 * FRAME..20 * FRAME]));
     scene.page.forget(0);

@@ -19,9 +19,11 @@ const MESSAGES: [(Codec, Way, f64); 8] = [
     (Codec::Pcma, BAD, CONCEALED),
     (Codec::Pcmu, BAD, CONCEALED),
     (Codec::G722, BAD, CONCEALED),
-    (Codec::Opus, BAD, CONCEALED),
+    (Codec::Opus, BAD, CONCEALED_OPUS),
 ];
 
+/// Opus, made again from what its next packet repeats of a lost one, is a little duller.
+const CONCEALED_OPUS: f64 = 2.7;
 const CLEARLY: Way = Way { loss: 0, jitter: Duration::ZERO, seed: 0 };
 
 #[test]
