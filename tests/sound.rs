@@ -1,12 +1,15 @@
-//! What callers hear in real calls: music on hold from several files, and a prompt that a key cuts off.
+//! What callers hear and leave, in real calls: music on hold from several files, a prompt that a key cuts off, messages
+//! of one loudness.
 
 mod support;
 
 use std::f64::consts::TAU;
+use std::path::{Path, PathBuf};
 
+use ebur128::{EbuR128, Mode};
 use support::prompts::{alaw, noise, read_wav, write_linear, write_wav};
 use support::rtp::FRAME;
-use support::server::{HELPLINE, Program, binary};
+use support::server::{HELPLINE, Program, binary, repository};
 use support::{Dialog, Rtp, Sdp, Server, Site};
 
 /// Calls a number of the switch over its trunk; `DIR` in the arguments stands for the site's folder.
@@ -21,15 +24,15 @@ fn call(server: &Server, number: &str, arguments: &str) {
     assert_eq!(program.wait_exit(), Some(0), "{}{}", program.out.text(), program.err.text());
 }
 
-fn tone(hertz: f64, amplitude: f64, millis: usize) -> Vec<i16> {
-    (0..8 * millis).map(|n| (amplitude * (TAU * hertz * n as f64 / 8000.0).sin()) as i16).collect()
+fn tone(hertz: u32, amplitude: f64, millis: usize) -> Vec<i16> {
+    (0..8 * millis).map(|n| (amplitude * (TAU * f64::from(hertz) * n as f64 / 8000.0).sin()) as i16).collect()
 }
 
 /// Mean square of what of these samples is this tone.
-fn power_of(samples: &[i16], hertz: f64) -> f64 {
+fn power_of(samples: &[i16], hertz: u32) -> f64 {
     let (mut sine, mut cosine) = (0.0, 0.0);
     for (n, sample) in samples.iter().enumerate() {
-        let angle = TAU * hertz * n as f64 / 8000.0;
+        let angle = TAU * f64::from(hertz) * n as f64 / 8000.0;
         sine += f64::from(*sample) * angle.sin();
         cosine += f64::from(*sample) * angle.cos();
     }
@@ -45,8 +48,8 @@ fn dbov(power: f64) -> f64 {
 }
 
 /// The tones heard in tenths of a second that are nothing else, one after the other, each with its level.
-fn tones(heard: &[i16]) -> Vec<(f64, f64)> {
-    let mut tones: Vec<(f64, f64)> = Vec::new();
+fn tones(heard: &[i16]) -> Vec<(u32, f64)> {
+    let mut tones: Vec<(u32, f64)> = Vec::new();
     for tenth in heard.chunks_exact(5 * FRAME) {
         let whole = power(tenth);
         let pure = [LOW, HIGH].into_iter().find(|hertz| power_of(tenth, *hertz) > 0.95 * whole);
@@ -59,8 +62,8 @@ fn tones(heard: &[i16]) -> Vec<(f64, f64)> {
     tones
 }
 
-const LOW: f64 = 400.0;
-const HIGH: f64 = 800.0;
+const LOW: u32 = 400;
+const HIGH: u32 = 800;
 
 #[test]
 fn who_waits_hears_one_file_after_the_other_at_one_quiet_level_in_pcma_and_opus() {
@@ -78,7 +81,7 @@ fn who_waits_hears_one_file_after_the_other_at_one_quiet_level_in_pcma_and_opus(
         call(&server, "fixed", &format!("--codec {codec} --record DIR/{codec}.wav --hang-up 5s"));
         let heard = read_wav(&server.site().dir.join(format!("{codec}.wav")));
         let tones = tones(&heard);
-        let order: Vec<f64> = tones.iter().map(|(hertz, _)| *hertz).collect();
+        let order: Vec<u32> = tones.iter().map(|(hertz, _)| *hertz).collect();
         assert!(order.len() >= 4 && order.windows(2).all(|pair| pair[0] != pair[1]), "{codec}: {tones:?}");
         // The first and the last may be cut.
         for (hertz, level) in &tones[1..tones.len() - 1] {
@@ -136,4 +139,39 @@ fn a_key_cuts_a_prompt_off_within_two_packets() {
     let after: Vec<usize> = (0..6).map(|_| prompt_after_key(&server, &prompt)).collect();
     println!("packets of the prompt after the key: {after:?}");
     assert!(after.iter().min() <= Some(&2), "{after:?}");
+}
+
+fn loudness(samples: &[i16]) -> f64 {
+    let mut meter = EbuR128::new(1, 8000, Mode::I).expect("a meter");
+    meter.add_frames_i16(samples).expect("measured");
+    meter.loudness_global().expect("a figure")
+}
+
+#[test]
+fn messages_of_a_soft_and_a_loud_caller_are_kept_alike_where_that_is_asked_for() {
+    let config = HELPLINE.replace("[voicemail]", "[voicemail]\nnormalise = \"-23LUFS\"");
+    let server = Site::new(&config).start();
+    let dir = server.site().dir.clone();
+    let speech = read_wav(&repository("prompts/en/welcome.wav"));
+    let mut known: Vec<PathBuf> = Vec::new();
+    let mut kept = Vec::new();
+    for (name, factor) in [("soft", 0.2), ("loud", 1.3)] {
+        let said: Vec<i16> = speech.iter().map(|sample| (f64::from(*sample) * factor) as i16).collect();
+        write_linear(&dir.join(format!("{name}.wav")), &said);
+        call(&server, "message", &format!("--play DIR/{name}.wav --repeat --hang-up 14s"));
+        server.wait_metric("hulplijn_messages_total", known.len() as f64 + 1.0);
+        let new = messages(&server).into_iter().find(|path| !known.contains(path)).expect("a message");
+        kept.push(loudness(&read_wav(&new)));
+        known.push(new);
+    }
+    let [soft, loud] = kept[..] else { panic!("{kept:?}") };
+    println!("{soft:.1} and {loud:.1} LUFS");
+    assert!((soft - loud).abs() < 1.0 && (soft + 23.0).abs() < 1.0, "{kept:?}");
+}
+
+/// Recordings that are whole.
+fn messages(server: &Server) -> Vec<PathBuf> {
+    let folder: &Path = &server.site().data().join("messages");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter(|path| path.extension().is_some_and(|end| end == "wav")).collect()
 }

@@ -44,29 +44,29 @@ pub fn next_opening(at: &LocalTime, closing: Option<&LocalTime>) -> Vec<String> 
         2..NAMED_DAYS => vec!["opens-again".into(), day(at.weekday).into()],
         _ => return Vec::new(),
     };
-    let Some(closing) = closing.filter(|closing| is_of_one_turn(at, closing)) else {
+    let Some(closing) = closing.filter(|closing| is_of_one_turn(*at, **closing)) else {
         says.push("at-hour".into());
-        says.extend(time(at));
+        says.extend(time(*at));
         return says;
     };
     says.push("from-hour".into());
-    says.extend(time(at));
+    says.extend(time(*at));
     says.push("until-hour".into());
-    says.extend(time(closing));
+    says.extend(time(*closing));
     says
 }
 
 /// "We are open until ten"; nothing when that is not today, nor in the coming night.
 pub fn closing(now: &LocalTime, at: &LocalTime) -> Vec<String> {
-    if !is_of_one_turn(now, at) {
+    if !is_of_one_turn(*now, *at) {
         return Vec::new();
     }
-    std::iter::once("open-until".to_owned()).chain(time(at)).collect()
+    std::iter::once("open-until".to_owned()).chain(time(*at)).collect()
 }
 
 /// Whether the hour alone says which moment is meant.
-fn is_of_one_turn(from: &LocalTime, to: &LocalTime) -> bool {
-    let minutes = |time: &LocalTime| u32::from(time.hour) * 60 + u32::from(time.minute);
+fn is_of_one_turn(from: LocalTime, to: LocalTime) -> bool {
+    let minutes = |time: LocalTime| u32::from(time.hour) * 60 + u32::from(time.minute);
     match to.days_ahead.checked_sub(from.days_ahead) {
         Some(0) => true,
         Some(1) => minutes(to) < minutes(from),
@@ -75,7 +75,7 @@ fn is_of_one_turn(from: &LocalTime, to: &LocalTime) -> bool {
 }
 
 /// `hour-9`, `half-9` (half past nine, `half tien`, `neuf heures et demie`), `hour-9 number-15`.
-fn time(at: &LocalTime) -> Vec<String> {
+fn time(at: LocalTime) -> Vec<String> {
     let hour = at.hour;
     match at.minute {
         0 => vec![format!("hour-{hour}")],
