@@ -44,24 +44,24 @@ pub fn next_opening(at: LocalTime, closing: Option<LocalTime>) -> Vec<String> {
         2..NAMED_DAYS => vec!["opens-again".into(), day(at.weekday).into()],
         _ => return Vec::new(),
     };
-    let Some(closing) = closing.filter(|closing| is_of_one_turn(at, *closing)) else {
+    let Some(closing) = closing.filter(|closing| is_of_one_turn(*at, **closing)) else {
         says.push("at-hour".into());
-        says.extend(time(at));
+        says.extend(time(*at));
         return says;
     };
     says.push("from-hour".into());
-    says.extend(time(at));
+    says.extend(time(*at));
     says.push("until-hour".into());
-    says.extend(time(closing));
+    says.extend(time(*closing));
     says
 }
 
 /// "We are open until ten"; nothing when that is not today, nor in the coming night.
-pub fn closing(now: LocalTime, at: LocalTime) -> Vec<String> {
-    if !is_of_one_turn(now, at) {
+pub fn closing(now: &LocalTime, at: &LocalTime) -> Vec<String> {
+    if !is_of_one_turn(*now, *at) {
         return Vec::new();
     }
-    std::iter::once("open-until".to_owned()).chain(time(at)).collect()
+    std::iter::once("open-until".to_owned()).chain(time(*at)).collect()
 }
 
 /// Whether the hour alone says which moment is meant.
