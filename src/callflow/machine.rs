@@ -395,8 +395,8 @@ impl Machine {
             Step::NextOpening { prompts, next } => {
                 self.mode = Mode::Playing { next: *next };
                 let hours = match (view.open, &view.next_opening, &view.closing) {
-                    (true, _, Some(closing)) => speak::closing(view.local, *closing),
-                    (false, Some(opening), closing) => speak::next_opening(*opening, *closing),
+                    (true, _, Some(closing)) => speak::closing(&view.local, closing),
+                    (false, Some(opening), closing) => speak::next_opening(opening, closing.as_ref()),
                     (true, _, None) | (false, None, _) => Vec::new(),
                 };
                 let all: Vec<String> = prompts.iter().cloned().chain(hours).collect();

@@ -37,7 +37,7 @@ pub fn digits(text: &str) -> Vec<String> {
 
 /// "We are open again on Monday, from nine until half past five"; only "at nine" when it is open past that day; nothing
 /// when the day is more than a week away.
-pub fn next_opening(at: LocalTime, closing: Option<LocalTime>) -> Vec<String> {
+pub fn next_opening(at: &LocalTime, closing: Option<&LocalTime>) -> Vec<String> {
     let mut says: Vec<String> = match at.days_ahead {
         0 => vec!["opens-today".into()],
         1 => vec!["opens-tomorrow".into()],
@@ -126,11 +126,11 @@ mod tests {
             (at(1, 9, 0), Some(at(4, 8, 0)), "opens-tomorrow at-hour hour-9"),
         ];
         for (time, until, spoken) in cases {
-            assert_eq!(next_opening(time, until).join(" "), spoken);
+            assert_eq!(next_opening(&time, until.as_ref()).join(" "), spoken);
         }
-        assert_eq!(closing(at(0, 9, 1), at(0, 22, 0)).join(" "), "open-until hour-22");
-        assert_eq!(closing(at(0, 20, 0), at(1, 2, 30)).join(" "), "open-until half-2");
-        assert_eq!(closing(at(0, 1, 0), at(1, 2, 0)).join(" "), "");
+        assert_eq!(closing(&at(0, 9, 1), &at(0, 22, 0)).join(" "), "open-until hour-22");
+        assert_eq!(closing(&at(0, 20, 0), &at(1, 2, 30)).join(" "), "open-until half-2");
+        assert_eq!(closing(&at(0, 1, 0), &at(1, 2, 0)).join(" "), "");
         assert_eq!(number(1000).join(" "), "number-more");
         assert_eq!(digits("0-9").join(" "), "number-0 number-9");
     }
@@ -144,9 +144,9 @@ mod tests {
     #[test]
     fn opening_hours_are_whole_sentences_in_each_language() {
         let at = |days_ahead, hour, minute| LocalTime { weekday: Weekday::Mon, hour, minute, days_ahead };
-        let monday = next_opening(at(3, 9, 0), Some(at(3, 17, 30)));
-        let tomorrow = next_opening(at(1, 12, 30), None);
-        let now = closing(at(0, 9, 0), at(0, 22, 0));
+        let monday = next_opening(&at(3, 9, 0), Some(&at(3, 17, 30)));
+        let tomorrow = next_opening(&at(1, 12, 30), None);
+        let now = closing(&at(0, 9, 0), &at(0, 22, 0));
         let sentences = [
             (
                 "nl",
