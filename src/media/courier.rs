@@ -1,13 +1,12 @@
 //! What a media thread owes to the core and to the disk.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
+use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError as EventNotSent;
 
 use super::command::{MediaEvent, RecordEnd};
-use super::plane::Shared;
 use super::writer::Job;
 use crate::base::id::TakeKey;
 
@@ -20,7 +19,7 @@ const MAX_JOBS: usize = 2048;
 /// Carries events to the core and jobs to the writer, and keeps them while those are busy: the clock
 /// never waits.
 pub(super) struct Courier {
-    shared: Arc<Shared>,
+    events_to: Sender<MediaEvent>,
     events: VecDeque<MediaEvent>,
     jobs_to: SyncSender<Job>,
     jobs: VecDeque<Job>,
@@ -29,9 +28,9 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn new(shared: Arc<Shared>, jobs_to: SyncSender<Job>) -> Self {
+    pub(super) fn new(events_to: Sender<MediaEvent>, jobs_to: SyncSender<Job>) -> Self {
         let (events, jobs, starved) = (VecDeque::new(), VecDeque::new(), BTreeSet::new());
-        Self { shared, events, jobs_to, jobs, starved }
+        Self { events_to, events, jobs_to, jobs, starved }
     }
 
     pub(super) fn tell(&mut self, event: MediaEvent) {
@@ -69,7 +68,7 @@ impl Courier {
 
     fn push_events(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            match self.shared.events.try_send(event) {
+            match self.events_to.try_send(event) {
                 Ok(()) => {}
                 Err(EventNotSent::Full(event)) => return self.events.push_front(event),
                 // The core is gone.
@@ -100,5 +99,44 @@ impl Courier {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::super::record::Taken;
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_nothing_fills_a_queue_with_an_end_and_the_message_is_told_to_be_incomplete() {
+        let (events, _core) = tokio::sync::mpsc::channel(1);
+        let (writer, disk) = sync_channel(1);
+        let mut courier = Courier::new(events, writer);
+        for (take, parts) in [(TakeKey(1), 3 * MAX_JOBS), (TakeKey(2), 0)] {
+            for _ in 0..parts {
+                courier.job(Job::Samples { take, samples: vec![0; 160] });
+            }
+            let taken = Taken { end: RecordEnd::Key, samples: 0, voice: true };
+            courier.job(Job::End { take, taken });
+        }
+        assert!(courier.jobs.len() <= MAX_JOBS + 2 && !courier.is_idle());
+        // The disk is there again: of the one whose samples were lost that is said, of the other nothing.
+        let mut ends = Vec::new();
+        while !courier.is_idle() {
+            courier.push();
+            while let Ok(job) = disk.try_recv() {
+                if let Job::End { take, taken } = job {
+                    ends.push((take, taken.end));
+                }
+            }
+        }
+        ends.extend(disk.try_iter().filter_map(|job| match job {
+            Job::End { take, taken } => Some((take, taken.end)),
+            _ => None,
+        }));
+        assert_eq!(ends, [(TakeKey(1), RecordEnd::Disk), (TakeKey(2), RecordEnd::Key)]);
+        assert!(courier.starved.is_empty());
     }
 }

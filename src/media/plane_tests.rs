@@ -307,6 +307,46 @@ fn a_message_is_on_the_disk_when_it_is_told_and_can_be_heard_again() {
 }
 
 #[test]
+fn a_disk_that_hangs_holds_up_no_packet_and_the_message_is_told_to_be_broken_once_it_answers() {
+    let directory = directory("hangs");
+    let path = directory.join("m.wav");
+    // Whoever opens it to write waits until somebody reads.
+    let fifo = super::writer::part_of(&path);
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
+    let mut story = Story::new(PlaneConfig { ports: 27_000..=27_999, ..config() });
+    let mut peer = story.peer(1, Codec::Pcma);
+    let (leg, take) = (peer.leg, TakeKey(1));
+    let (max, silence) = (Duration::from_secs(60), None);
+    let record = MediaCommand::Record {
+        leg,
+        take,
+        path: path.clone(),
+        max,
+        silence,
+        finish_key: None,
+        normalise_lufs: None,
+    };
+    story.send(record);
+    for _ in 0..20 {
+        peer.say(0x15);
+    }
+    story.send(MediaCommand::StopRecord { leg });
+    // The clock goes on, for this leg too: a whole prompt is heard while the disk hangs.
+    let clip = audio::clip("p", &[Law::A.decode(0x2a); 1600]);
+    let play = PlayKey(5);
+    story.send(MediaCommand::Play { leg, play, clips: vec![clip], repeat: false });
+    assert_eq!(peer.hear_until(0x2a), [0x2a; 160]);
+    story.wait(|e| *e == MediaEvent::PlayEnded { leg, play });
+    assert!(!story.others.iter().any(|e| matches!(e, MediaEvent::Recorded { .. })), "it waits for the disk");
+    let _reader = std::fs::File::open(&fifo).expect("the other end");
+    let recorded = story.wait(|e| matches!(e, MediaEvent::Recorded { .. }));
+    assert!(matches!(recorded, MediaEvent::Recorded { take: TakeKey(1), end: RecordEnd::Disk, .. }));
+    drop(story);
+    std::fs::remove_dir_all(directory).expect("removed");
+}
+
+#[test]
 fn when_the_leg_or_the_plane_ends_the_message_is_kept_first() {
     let directory = directory("kept");
     let mut story = Story::new(PlaneConfig { ports: 25_000..=25_999, ..config() });

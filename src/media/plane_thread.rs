@@ -104,7 +104,7 @@ impl PlaneThread {
     }
 
     fn new(index: usize, io: Io, shared: Arc<Shared>, inbox: Inbox, jobs: SyncSender<Job>) -> Self {
-        let courier = Courier::new(Arc::clone(&shared), jobs);
+        let courier = Courier::new(shared.events.clone(), jobs);
         Self {
             index,
             shared,

@@ -176,11 +176,8 @@ impl Switch {
                 self.flow(now, key, FlowEvent::Digit(digit));
             }
             // The finishing key is media's; others are part of the message.
-            Phase::Recording(_)
-            | Phase::Arriving
-            | Phase::Together(_)
-            | Phase::Parting(_)
-            | Phase::Farewell(_) => {}
+            Phase::Recording(_) => self.expect_recording(now, key, digit),
+            Phase::Arriving | Phase::Together(_) | Phase::Parting(_) | Phase::Farewell(_) => {}
         }
     }
 
@@ -207,6 +204,7 @@ impl Switch {
                 self.timers.set(Owner::Call(key), What::Flow, now.at + Duration::from_secs(1));
             }
             Some(Phase::Farewell(_)) => self.end_call(now, key, Outcome::Goodbye),
+            Some(Phase::Recording(take)) => self.disk_is_late(now, key, *take),
             _ => self.flow(now, key, FlowEvent::TimedOut),
         }
     }

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::Switch;
 use super::call::{Call, Phase};
 use super::io::Output;
+use super::{Owner, Switch, What};
 use crate::base::id::{CallKey, LegKey, PlayKey, TakeKey};
 use crate::base::time::Now;
 use crate::callflow::machine::{FlowEvent, HungUp};
@@ -14,6 +14,9 @@ use crate::media::command::{MediaCommand, RecordEnd};
 use crate::store::request::{MessageState, StoreReply, StoreRequest};
 use crate::telemetry::notice::{Notice, Outcome};
 use crate::voicemail::mailbox::{self, Ending};
+
+/// How long the disk may take to close a recording.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A recording, from its first sample until it is kept or thrown away.
 pub(super) struct Take {
@@ -65,6 +68,7 @@ impl Switch {
             Take { call: key, since: now.at, id, path: path.clone(), called, done: None, left: None },
         );
         self.enter(now, key, Phase::Recording(take));
+        self.timers.set(Owner::Call(key), What::Flow, now.at + max + DISK_PATIENCE);
         let (silence, finish_key) = (Some(silence), Some(finish_key));
         self.media(MediaCommand::Record { leg, take, path, max, silence, finish_key, normalise_lufs });
         None
@@ -89,6 +93,7 @@ impl Switch {
             return self.discard(key);
         }
         self.enter(now, call, Phase::InFlow);
+        self.timers.cancel(Owner::Call(call), What::Flow);
         if let Some(call) = self.calls.get_mut(&call) {
             call.take = Some(key);
         }
@@ -101,6 +106,28 @@ impl Switch {
             return self.flow(now, call, FlowEvent::RecordFailed);
         }
         self.flow(now, call, FlowEvent::Recorded { length, voice });
+    }
+
+    /// The caller has pressed a key while recording: when it is the finishing key the disk has so long to say so.
+    pub(super) fn expect_recording(&mut self, now: Now, key: CallKey, digit: char) {
+        let finish = self.calls.get(&key).map(|call| call.policy.config.voicemail.finish_key.value);
+        if finish == Some(digit) {
+            self.timers.set(Owner::Call(key), What::Flow, now.at + DISK_PATIENCE);
+        }
+    }
+
+    /// The recording is over and the disk says nothing: the caller hears that it went wrong instead of silence. Should
+    /// the disk take it after all, the message is kept.
+    pub(super) fn disk_is_late(&mut self, now: Now, key: CallKey, take: TakeKey) {
+        self.notice(Notice::DiskFull);
+        let Some(call) = self.calls.get(&key) else { return };
+        let (leg, min) = (call.caller, call.policy.config.voicemail.min.value);
+        if let Some(take) = self.takes.get_mut(&take) {
+            take.left = Some(Left { min });
+        }
+        self.media(MediaCommand::StopRecord { leg });
+        self.enter(now, key, Phase::InFlow);
+        self.flow(now, key, FlowEvent::RecordFailed);
     }
 
     pub(super) fn play_take(&mut self, key: CallKey) -> Option<FlowEvent> {

@@ -246,6 +246,30 @@ fn a_call_may_not_last_for_ever() {
 }
 
 #[test]
+fn a_disk_that_does_not_answer_leaves_no_caller_in_silence_and_what_it_takes_later_is_kept() {
+    let mut bench = Bench::new();
+    bench.call_number("vm", "one");
+    let leg = bench.opened[0];
+    let play = *bench.plays.last().unwrap();
+    bench.give(Input::Media(MediaEvent::PlayEnded { leg, play }));
+    let take = *bench.switch.takes.keys().next().unwrap();
+    bench.now = bench.now.plus(Duration::from_secs(20));
+    let (spoken, pressed) = (bench.plays.len(), bench.now.at);
+    bench.give(Input::Media(MediaEvent::Digit { leg, digit: '#' }));
+    while bench.plays.len() == spoken {
+        let (at, _) = bench.switch.next_timeout().expect("the caller is not left alone");
+        bench.now = bench.now.plus(at.saturating_duration_since(bench.now.at));
+        bench.give(Input::Timeout);
+    }
+    assert_eq!(bench.now.at - pressed, Duration::from_secs(5));
+    assert_eq!(bench.notices.iter().filter(|n| **n == Notice::DiskFull).count(), 1);
+    assert_eq!(bench.saved, 0);
+    let (length, end) = (Duration::from_secs(20), RecordEnd::Key);
+    bench.give(Input::Media(MediaEvent::Recorded { leg, take, length, end, voice: true }));
+    assert_eq!((bench.saved, bench.switch.takes.len()), (1, 0));
+}
+
+#[test]
 fn the_last_word_is_heard_before_the_call_ends() {
     // Said by the switch, and by the script.
     for (number, id) in [("1712", "one"), ("vm", "two")] {
