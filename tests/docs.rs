@@ -183,11 +183,7 @@ fn the_log_of_the_docs_is_what_the_switch_writes() {
     let (call, line, names) = (
         CallKey(12),
         LineKey(1),
-        Names {
-            lines: BTreeMap::from([(LineKey(1), "anna".to_owned())]),
-            queues: Vec::new(),
-            trunks: Vec::new(),
-        },
+        Names { lines: BTreeMap::from([(LineKey(1), "anna".to_owned())]), ..Names::default() },
     );
     let ms = Duration::from_millis;
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -524,6 +524,10 @@ fn names(policy: &Policy) -> Names {
         lines: policy.lines().map(|(key, line)| (key, line.name.value.clone())).collect(),
         queues: policy.config.queues.iter().map(|q| q.name.value.clone()).collect(),
         trunks: policy.config.trunks.iter().map(|t| t.name.value.clone()).collect(),
+        watched: {
+            let watched = |t: &&raw::Trunk| t.register.value || !t.options.value.is_zero();
+            policy.config.trunks.iter().filter(watched).map(|t| t.name.value.clone()).collect()
+        },
     }
 }
 

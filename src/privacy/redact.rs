@@ -160,8 +160,7 @@ mod tests {
     #[test]
     fn a_notice_is_one_line_with_typed_fields() {
         let (call, line) = (CallKey(7), LineKey(1));
-        let names =
-            Names { lines: [(line, "gent-1".to_owned())].into(), queues: Vec::new(), trunks: Vec::new() };
+        let names = Names { lines: [(line, "gent-1".to_owned())].into(), ..Names::default() };
         let rang = std::time::Duration::from_millis(1500);
         let text = written("info", true, || {
             journal::log(&Notice::Missed { call, line, miss: Miss::Busy, rang }, &names);

@@ -10,7 +10,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::notice::{Drop as Dropped, LineWord, Notice, Outcome, Security, WebFault};
+use super::notice::{Drop as Dropped, LineWord, Miss, Notice, Outcome, Security, WebFault};
 use crate::base::id::LineKey;
 
 /// Waits and ring times, in seconds.
@@ -28,6 +28,8 @@ pub struct Names {
     pub queues: Vec<String>,
     /// In the order of `Notice::Trunk::trunk`.
     pub trunks: Vec<String>,
+    /// Those of them that are registered with, or asked whether they are there.
+    pub watched: Vec<String>,
 }
 
 impl Names {
@@ -112,7 +114,12 @@ impl Metrics {
             offers: counters(r, "offers_total", "Calls offered, by line.", &["line"])?,
             missed: counters(r, "missed_total", "Offers that a line did not take.", &["line", "reason"])?,
             lines: gauges(r, "lines", "Lines, by state.", "state")?,
-            trunk_up: gauges(r, "trunk_up", "1 when the carrier answers, by trunk.", "trunk")?,
+            trunk_up: gauges(
+                r,
+                "trunk_up",
+                "1 when the carrier answers and has our registration; 0 until then.",
+                "trunk",
+            )?,
             set_aside: counter(
                 r,
                 "places_set_aside_total",
@@ -184,7 +191,10 @@ impl Metrics {
     /// Counts a notice.
     pub fn record(&self, notice: &Notice, names: &Names) {
         match notice {
-            Notice::Started { generation } => self.config_generation.set(count(*generation)),
+            Notice::Started { generation } => {
+                self.config_generation.set(count(*generation));
+                self.name_at_zero(names);
+            }
             Notice::CallArrived { .. } => {
                 self.calls_arrived.inc();
                 self.change_calls(1);
@@ -294,6 +304,7 @@ impl Metrics {
         for queue in &names.queues {
             self.queue_length.with_label_values(&[queue]).set(0);
         }
+        self.name_at_zero(names);
         self.change(|present| {
             present.lines.retain(|line, _| names.lines.contains_key(line));
             present.registered.retain(|line| names.lines.contains_key(line));
@@ -316,10 +327,30 @@ impl Metrics {
         self.lines_registered.set(count(present.registered.len() as u64));
     }
 
+    /// The same of what the configuration names. What has a value keeps it.
+    fn name_at_zero(&self, names: &Names) {
+        for line in names.lines.values() {
+            self.offers.with_label_values(&[line]);
+            for miss in Miss::ALL {
+                self.missed.with_label_values(&[line.as_str(), miss.word()]);
+            }
+        }
+        for queue in &names.queues {
+            self.queue_length.with_label_values(&[queue]);
+        }
+        for trunk in &names.watched {
+            self.trunk_up.with_label_values(&[trunk]);
+        }
+    }
+
     /// A counter that is there from the start shows its first increase.
     fn begin_at_zero(&self) {
         for outcome in Outcome::ALL {
             self.calls.with_label_values(&[outcome.word()]);
+            self.call_seconds.with_label_values(&[outcome.word()]);
+        }
+        for result in Miss::ALL.map(Miss::word).into_iter().chain(["answered"]) {
+            self.ring.with_label_values(&[result]);
         }
         for reason in Dropped::ALL {
             self.dropped.with_label_values(&[reason.word()]);
@@ -416,14 +447,29 @@ fn histograms(
 mod tests {
     use super::*;
     use crate::base::id::CallKey;
-    use crate::telemetry::notice::Miss;
 
     fn names() -> Names {
         Names {
             lines: BTreeMap::from([(LineKey(1), "gent-1".to_owned()), (LineKey(2), "brugge-1".to_owned())]),
             queues: vec!["main".to_owned()],
-            trunks: Vec::new(),
+            trunks: vec!["plain".to_owned(), "asked".to_owned()],
+            watched: vec!["asked".to_owned()],
         }
+    }
+
+    #[test]
+    fn what_the_configuration_names_is_there_at_zero_so_that_its_first_increase_is_seen() {
+        let (metrics, names) = (Metrics::new().expect("metrics"), names());
+        metrics.record(&Notice::Started { generation: 1 }, &names);
+        has(&metrics, "hulplijn_offers_total{line=\"gent-1\"} 0");
+        has(&metrics, "hulplijn_missed_total{line=\"brugge-1\",reason=\"no_answer\"} 0");
+        has(&metrics, "hulplijn_queue_length{queue=\"main\"} 0");
+        has(&metrics, "hulplijn_ring_seconds_count{result=\"answered\"} 0");
+        has(&metrics, "hulplijn_trunk_up{trunk=\"asked\"} 0");
+        assert!(!metrics.text().contains("trunk=\"plain\""), "nobody asks it");
+        metrics.record(&Notice::Trunk { trunk: 1, up: true }, &names);
+        metrics.record(&Notice::ConfigApplied { generation: 2 }, &names);
+        has(&metrics, "hulplijn_trunk_up{trunk=\"asked\"} 1");
     }
 
     fn has(metrics: &Metrics, line: &str) {

@@ -323,6 +323,7 @@ fn told(world: &World, caller: SocketAddr, snapshots: Vec<Snapshot>, paper: &Pap
         lines: world.policy.lines().map(|(key, line)| (key, line.name.value.clone())).collect(),
         queues: world.policy.config.queues.iter().map(|q| q.name.value.clone()).collect(),
         trunks: world.policy.config.trunks.iter().map(|t| t.name.value.clone()).collect(),
+        watched: Vec::new(),
     };
     let metrics = Metrics::new().expect("metrics");
     for (_, notice) in &world.notices {
