@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::base::fault;
 use exit::Exit;
 
 /// The telephone switch of a helpline.
@@ -78,11 +79,17 @@ pub fn main() -> ExitCode {
 
 /// An error with its causes; a cause that the error quotes already is not told again.
 fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+    error.chain().map(in_words).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
         before if before.ends_with(&cause) => text,
         before => format!("{before}: {cause}"),
     })
+}
+
+/// What the system says alone is told in words; what has words of its own, in those.
+fn in_words(cause: &(dyn std::error::Error + 'static)) -> String {
+    let bare = cause.downcast_ref::<io::Error>().filter(|error| error.get_ref().is_none());
+    bare.map_or_else(|| cause.to_string(), |error| fault::words(error.kind()))
 }
 
 /// The reader of our output, such as `head`, has seen enough.
@@ -102,7 +109,10 @@ mod tests {
         let quoting = crate::media::audio::AudioError::from(hound::Error::from(cause()));
         let error = anyhow::Error::from(quoting).context("own.wav");
         assert_eq!(told(&error), "own.wav: can't be read as WAV: entity not found");
-        assert_eq!(told(&anyhow::Error::from(cause()).context("own.wav")), "own.wav: entity not found");
+        assert_eq!(
+            told(&anyhow::Error::from(cause()).context("own.wav")),
+            "own.wav: there is no such file or folder"
+        );
     }
 
     #[test]

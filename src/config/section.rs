@@ -9,6 +9,7 @@ use super::diagnostic::Diagnostic;
 use super::raw::{At, Place, Secret};
 use super::tree::{Entry, Node, Table, Value};
 use super::value::{Parsed, Wrong, check_key, check_name};
+use crate::base::fault;
 
 /// The largest secret that is read from a file, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -347,11 +348,12 @@ impl<'a, 'e> Section<'a, '_, 'e> {
 
 /// A secret from a file, without the line end.
 fn read_secret(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| format!("which cannot be read ({})", error.kind()))?;
+    let file =
+        File::open(path).map_err(|error| format!("which cannot be read ({})", fault::words(error.kind())))?;
     let mut text = String::new();
     file.take(MAX_SECRET + 1)
         .read_to_string(&mut text)
-        .map_err(|error| format!("which cannot be read ({})", error.kind()))?;
+        .map_err(|error| format!("which cannot be read ({})", fault::words(error.kind())))?;
     if text.len() as u64 > MAX_SECRET {
         return Err(format!("which is longer than {MAX_SECRET} bytes"));
     }

@@ -9,6 +9,7 @@ use super::raw::{Config, Flow, Place};
 use super::section::Reader;
 use super::tree::{self, Node, Table, Value};
 use super::{encryption, fields, names};
+use crate::base::fault;
 
 /// The largest file that is read, in bytes: a configuration of thousands of lines is a twentieth of it.
 const MAX_FILE: u64 = 4 << 20;
@@ -159,10 +160,7 @@ fn text(path: &Path) -> io::Result<String> {
 
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     let place = Place { file: path.display().to_string().into(), line: 0 };
-    let why = match error.kind() {
-        io::ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
-        kind => kind.to_string(),
-    };
+    let why = fault::words(error.kind());
     Diagnostic::error(&place, format!("cannot be read: {why}"))
 }
 

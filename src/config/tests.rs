@@ -362,7 +362,7 @@ fn one_mistake_gets_one_line_that_says_what_is_allowed() {
         ),
         (
             "[[line]]\nname = \"a\"\npassword = { file = \"nothing\" }\n",
-            "x.toml:3: error: `password` is in nothing, which cannot be read (entity not found); allowed: \"…\", \
+            "x.toml:3: error: `password` is in nothing, which cannot be read (there is no such file or folder); allowed: \"…\", \
              { env = \"NAME\" } or { file = \"path\" }"
                 .into(),
         ),
@@ -506,7 +506,7 @@ fn what_is_no_toml_is_named_with_its_line_and_nothing_is_guessed_from_the_rest()
     assert_eq!(
         shown,
         [
-            "/nonexistent/hulplijn: error: cannot be read: entity not found; allowed: a directory with files such as \
+            "/nonexistent/hulplijn: error: cannot be read: there is no such file or folder; allowed: a directory with files such as \
              site.toml, named by `--config DIR`"
         ]
     );

@@ -21,6 +21,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
+use crate::base::fault;
 use crate::base::id::DomainKey;
 
 /// The largest PEM file that is read, in bytes: the authorities of a whole system are a quarter of it.
@@ -84,7 +85,7 @@ pub enum Kind {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    #[error("it can't be read: {0}")]
+    #[error("it can't be read: {}", fault::words(*.0))]
     Unreadable(io::ErrorKind),
     #[error("it is longer than {MAX_FILE} bytes")]
     TooLong,
