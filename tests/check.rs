@@ -130,7 +130,7 @@ fn one_forgotten_quote_is_one_error_and_what_follows_is_not_judged() {
     let [only, sum] = &findings[..] else { panic!("one error: {findings:#?}") };
     assert!(only.contains(&format!("all.toml:{}: error:", line_of(&text, "realm = "))), "{only}");
     assert!(only.contains("what follows in this file was not judged"), "{only}");
-    assert_eq!(sum, "1 errors, 0 warnings");
+    assert_eq!(sum, "1 error, 0 warnings");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_missing_folder_of_prompts_is_one_error_and_not_one_for_each_prompt() {
         only.contains(&format!("all.toml:{}: error: the folder of prompts", line_of(&text, "promts"))),
         "{only}"
     );
-    assert_eq!(sum, "1 errors, 0 warnings");
+    assert_eq!(sum, "1 error, 0 warnings");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn warns(from: &str, to: &str, stands: &str, words: &[&str]) {
         warning.contains(&place) && words.iter().all(|word| warning.contains(word)),
         "{place}: {warning}"
     );
-    assert_eq!(sum, "0 errors, 1 warnings");
+    assert_eq!(sum, "0 errors, 1 warning");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn texts_that_cannot_be_read_are_named_by_file_and_line_though_all_recordings_ar
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("nl/texts.toml:2: warning: the texts of the prompts can't be read: "), "{said}");
     assert!(said.contains("allowed: lines such as welcome ="), "{said}");
-    assert!(said.ends_with("0 errors, 1 warnings\n"), "{said}");
+    assert!(said.ends_with("0 errors, 1 warning\n"), "{said}");
     for command in ["make", "check"] {
         let output = site.command(&["prompts", command]);
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

@@ -138,8 +138,13 @@ pub fn report(findings: &mut [Diagnostic], out: &mut dyn Write) -> anyhow::Resul
     }
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     let warnings = findings.len() - errors;
-    writeln!(out, "{errors} errors, {warnings} warnings")?;
+    writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
     Ok(if errors == 0 { Exit::Fine } else { Exit::Wrong })
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -162,7 +167,7 @@ mod tests {
             [
                 "config/a.toml:2: error: wrong; allowed: right",
                 "config/a.toml:9: warning: odd",
-                "1 errors, 1 warnings"
+                "1 error, 1 warning"
             ]
         );
         assert_eq!(report(&mut [warning], &mut Vec::new()).expect("written"), Exit::Fine);

@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use sha2::{Digest as _, Sha256};
 
+use super::check::counted;
 use super::exit::Exit;
 use super::make;
 use super::site::Site;
@@ -121,7 +122,9 @@ impl fmt::Display for Report {
         }
         let (errors, all) = (self.errors(), self.findings.len());
         let (prompts, languages) = (self.measured.len(), self.languages);
-        writeln!(f, "{prompts} prompts, {languages} languages: {errors} errors, {} warnings", all - errors)
+        let (errors, warnings) = (counted(errors, "error"), counted(all - errors, "warning"));
+        let (prompts, languages) = (counted(prompts, "prompt"), counted(languages, "language"));
+        writeln!(f, "{prompts}, {languages}: {errors}, {warnings}")
     }
 }
 
@@ -349,6 +352,6 @@ pub(super) mod tests {
         let mut out = Vec::new();
         assert_eq!(run(&arguments(true), &mut out).expect("done"), Exit::Fine);
         let text = String::from_utf8(out).expect("text");
-        assert!(text.contains("nl/good") && text.ends_with("1 languages: 0 errors, 0 warnings\n"), "{text}");
+        assert!(text.contains("nl/good") && text.ends_with("1 language: 0 errors, 0 warnings\n"), "{text}");
     }
 }
