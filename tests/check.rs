@@ -83,6 +83,12 @@ fn a_missing_prompt() {
 }
 
 #[test]
+fn a_language_without_a_folder_is_one_error_with_those_that_are_there() {
+    let words = ["there is no folder", "prompts/de", "`en`, `fr`, `nl`", "hulplijn prompts make"];
+    finds("languages = [\"nl\", \"fr\", \"en\"]", "languages = [\"de\"]", "languages = [\"de\"]", &words);
+}
+
+#[test]
 fn a_step_that_nothing_leads_to() {
     let lost = "[flow.wait]\nstart = \"wait\"\nstep.lost = { do = \"wait\" }";
     finds("[flow.wait]\nstart = \"wait\"", lost, "step.lost", &["`lost`", "reach"]);

@@ -87,6 +87,22 @@ pub fn compile(
         let allowed = "a folder with one folder a language, relative to this file";
         return Err(vec![Diagnostic::error(&folder.place, what).allowed(allowed)]);
     }
+    let languages = &config.helpline.languages;
+    if let Some(language) = languages
+        .first()
+        .filter(|_| languages.iter().all(|language| !folder.value.join(&language.value).is_dir()))
+    {
+        // The same: one mistake.
+        let what = format!("there is no folder `{}`", folder.value.join(&language.value).display());
+        let there = std::fs::read_dir(&folder.value).into_iter().flatten().flatten();
+        let mut there: Vec<String> = there
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| format!("`{}`", entry.file_name().display()))
+            .collect();
+        there.sort();
+        let allowed = format!("a language that is there ({}), or `hulplijn prompts make`", there.join(", "));
+        return Err(vec![Diagnostic::error(&language.place, what).allowed(allowed)]);
+    }
     compile_with(config, generation, old, |prompts| prompts)
 }
 
