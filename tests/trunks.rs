@@ -93,7 +93,8 @@ fn a_carrier_that_refuses_our_registration_is_told_and_tried_again() {
     let mut carrier = server.phone(7);
     let first = carrier.wait("REGISTER", |m| m.is("REGISTER"));
     carrier.send(&reply(&first, 403, None, None));
-    server.wait_log("event=\"trunk\" trunk=\"account\" what=\"down\"");
+    let told = server.wait_log("event=\"trunk\" trunk=\"account\" what=\"refused\"");
+    assert!(told.contains("status=403") && told.contains("`username`"), "{told}");
     server.wait_metric_is(r#"hulplijn_trunk_up{trunk="account"}"#, 0.0);
     takes_registration(&mut carrier);
     server.wait_metric_is(r#"hulplijn_trunk_up{trunk="account"}"#, 1.0);
@@ -125,6 +126,17 @@ fn options_tell_whether_a_carrier_is_there() {
     server.wait_metric_is(r#"hulplijn_trunk_up{trunk="asked"}"#, 1.0);
     let next = carrier.wait("OPTIONS again", |m| m.is("OPTIONS") && m.call_id() != options.call_id());
     carrier.send(&reply(&next, 503, None, None));
+    server.wait_metric_is(r#"hulplijn_trunk_up{trunk="asked"}"#, 0.0);
+    server.wait_log("event=\"trunk\" trunk=\"asked\" what=\"no_answer\"");
+}
+
+#[test]
+fn a_carrier_whose_name_nobody_knows_is_told_as_that() {
+    let more = "[dns]\nserver = \"NET.9:53\"\n\
+                [[trunk]]\nname = \"asked\"\nsources = [\"NET.8\"]\ntarget = \"sip:carrier.invalid\"\noptions = \"5s\"\n";
+    let server = Server::helpline(more);
+    let told = server.wait_log("event=\"trunk\" trunk=\"asked\" what=\"name_not_found\"");
+    assert!(told.contains("spelling") && !told.contains("carrier.invalid"), "{told}");
     server.wait_metric_is(r#"hulplijn_trunk_up{trunk="asked"}"#, 0.0);
 }
 

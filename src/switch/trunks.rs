@@ -19,7 +19,7 @@ use crate::sip::header_ext::retry_after;
 use crate::sip::registration::{Account, Registration, Reply};
 use crate::sip::uri::{Host, Uri};
 use crate::sip::wire::message::{Headers, Method};
-use crate::telemetry::notice::Notice;
+use crate::telemetry::notice::{Notice, TrunkWord};
 
 /// For how long a registration is asked.
 const EXPIRES: Duration = Duration::from_secs(600);
@@ -46,8 +46,8 @@ struct Trunk {
     registration: Option<Registration>,
     /// An OPTIONS that waits for its answer.
     probe: Option<u64>,
-    /// Whether it answered last; `None`: it was not asked yet.
-    up: Option<bool>,
+    /// How it was last; `None`: it was not asked yet.
+    state: Option<TrunkWord>,
 }
 
 impl Trunks {
@@ -105,7 +105,10 @@ impl Trunks {
 
     /// Whether a call may go out that way; one that was never asked may.
     pub(super) fn is_up(&self, name: &str) -> bool {
-        self.list.iter().find(|t| t.config.name.value == name).is_none_or(|t| t.up != Some(false))
+        self.list
+            .iter()
+            .find(|t| t.config.name.value == name)
+            .is_none_or(|t| matches!(t.state, None | Some(TrunkWord::Up)))
     }
 
     fn same(&self, policy: &Policy) -> bool {
@@ -134,7 +137,7 @@ impl Switch {
             ways: VecDeque::new(),
             registration: None,
             probe: None,
-            up: None,
+            state: None,
         };
         self.trunks.list = configs.into_iter().map(fresh).collect();
         for index in 0..self.trunks.list.len() {
@@ -179,9 +182,11 @@ impl Switch {
         let mut ways: Vec<_> = places.into_iter().filter_map(local).collect();
         ways.sort_by_key(|(to, _)| (self.places.is_set_aside(now, to), Some(*to) != held));
         let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
-        if !ways.is_empty() {
-            trunk.peers = peers;
+        if ways.is_empty() {
+            trunk.ways.clear();
+            return self.trunk_failed(now, index, TrunkWord::NotFound);
         }
+        trunk.peers = peers;
         trunk.ways = ways.into();
         self.try_trunk(now, index);
     }
@@ -189,7 +194,9 @@ impl Switch {
     /// The first of the places that are left.
     fn try_trunk(&mut self, now: Now, index: u32) {
         let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
-        let Some((to, local)) = trunk.ways.front().copied() else { return self.trunk_failed(now, index) };
+        let Some((to, local)) = trunk.ways.front().copied() else {
+            return self.trunk_failed(now, index, TrunkWord::NoAnswer);
+        };
         if trunk.ways.len() > 1 {
             self.timers.set(Owner::Trunk(index), What::Heard, now.at + UNHEARD);
         }
@@ -212,7 +219,7 @@ impl Switch {
         if let Some((to, _)) = way {
             self.place_answers(&to);
         }
-        self.tell_trunk(index, true);
+        self.tell_trunk(index, TrunkWord::Up);
     }
 
     /// Nobody was reached at a place: the next one is tried at once (RFC 3263 4.3).
@@ -239,7 +246,7 @@ impl Switch {
         let sent = self.endpoint.request(now, request).ok();
         registration.asked(sent);
         if sent.is_none() {
-            self.trunk_failed(now, index);
+            self.trunk_failed(now, index, TrunkWord::NoRoom);
         }
     }
 
@@ -263,7 +270,7 @@ impl Switch {
         };
         trunk.probe = self.endpoint.request(now, request).ok();
         if trunk.probe.is_none() {
-            self.trunk_failed(now, index);
+            self.trunk_failed(now, index, TrunkWord::NoRoom);
         }
     }
 
@@ -299,28 +306,29 @@ impl Switch {
                 Reply::Refused { status } if GONE.contains(&status) => {
                     return self.trunk_gone(now, index, retry_after(headers));
                 }
-                Reply::Refused { .. } => return self.trunk_failed(now, index),
+                Reply::Refused { status } => {
+                    return self.trunk_failed(now, index, TrunkWord::Refused { status });
+                }
                 Reply::Left { .. } => return,
             }
         }
     }
 
     /// It does not answer, or refuses us: tried again after a pause that grows.
-    fn trunk_failed(&mut self, now: Now, index: u32) {
+    fn trunk_failed(&mut self, now: Now, index: u32, why: TrunkWord) {
         let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
         let pause = match &mut trunk.registration {
             Some(registration) => registration.lost(),
             None => trunk.config.options.value.max(Duration::from_secs(2)),
         };
-        self.tell_trunk(index, false);
+        self.tell_trunk(index, why);
         self.timers.set(Owner::Trunk(index), What::Trunk, now.at + pause);
     }
 
-    fn tell_trunk(&mut self, index: u32, up: bool) {
+    fn tell_trunk(&mut self, index: u32, state: TrunkWord) {
         let Some(trunk) = self.trunks.list.get_mut(index as usize) else { return };
-        if trunk.up != Some(up) {
-            trunk.up = Some(up);
-            self.notice(Notice::Trunk { trunk: index, up });
+        if trunk.state.replace(state) != Some(state) {
+            self.notice(Notice::Trunk { trunk: index, state });
         }
     }
 

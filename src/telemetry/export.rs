@@ -10,7 +10,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::notice::{Drop as Dropped, LineWord, Miss, Notice, Outcome, Security, WebFault};
+use super::notice::{Drop as Dropped, LineWord, Miss, Notice, Outcome, Security, TrunkWord, WebFault};
 use crate::base::id::LineKey;
 
 /// Waits and ring times, in seconds.
@@ -216,8 +216,9 @@ impl Metrics {
             Notice::QueueLength { queue, length } => {
                 self.queue_length.with_label_values(&[names.queue(*queue)]).set(i64::from(*length));
             }
-            Notice::Trunk { trunk, up } => {
-                self.trunk_up.with_label_values(&[names.trunk(*trunk)]).set(i64::from(*up));
+            Notice::Trunk { trunk, state } => {
+                let up = i64::from(*state == TrunkWord::Up);
+                self.trunk_up.with_label_values(&[names.trunk(*trunk)]).set(up);
             }
             Notice::SetAside { .. } => self.set_aside.inc(),
             Notice::LineState { line, state } => self.change(|present| {
@@ -467,7 +468,7 @@ mod tests {
         has(&metrics, "hulplijn_ring_seconds_count{result=\"answered\"} 0");
         has(&metrics, "hulplijn_trunk_up{trunk=\"asked\"} 0");
         assert!(!metrics.text().contains("trunk=\"plain\""), "nobody asks it");
-        metrics.record(&Notice::Trunk { trunk: 1, up: true }, &names);
+        metrics.record(&Notice::Trunk { trunk: 1, state: TrunkWord::Up }, &names);
         metrics.record(&Notice::ConfigApplied { generation: 2 }, &names);
         has(&metrics, "hulplijn_trunk_up{trunk=\"asked\"} 1");
     }

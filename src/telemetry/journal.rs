@@ -2,7 +2,7 @@
 //! from outside; names of lines and queues come from the configuration.
 
 use super::export::Names;
-use super::notice::{Level, Notice};
+use super::notice::{Level, Notice, TrunkWord};
 
 /// The fields that a line can have; what does not apply is left out.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -117,8 +117,12 @@ fn fields<'a>(notice: &Notice, names: &'a Names) -> Fields<'a> {
         Notice::LineState { line, state } => {
             Fields { line: Some(names.line(*line)), what: Some(state.word()), ..none }
         }
-        Notice::Trunk { trunk, up } => {
-            Fields { trunk: Some(names.trunk(*trunk)), what: Some(if *up { "up" } else { "down" }), ..none }
+        Notice::Trunk { trunk, state } => {
+            let status = match state {
+                TrunkWord::Refused { status } => Some(*status),
+                TrunkWord::Up | TrunkWord::NoAnswer | TrunkWord::NotFound | TrunkWord::NoRoom => None,
+            };
+            Fields { trunk: Some(names.trunk(*trunk)), what: Some(state.word()), status, ..none }
         }
         Notice::SetAside { places } => Fields { count: Some(u64::from(*places)), ..none },
         Notice::LineCode { line, code } => {

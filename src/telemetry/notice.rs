@@ -153,7 +153,7 @@ pub enum Notice {
     /// A carrier, by its place in the configuration, answers or no longer does.
     Trunk {
         trunk: u32,
-        up: bool,
+        state: TrunkWord,
     },
     /// An address of a carrier or a phone failed, and is tried after others for a while. `places`: as many are.
     SetAside {
@@ -307,17 +307,34 @@ impl Notice {
             Self::Ended { .. } => ("ended", Info, "a call is over"),
             Self::QueueLength { .. } => ("queue_length", Debug, "so many callers wait in this queue"),
             Self::LineState { .. } => ("line_state", Debug, "a line changed its state"),
-            Self::Trunk { up: true, .. } => ("trunk", Info, "a carrier answers"),
-            Self::Trunk { up: false, .. } => (
+            Self::Trunk { state: TrunkWord::Up, .. } => ("trunk", Info, "a carrier answers"),
+            Self::Trunk { state: TrunkWord::Refused { .. }, .. } => (
                 "trunk",
                 Warn,
-                "a carrier does not answer, or refuses our registration: look at `target`, `username` and `password` of its \
-                 [[trunk]]; it is tried again",
+                "a carrier refuses our registration: look at `username`, `password` and `realm` of its [[trunk]], or ask it; \
+                 it is tried again",
+            ),
+            Self::Trunk { state: TrunkWord::NoAnswer, .. } => (
+                "trunk",
+                Warn,
+                "no address of a carrier answers: look at `target` of its [[trunk]], at the network, and over TLS at its \
+                 certificate (another name, run out, or by an authority that is not in `ca` of [tls]); it is tried again",
+            ),
+            Self::Trunk { state: TrunkWord::NotFound, .. } => (
+                "trunk",
+                Warn,
+                "the host name in `target` of a [[trunk]] has no address: look at its spelling and at the name service; it \
+                 is tried again",
+            ),
+            Self::Trunk { state: TrunkWord::NoRoom, .. } => (
+                "trunk",
+                Warn,
+                "a carrier could not be asked, since our own tables are full (see [limits]); it is tried again",
             ),
             Self::SetAside { .. } => (
                 "set_aside",
                 Info,
-                "an address of a carrier or phone did not answer and is tried after the others for a while",
+                "an address of a carrier or phone failed (no answer, or no trust over TLS) and is tried after the others for a while",
             ),
             Self::MessageTaken { .. } => ("message_taken", Info, "a caller left a message"),
             Self::MessageInterrupted => (
@@ -467,6 +484,34 @@ impl LineCode {
             Self::LogOut => "log_out",
             Self::Pause => "pause",
             Self::Resume => "resume",
+        }
+    }
+}
+
+/// How it stands with a carrier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrunkWord {
+    Up,
+    /// It answers, and does not want our registration.
+    Refused {
+        status: u16,
+    },
+    /// None of its addresses.
+    NoAnswer,
+    /// Its name has no address.
+    NotFound,
+    /// A table of ours was full.
+    NoRoom,
+}
+
+impl TrunkWord {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Refused { .. } => "refused",
+            Self::NoAnswer => "no_answer",
+            Self::NotFound => "name_not_found",
+            Self::NoRoom => "no_room",
         }
     }
 }
