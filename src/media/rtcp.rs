@@ -72,7 +72,8 @@ pub fn read(bytes: &[u8], ours: u32) -> Option<Report> {
         }
         rest = after;
     }
-    Some(report)
+    // What is not looked at is not believed either: the whole must add up (A.2).
+    rest.is_empty().then_some(report)
 }
 
 /// Type, count, body without the first word, and what follows.
@@ -261,6 +262,21 @@ mod tests {
             source.on_packet(&packet, u32::from(*sequence) * 160);
         }
         source
+    }
+
+    #[test]
+    fn rfc3550_a_2_a_compound_is_read_to_its_end_or_not_at_all() {
+        let receiver_report = [0x80, RR, 0, 1, 0, 0, 0, 9];
+        for (packets, more, is_read) in [
+            (1, 0, true),
+            (MAX_PACKETS, 0, true),
+            (MAX_PACKETS + 1, 0, false),
+            (1, 3, false),
+            (MAX_PACKETS, 3, false),
+        ] {
+            let bytes = [receiver_report.repeat(packets), vec![0x80; more]].concat();
+            assert_eq!(read(&bytes, 1).is_some(), is_read, "{packets} packets and {more} octets");
+        }
     }
 
     #[test]
