@@ -38,7 +38,7 @@ const TABLE: &[Row] = &[
     // 0 base
     row("base/", 0, &[]),
     // 1 words
-    row("config/", 1, &[]),
+    row("config/", 1, &["base/fault.rs"]),
     row(NOTICE, 1, &["base/"]),
     // 2 pure
     row("sip/", 2, &["base/"]),

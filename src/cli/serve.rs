@@ -93,9 +93,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     runtime.block_on(serve(&arguments.config, ready, log, out))
 }
 
-/// A configuration that only lacks prompts is no reason not to answer after a restart: another language, or
-/// the built-in words, take their place. `check` is stricter, since nobody waits for it, and so is a reload, but for
-/// what was missing already.
+/// A configuration that only lacks prompts is no reason not to answer after a restart: others take their place. `check`
+/// is stricter, since nobody waits for it, and so is a reload, but for what was missing already.
 fn without_prompts(dir: &Path) -> Option<Ready> {
     let config = source::read(dir, &|name| std::env::var(name).ok()).config?;
     check::compile_without_prompts(config)
@@ -180,9 +179,8 @@ async fn serve(dir: &Path, ready: Ready, log: Log, out: &mut dyn Write) -> anyho
         switch.restore(Now::read(), store.words());
         switch.restore_bindings(Now::read(), store.bindings(), |row| world.net.flow(row.local, row.peer));
     }
-    for _ in world.store.iter().flat_map(Store::recovered) {
-        world.report(&Notice::MessageInterrupted);
-    }
+    let recovered = world.store.iter().flat_map(Store::recovered);
+    recovered.for_each(|_| world.report(&Notice::MessageInterrupted));
     // Before anybody can ask: a store that refuses from the first is no matter for the first housekeeping.
     world.health.set(Trouble::StoreFailed, world.store.as_ref().is_some_and(|store| !store.healthy()));
     if policy.lacks_prompts {
@@ -385,7 +383,7 @@ impl World {
                 }
                 self.health.set(Trouble::ConfigRefused, false);
                 switch.handle(Now::read(), Input::Policy(policy.clone()));
-                // That it is in force is told first, and ends what was wrong before.
+                // First that it is in force.
                 self.carry_out(switch);
                 if policy.lacks_prompts {
                     self.report(&Notice::PromptMissing);
@@ -520,14 +518,13 @@ fn transport(listen: ListenTransport) -> Transport {
 }
 
 fn names(policy: &Policy) -> Names {
+    let trunks = &policy.config.trunks;
+    let name = |trunk: &raw::Trunk| trunk.name.value.clone();
     Names {
         lines: policy.lines().map(|(key, line)| (key, line.name.value.clone())).collect(),
         queues: policy.config.queues.iter().map(|q| q.name.value.clone()).collect(),
-        trunks: policy.config.trunks.iter().map(|t| t.name.value.clone()).collect(),
-        watched: {
-            let watched = |t: &&raw::Trunk| t.register.value || !t.options.value.is_zero();
-            policy.config.trunks.iter().filter(watched).map(|t| t.name.value.clone()).collect()
-        },
+        trunks: trunks.iter().map(name).collect(),
+        watched: trunks.iter().filter(|trunk| trunk.is_watched()).map(name).collect(),
     }
 }
 

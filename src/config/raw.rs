@@ -192,6 +192,13 @@ pub struct Trunk {
     pub codecs: Vec<At<String>>,
 }
 
+impl Trunk {
+    /// Whether it is known if its carrier is there.
+    pub fn is_watched(&self) -> bool {
+        self.register.value || !self.options.value.is_zero()
+    }
+}
+
 /// Whether audio is encrypted: `never`, `optional` (when the other side can) or `mandatory` (else there is no call).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Srtp {

@@ -329,7 +329,7 @@ impl Notice {
             Self::Trunk { state: TrunkWord::NoRoom, .. } => (
                 "trunk",
                 Warn,
-                "a carrier could not be asked, since our own tables are full (see [limits]); it is tried again",
+                "a carrier could not be asked, our own tables are full (see [limits]); it is tried again",
             ),
             Self::SetAside { .. } => (
                 "set_aside",
@@ -500,7 +500,6 @@ pub enum TrunkWord {
     NoAnswer,
     /// Its name has no address.
     NotFound,
-    /// A table of ours was full.
     NoRoom,
 }
 
